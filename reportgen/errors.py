@@ -1,0 +1,63 @@
+"""What can go wrong, drawn as a tree.
+
+ReportgenError
+├── UserError            the user can mend it: one line, the next thing to type, exit 2
+│   ├── ModelError       a model that cannot be found, read or trusted
+│   ├── SettingsError    an option, suite, figure or config entry that does not exist or is out of range
+│   ├── DataError        a data file: file, entry, what is expected
+│   └── RunError         a run folder: corrupt, newer schema, another model's, in use
+└── NotApplicable        a suite cannot run on this model: its section says why, the other suites go on
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReportgenError(Exception):
+    """Base of every error that reportgen raises on purpose."""
+
+
+class UserError(ReportgenError):
+    """A mistake the user can mend. `problem` says what is wrong, `hint` the next thing to type."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        self.problem = one_line(problem)
+        self.hint = one_line(hint)
+        super().__init__(f"{self.problem} {self.hint}".strip())
+
+
+class ModelError(UserError):
+    """A model that cannot be found, read or trusted."""
+
+
+class SettingsError(UserError):
+    """An option, suite, figure or config entry that does not exist or is out of range."""
+
+
+class DataError(UserError):
+    """A data file with a malformed entry; the message names the file, the entry and what is expected."""
+
+
+class RunError(UserError):
+    """A run folder that is corrupt, in use, of a newer schema, or belongs to another model."""
+
+
+class NotApplicable(ReportgenError):
+    """A suite that cannot run on this model, with the reason its section prints."""
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, control characters shown as escapes: messages quote untrusted names."""
+    folded = " ".join(text.split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in folded)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the known names nearest to `name`, or all of them when none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {', '.join(close)}?"
+    return f"Known: {', '.join(names)}."

@@ -1,0 +1,1 @@
+"""Figures in Altair, overlays, themes and exports. Nothing here imports torch."""

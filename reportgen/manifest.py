@@ -1,0 +1,89 @@
+"""What run.json says: the record of a run, typed, so that a hostile or newer file is refused with the place named.
+
+msgspec checks every field on reading; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA_VERSION = 1  # raised when an old reader would misread a new run folder
+
+
+class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """One batch's logits against Hugging Face's own forward pass of the same weights."""
+
+    max_abs_diff: float  # largest |logit difference|
+    logit_std: float  # standard deviation of the reference logits
+    tolerance: float  # what max_abs_diff had to stay below
+    tokens: int  # positions compared
+    passed: bool
+    note: str = ""  # why it was not run, where it was not (then passed is False and tokens 0)
+
+
+class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """The model as the report names it. Counts are of query heads; `n_kv_heads` < `n_heads` under grouped queries."""
+
+    id: str  # hub id, "mini", or the folder's name
+    slug: str  # folder name of the run
+    source: str  # "bundled" | "folder" | "hub" | "import" | "fixture"
+    revision: str  # hub commit sha; empty for a folder
+    content_hash: str  # sha256 over sorted (name, sha256) of config, tokenizer and weight files
+    family: str  # the config's model_type, e.g. "gpt2"
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    d_vocab: int  # columns of W_U, padding included
+    n_ctx: int
+    n_params: int
+    dtype: str  # "float32", ...
+    weights: str  # "raw" | "folded"
+    bos: str  # "none" or the token, with the rule in words
+    title: str = ""  # printed name ("GPT-2 medium"); empty = id
+    synthetic: bool = False  # weights that were never trained, or made-up scores: watermarked everywhere
+    self_check: SelfCheck | None = None
+    hub_id: str = ""  # published head lists apply by this, never by shape or folder name
+
+    @property
+    def name(self) -> str:
+        """The name that titles print."""
+        return self.title or self.id
+
+
+class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """One suite's place in the run."""
+
+    status: str  # "done" | "failed" | "skipped"
+    version: int
+    settings: dict[str, object]  # with defaults
+    given: dict[str, object]  # as given
+    resume_key: str = ""
+    elapsed_s: float = 0.0
+    peak_memory_bytes: int = 0
+    error: str = ""  # reason of a failure or skip, one line
+    sha256: dict[str, str] = msgspec.field(default_factory=dict)  # file name in scores/ -> digest
+    n: int = 0  # head scores stored
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """The whole of run.json."""
+
+    schema_version: int
+    model: ModelRecord
+    device: str
+    device_name: str
+    threads: int
+    seed: int
+    preset: str
+    created: str  # ISO 8601, UTC
+    updated: str
+    argv: list[str]
+    versions: dict[str, str]
+    git_commit: str = ""
+    git_dirty: bool = False
+    synthetic: bool = False
+    suites: dict[str, SuiteRecord] = msgspec.field(default_factory=dict)
+    overlays: list[str] = msgspec.field(default_factory=list)  # overlay files given
+    published_as: str = ""  # --published KEY

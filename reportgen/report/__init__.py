@@ -1,0 +1,1 @@
+"""A run becomes a report: HTML, PDF, scores.csv and figure files. Nothing here imports torch."""

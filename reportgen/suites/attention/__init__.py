@@ -1,0 +1,1 @@
+"""The suite `attention`: see suite.py."""

@@ -1,0 +1,149 @@
+"""What a suite is. A suite's folder holds all that is special about it:
+
+suite.py     one `Suite`: name, settings, measures, where its halves live; imports neither torch nor altair
+score.py     torch:  score(model, settings, context) -> SuiteResult
+figures.py   altair: figures(result, view) -> list[Figure]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from reportgen.errors import SettingsError, nearest
+from reportgen.scores import HeadSet, SuiteResult
+
+if TYPE_CHECKING:
+    from reportgen.figures.figure import Figure, View
+    from reportgen.models.model import Model
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One kind of number, as the glossary prints it.
+
+    formula  plain text that a reader could compute from, e.g. "share of pairs (s, t) with rank of t in row s <= k"
+    meaning  one sentence: what a high value says, and what it does not
+    """
+
+    name: str
+    title: str
+    formula: str
+    meaning: str
+    unit: str = ""
+    source: str = ""  # citation key (published.toml) and section; "ours" where the project added it
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the runner lends to a suite while it scores.
+
+    head_sets   every finished suite's sets, by suite name
+    results     every finished suite's result: read scores from it, never import another suite
+    progress    progress(done, total, words): called now and then; also where Ctrl-C is noticed
+    """
+
+    seed: int
+    threads: int
+    head_sets: Mapping[str, tuple[HeadSet, ...]] = field(default_factory=dict)
+    results: Mapping[str, SuiteResult] = field(default_factory=dict)
+    progress: Callable[[int, int, str], None] = lambda done, total, words: None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A method that scores every head, and how its figures are drawn.
+
+    settings   a frozen dataclass type; every field has a default and metadata {"help": ...}
+    quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
+    full       settings of the preset `full`, where they differ from the defaults
+    left_out   what `quick` leaves out, in words, for the report
+    needs      suites whose results this one can use; the runner only orders by it
+    score, figures  "package.module:function", resolved on use
+    """
+
+    name: str
+    title: str
+    summary: str
+    version: int
+    settings: type[Any]
+    score: str
+    figures: str
+    measures: tuple[Measure, ...]
+    citations: tuple[str, ...] = ()
+    quick: Mapping[str, object] = field(default_factory=dict)
+    full: Mapping[str, object] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
+
+    def measure(self, name: str) -> Measure:
+        """The measure of this name; KeyError when the suite has none."""
+        return next(m for m in self.measures if m.name == name)
+
+    def load_score(self) -> Callable[[Model, Any, Context], SuiteResult]:
+        """The torch half, imported now."""
+        return cast("Callable[[Model, Any, Context], SuiteResult]", _resolve(self.score))
+
+    def load_figures(self) -> Callable[[SuiteResult, View], list[Figure]]:
+        """The altair half, imported now."""
+        return cast("Callable[[SuiteResult, View], list[Figure]]", _resolve(self.figures))
+
+    def make_settings(self, preset: str = "full", given: Mapping[str, object] | None = None) -> Any:
+        """Settings from defaults, then the preset, then what the user gave (strings are read as the field's type)."""
+        fields = {f.name: f for f in dataclasses.fields(self.settings)}
+        values: dict[str, object] = dict(self.quick if preset == "quick" else self.full)
+        for name, value in (given or {}).items():
+            if name not in fields:
+                raise SettingsError(f"suite {self.name} has no setting {name!r}.", nearest(name, fields))
+            values[name] = _read(self.name, name, value, getattr(self.settings(), name))
+        try:
+            return self.settings(**values)
+        except ValueError as error:
+            raise SettingsError(f"suite {self.name}: {error}", f"See 'reportgen suites {self.name}'.") from error
+
+
+def _resolve(spec: str) -> Callable[..., Any]:
+    module, _, name = spec.partition(":")
+    return cast("Callable[..., Any]", getattr(importlib.import_module(module), name))
+
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+def _read(suite: str, name: str, value: object, default: object) -> object:
+    """`value` as the type of `default`; strings come from the command line. Lists are comma-separated."""
+    try:
+        return _convert(value, default)
+    except (TypeError, ValueError) as error:
+        kind = "on or off" if isinstance(default, bool) else type(default).__name__
+        raise SettingsError(f"{suite}.{name}={value!r}: expected {kind}, e.g. {default!r}.") from error
+
+
+def _convert(value: object, default: object) -> object:
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        word = str(value).lower()
+        if word not in _TRUE | _FALSE:
+            raise ValueError(word)
+        return word in _TRUE
+    if isinstance(default, int):
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError(value)
+        return int(cast("Any", value))
+    if isinstance(default, float):
+        if isinstance(value, bool):
+            raise ValueError(value)
+        return float(cast("Any", value))
+    if isinstance(default, tuple):
+        items = value.split(",") if isinstance(value, str) else value
+        inner = default[0] if default else ""
+        return tuple(_convert(item, inner) for item in cast("Any", items) if item != "")
+    if not isinstance(value, str | Path):
+        raise TypeError(value)
+    return str(value)

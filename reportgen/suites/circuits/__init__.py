@@ -1,0 +1,1 @@
+"""The suite `circuits`: see suite.py."""

@@ -1,0 +1,1 @@
+"""The suite `relations`: see suite.py."""
