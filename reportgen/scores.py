@@ -112,7 +112,10 @@ class HeadScores:
         return self.reasons.get(head_name(layer, head), self.reasons.get(EVERY_HEAD, ""))
 
     def ranking(self) -> list[Head]:
-        """Heads by descending value; equal values: larger layer, then larger head first (Elhelo and Geva's code). NaN left out."""
+        """Heads by descending value, NaN left out.
+
+        Equal values: the larger (layer, head) first, as Elhelo and Geva's code ranks them.
+        """
         layers, heads = self.values.shape
         order = [(lay, h) for lay in range(layers) for h in range(heads) if np.isfinite(self.values[lay, h])]
         return sorted(order, key=lambda lh: (float(self.values[lh]), lh), reverse=True)
@@ -205,7 +208,10 @@ class NotComputed:
 
 @dataclass(frozen=True, eq=False)
 class SuiteResult:
-    """Everything one suite found on one model. `facts` are small JSON values that captions need (k, templates, counts)."""
+    """Everything one suite found on one model.
+
+    `facts` are small JSON values that captions need (k, templates, counts).
+    """
 
     suite: str
     scores: tuple[HeadScores, ...] = ()

@@ -1,0 +1,189 @@
+"""SuiteResult <-> the two files of a suite: arrays as safetensors, what they mean as JSON. No pickle, no torch.
+
+Tensor names: "scores/<key>/<values|low|high|p>" and "arrays/<name>". JSON has no infinity: an open end of a
+range is null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from reportgen.errors import RunError
+from reportgen.scores import (
+    Cell,
+    Column,
+    HeadScores,
+    HeadSet,
+    NamedArray,
+    NotComputed,
+    SuiteResult,
+    Table,
+)
+
+_GRIDS = ("values", "low", "high", "p")
+
+
+class _Score(msgspec.Struct, frozen=True):
+    key: str
+    label: str
+    n: int
+    line: float | None
+    no_null: str
+    range: tuple[float | None, float | None]
+    reasons: dict[str, str]
+
+
+class _Set(msgspec.Struct, frozen=True):
+    key: str
+    label: str
+    heads: list[tuple[int, int]]
+    legend: str
+    source: str
+    rule: str
+    kind: str
+    verified: bool
+    weights: dict[str, float]
+    evidence: dict[str, str]
+
+
+class _Column(msgspec.Struct, frozen=True):
+    name: str
+    unit: str
+    digits: int
+
+
+class _Table(msgspec.Struct, frozen=True):
+    key: str
+    title: str
+    columns: list[_Column]
+    rows: list[list[str | int | float | bool | None]]
+    caption: str
+
+
+class _Array(msgspec.Struct, frozen=True):
+    dims: list[str]
+    labels: dict[str, list[str]]
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    suite: str
+    scores: list[_Score]
+    head_sets: list[_Set]
+    tables: list[_Table]
+    arrays: dict[str, _Array]
+    facts: dict[str, Any]
+    notes: list[str]
+    not_computed: list[tuple[str, str]]
+
+
+def encode(result: SuiteResult) -> tuple[bytes, bytes]:
+    """(meaning as JSON, arrays as safetensors) of a result."""
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    for score in result.scores:
+        for name in _GRIDS:
+            grid = getattr(score, name)
+            if grid is not None:
+                tensors[f"scores/{score.key}/{name}"] = np.ascontiguousarray(grid)
+    for name, array in result.arrays.items():
+        tensors[f"arrays/{name}"] = np.ascontiguousarray(array.values)
+    stored = _Stored(
+        suite=result.suite,
+        scores=[
+            _Score(s.key, s.label, int(s.n), s.line, s.no_null, _finite(s.range), dict(s.reasons))
+            for s in result.scores
+        ],
+        head_sets=[
+            _Set(
+                s.key, s.label, [(int(a), int(b)) for a, b in s.heads], s.legend, s.source, s.rule, s.kind, s.verified,
+                {k: float(v) for k, v in s.weights.items()}, dict(s.evidence),
+            )
+            for s in result.head_sets
+        ],
+        tables=[
+            _Table(t.key, t.title, [_Column(c.name, c.unit, c.digits) for c in t.columns],
+                   [[_cell(c) for c in row] for row in t.rows], t.caption)
+            for t in result.tables
+        ],
+        arrays={n: _Array(list(a.dims), {d: list(v) for d, v in a.labels.items()}) for n, a in result.arrays.items()},
+        facts=dict(result.facts),
+        notes=list(result.notes),
+        not_computed=[(n.what, n.why) for n in result.not_computed],
+    )  # fmt: skip
+    meaning = msgspec.json.format(msgspec.json.encode(stored, enc_hook=_numpy, order="deterministic"), indent=1)
+    return meaning, save(tensors)
+
+
+def decode(meaning: bytes, arrays: bytes, where: str) -> SuiteResult:
+    """The result of two files' bytes; RunError names `where` when they do not hold one."""
+    try:
+        stored = msgspec.json.decode(meaning, type=_Stored)
+        tensors = load(arrays)
+        return _build(stored, tensors)
+    except (msgspec.DecodeError, SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise RunError(
+            f"{where} is damaged: {error}.", "Run the suite again: 'reportgen run' with the same --out."
+        ) from error
+
+
+def _build(stored: _Stored, tensors: Mapping[str, np.ndarray[Any, Any]]) -> SuiteResult:
+    return SuiteResult(
+        suite=stored.suite,
+        scores=tuple(_score(s, tensors) for s in stored.scores),
+        head_sets=tuple(
+            HeadSet(s.key, s.label, tuple(s.heads), s.legend, s.source, s.rule, s.kind, s.verified, s.weights,
+                    s.evidence)
+            for s in stored.head_sets
+        ),
+        tables=tuple(
+            Table(t.key, t.title, tuple(Column(c.name, c.unit, c.digits) for c in t.columns),
+                  tuple(tuple(r) for r in t.rows), t.caption)
+            for t in stored.tables
+        ),
+        arrays={
+            name: NamedArray(tuple(a.dims), tensors[f"arrays/{name}"], {d: tuple(v) for d, v in a.labels.items()})
+            for name, a in stored.arrays.items()
+        },
+        facts=stored.facts,
+        notes=tuple(stored.notes),
+        not_computed=tuple(NotComputed(*n) for n in stored.not_computed),
+    )  # fmt: skip
+
+
+def _score(s: _Score, tensors: Mapping[str, np.ndarray[Any, Any]]) -> HeadScores:
+    grids = {name: tensors.get(f"scores/{s.key}/{name}") for name in _GRIDS}
+    values = grids["values"]
+    if values is None:
+        raise KeyError(f"scores/{s.key}/values")
+    low = -math.inf if s.range[0] is None else s.range[0]
+    high = math.inf if s.range[1] is None else s.range[1]
+    return HeadScores(
+        s.key, s.label, values, s.n, grids["low"], grids["high"], grids["p"], s.line, s.no_null, (low, high), s.reasons
+    )
+
+
+def _finite(bounds: tuple[float, float]) -> tuple[float | None, float | None]:
+    low, high = bounds
+    return (low if math.isfinite(low) else None, high if math.isfinite(high) else None)
+
+
+def _cell(cell: Any) -> Cell:
+    """NaN becomes None: a table cell that was not computed is empty, and JSON has no NaN."""
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _numpy(value: object) -> object:
+    """Facts may hold numpy scalars and arrays."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} can't be stored")

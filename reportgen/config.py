@@ -1,0 +1,124 @@
+"""What the user asked for: options, `--set SUITE.FIELD=VALUE` and reportgen.toml; the command line wins.
+
+reportgen.toml:
+
+    model = "mini"
+    suite = ["relations", "attention"]
+    preset = "quick"
+
+    [suites.relations]
+    tau = 0.2
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import msgspec
+
+from reportgen.errors import DataError, SettingsError, nearest
+
+PRESETS = ("quick", "full")
+Given = dict[str, dict[str, object]]  # suite -> setting -> value
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything `reportgen run` can be told. Defaults are the command line's."""
+
+    model: str = "mini"
+    suites: tuple[str, ...] = ()  # none = all
+    preset: str = "quick"
+    settings: Given = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 0  # 0 = as many as torch chooses
+    out: str = "runs"
+    name: str = ""
+    revision: str = ""
+    seed: int = 0
+    offline: bool = False
+    trust_remote_code: bool = False
+    overlays: tuple[str, ...] = ()
+    published: str = ""
+    no_overlay: bool = False
+    cmap: str = "viridis"
+    palette: str = "published"
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise SettingsError(f"No preset {self.preset!r}.", nearest(self.preset, PRESETS))
+        if self.threads < 0:
+            raise SettingsError(f"--threads {self.threads} is below 0.", "Give the number of CPU threads, e.g. 2.")
+        if not 0 <= self.seed < 2**31:
+            raise SettingsError(f"--seed {self.seed} is out of range.", "Give a whole number from 0 to 2147483647.")
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """reportgen.toml; None = not said."""
+
+    model: str | None = None
+    preset: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
+    out: str | None = None
+    name: str | None = None
+    revision: str | None = None
+    seed: int | None = None
+    offline: bool | None = None
+    overlays: list[str] | None = None
+    published: str | None = None
+    cmap: str | None = None
+    palette: str | None = None
+    suite: list[str] | None = None  # names of the suites to run, as --suite
+    suites: dict[str, dict[str, object]] | None = None  # [suites.NAME]: settings, as --set
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """Fields of `Options` said in a TOML file; DataError names the file and the place."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+        said = msgspec.convert(raw, _File)
+    except OSError as error:
+        raise DataError(f"Can't read {path}: {error.strerror}.", "Give the path of a TOML file to --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise DataError(f"{path}: {error}.", "See 'reportgen run --help' for the options a config can hold.") from error
+    values: dict[str, object] = {
+        f.name: getattr(said, f.name)
+        for f in fields(Options)
+        if f.name not in ("settings", "suites") and getattr(said, f.name, None) is not None
+    }
+    if said.suites is not None:
+        values["settings"] = said.suites
+    if said.suite is not None:
+        values["suites"] = tuple(said.suite)
+    if said.overlays is not None:
+        values["overlays"] = tuple(said.overlays)
+    return values
+
+
+def parse_set(entries: Iterable[str]) -> Given:
+    """`SUITE.FIELD=VALUE` strings as nested settings; SettingsError for another shape."""
+    given: Given = {}
+    for entry in entries:
+        path, equals, value = entry.partition("=")
+        suite, dot, name = path.strip().partition(".")
+        if not (equals and dot and suite and name):
+            raise SettingsError(f"--set {entry!r} is not SUITE.FIELD=VALUE.", "For example --set relations.tau=0.2")
+        given.setdefault(suite, {})[name] = value.strip()
+    return given
+
+
+def merge(base: Mapping[str, object], said: Mapping[str, object]) -> Options:
+    """Options from a config file's fields and the command line's; the latter win, settings field by field."""
+    settings: Given = {}
+    for source in (base.get("settings"), said.get("settings")):
+        if isinstance(source, Mapping):
+            for suite, values in source.items():
+                settings.setdefault(str(suite), {}).update(values)
+    fields_said = {**base, **said, "settings": settings}
+    return replace(Options(), **fields_said)  # type: ignore[arg-type]

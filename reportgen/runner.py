@@ -1,0 +1,258 @@
+"""One run: load the model, score suite after suite, keep each as soon as it is finished.
+
+- The runner owns device, seeds, threads, the resume key and the manifest; a suite owns its method.
+- A suite that fails leaves its reason and does not stop the others. This is the program's one broad except.
+- Ctrl-C keeps what is done: finished suites are on disk before the next begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reportgen import __version__, suites
+from reportgen.config import Given, Options
+from reportgen.errors import NotApplicable, SettingsError, nearest, one_line
+from reportgen.files import digest
+from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
+from reportgen.run import Run, RunWriter, check_slug, resume_key, slug_of
+from reportgen.suites.base import Context, Suite
+
+if TYPE_CHECKING:
+    from reportgen.models.model import Model
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "numpy",
+    "altair",
+    "vl-convert-python",
+    "typst",
+    "safetensors",
+)
+
+
+class Listener(Protocol):
+    """Who is told of the progress of a run (the terminal, a pipe, a test)."""
+
+    def stage(self, words: str) -> None: ...
+    def suite_started(self, suite: Suite, index: int, total: int) -> None: ...
+    def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None: ...
+    def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Tells nobody."""
+
+    def stage(self, words: str) -> None: ...
+    def suite_started(self, suite: Suite, index: int, total: int) -> None: ...
+    def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None: ...
+    def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One suite with the settings of this run."""
+
+    suite: Suite
+    settings: Any
+    given: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def as_dict(self) -> dict[str, object]:
+        """Settings with defaults, as stored in run.json."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.settings).items()}
+
+
+def plan(options: Options) -> list[Job]:
+    """The suites of a run with their settings; SettingsError before anything is loaded."""
+    chosen = suites.choose(options.suites)
+    names = {suite.name for suite in chosen}
+    for name in options.settings:
+        if name not in names:
+            suites.find(name)  # an unknown name is named as such; a known one is not part of this run
+            raise SettingsError(f"Settings for suite {name!r}, which this run leaves out.", f"Add --suite {name}.")
+    return [_job(suite, options.preset, options.settings) for suite in chosen]
+
+
+def _job(suite: Suite, preset: str, given: Given) -> Job:
+    said = given.get(suite.name, {})
+    return Job(suite, suite.make_settings(preset, said), said)
+
+
+def run(options: Options, listener: Listener | None = None) -> Run:
+    """Score a model with the suites asked for and return its run folder, opened.
+
+    Raises UserError for what the user can mend. Failed suites are in `run.manifest.suites`, not raised.
+    """
+    listener = listener or Silent()
+    jobs = plan(options)
+    overlays = _overlay_files(options.overlays)
+    from reportgen.models import load
+
+    load.set_threads(options.threads)
+    listener.stage(f"Loading {options.model}")
+    model = load.load(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        revision=options.revision,
+        offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+    )
+    slug = check_slug(options.name) if options.name else slug_of(model.record.id, options.revision)
+    manifest = _manifest(model, slug, options)
+    with RunWriter(Path(options.out) / slug, manifest) as writer:
+        writer.save()
+        for name, content in overlays.items():
+            writer.keep_overlay(name, content)
+        for index, job in enumerate(jobs):
+            listener.suite_started(job.suite, index, len(jobs))
+            _one_suite(model, job, writer, listener)
+        return writer.run
+
+
+def _one_suite(model: Model, job: Job, writer: RunWriter, listener: Listener) -> None:
+    """Score one suite, or keep the finished one; its record goes into the manifest either way."""
+    suite, seed = job.suite, writer.manifest.seed
+    key = resume_key(
+        suite=suite.name,
+        version=suite.version,
+        model=model.record.content_hash,
+        weights=model.record.weights,
+        dtype=model.record.dtype,
+        seed=seed,
+        settings=job.as_dict,
+        data=[digest(path) for path in suite.data(job.settings)],
+    )
+    if writer.run.is_finished(suite.name, key):
+        listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=True)
+        return
+    done = writer.run.results
+    context = Context(
+        seed=seed,
+        threads=writer.manifest.threads,
+        head_sets={name: result.head_sets for name, result in done.items()},
+        results=done,
+        progress=lambda n, total, words: listener.suite_progress(suite, n, total, words),
+    )
+    record = SuiteRecord("done", suite.version, job.as_dict, dict(job.given), resume_key=key)
+    started = time.monotonic()
+    record, store = _guarded(model, job, context, record)
+    record = _measured(record, time.monotonic() - started)
+    if store is None:
+        writer.note(suite.name, record)
+    else:
+        store(writer, record)
+    listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=False)
+
+
+_Store = Callable[[RunWriter, SuiteRecord], None]
+
+
+def _guarded(model: Model, job: Job, context: Context, record: SuiteRecord) -> tuple[SuiteRecord, _Store | None]:
+    """The boundary: whatever a suite raises becomes its record's reason. Ctrl-C passes."""
+    suite = job.suite
+    try:
+        result = suite.load_score()(model, job.settings, context)
+    except NotApplicable as reason:
+        return _replace(record, status="skipped", error=one_line(str(reason))), None
+    except Exception as error:  # noqa: BLE001  the one boundary: a suite's bug must not lose the other suites' work
+        traceback.print_exc(file=sys.stderr) if _debugging() else None
+        return _replace(record, status="failed", error=one_line(f"{type(error).__name__}: {error}")), None
+    return record, lambda writer, rec: writer.store(suite.name, result, rec)
+
+
+def _debugging() -> bool:
+    return sys.flags.dev_mode
+
+
+def _replace(record: SuiteRecord, **changes: object) -> SuiteRecord:
+    import msgspec
+
+    return msgspec.structs.replace(record, **changes)
+
+
+def _measured(record: SuiteRecord, elapsed_s: float) -> SuiteRecord:
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return _replace(record, elapsed_s=round(elapsed_s, 3), peak_memory_bytes=peak)
+
+
+def _manifest(model: Model, slug: str, options: Options) -> Manifest:
+    import msgspec
+    import torch
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    record: ModelRecord = msgspec.structs.replace(model.record, slug=slug)
+    commit, dirty = _git()
+    name = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.processor()
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        model=record,
+        device=str(model.device),
+        device_name=name or platform.machine(),
+        threads=torch.get_num_threads(),
+        seed=options.seed,
+        preset=options.preset,
+        created=now,
+        updated=now,
+        argv=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        versions=_versions(),
+        git_commit=commit,
+        git_dirty=dirty,
+        synthetic=record.synthetic,
+        published_as=options.published,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"reportgen": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> tuple[str, bool]:
+    """Commit and dirty flag of the working folder, when it is a git checkout."""
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    return commit, bool(commit and git("status", "--porcelain", "--untracked-files=no"))
+
+
+def _overlay_files(paths: tuple[str, ...]) -> dict[str, bytes]:
+    """The user's overlay files by the name they get in the run; read and checked before the model is loaded."""
+    from reportgen.published.catalogue import load_user
+
+    files: dict[str, bytes] = {}
+    for text in paths:
+        path = Path(text)
+        load_user(path)
+        name = slug_of(path.stem) + ".toml"
+        if name in files:
+            raise SettingsError(f"Two overlay files are called {name}.", nearest(name, files))
+        files[name] = path.read_bytes()
+    return files
