@@ -10,4 +10,72 @@ Importing this package is cheap: torch and altair are imported when a function n
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import altair as alt
+    import numpy as np
+
+    from reportgen.run import Run
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "figures", "heatmap", "load_run", "render", "run"]
+
+
+def run(model: str = "mini", *, suites: Sequence[str] = (), report: bool = True, **options: Any) -> Run:
+    """Score every head of `model`, keep the run, render its report, and return the run.
+
+    model    "mini", a hub id or a local Hugging Face folder
+    suites   names; none = all
+    report   False leaves the report unwritten
+    options  fields of `reportgen.config.Options`: preset, settings, device, dtype, threads, out, name, seed, ...
+
+    Raises reportgen.errors.UserError for what the caller can mend.
+    """
+    from reportgen import runner
+    from reportgen.config import Options
+
+    done = runner.run(Options(model=model, suites=tuple(suites), **options))
+    if report:
+        render(done)
+    return done
+
+
+def load_run(path: str) -> Run:
+    """The run folder at `path`; never imports torch. Raises reportgen.errors.RunError."""
+    from reportgen.run import Run
+
+    return Run.open(path)
+
+
+def render(run: Run) -> str:
+    """Write the report of a run (HTML, PDF, CSV, every figure) and return the page's path; never imports torch."""
+    from reportgen.report.render import render as write
+
+    return str(write(run))
+
+
+def figures(run: Run) -> dict[str, alt.TopLevelMixin]:
+    """The run's figures as Altair charts, by figure id; never imports torch."""
+    from reportgen.report.build import build
+
+    return {figure.id: figure.chart for section in build(run).sections for figure in section.figures}
+
+
+def heatmap(
+    values: np.ndarray[Any, Any] | Sequence[Sequence[float]],
+    *,
+    overlays: Mapping[str, Sequence[str]] | None = None,
+    label: str = "Score",
+    title: str = "",
+) -> alt.LayerChart:
+    """A layer x head heatmap of your own numbers, drawn as the report draws its own.
+
+    values    [layer head]; NaN = not computed
+    overlays  legend entry -> head names, e.g. {"Name movers": ["L9H6"]}
+    label     words on the colour bar
+    """
+    from reportgen.figures.heatmap import array_heatmap
+
+    return array_heatmap(values, overlays=overlays or {}, label=label, title=title)

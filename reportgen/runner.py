@@ -21,6 +21,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from reportgen import __version__, suites
 from reportgen.config import Given, Options
 from reportgen.errors import NotApplicable, SettingsError, nearest, one_line
@@ -171,18 +173,13 @@ def _guarded(model: Model, job: Job, context: Context, record: SuiteRecord) -> t
     except NotApplicable as reason:
         return _replace(record, status="skipped", error=one_line(str(reason))), None
     except Exception as error:  # noqa: BLE001  the one boundary: a suite's bug must not lose the other suites' work
-        traceback.print_exc(file=sys.stderr) if _debugging() else None
+        if sys.flags.dev_mode:  # python -X dev shows where it broke
+            traceback.print_exc()
         return _replace(record, status="failed", error=one_line(f"{type(error).__name__}: {error}")), None
     return record, lambda writer, rec: writer.store(suite.name, result, rec)
 
 
-def _debugging() -> bool:
-    return sys.flags.dev_mode
-
-
 def _replace(record: SuiteRecord, **changes: object) -> SuiteRecord:
-    import msgspec
-
     return msgspec.structs.replace(record, **changes)
 
 
@@ -193,7 +190,6 @@ def _measured(record: SuiteRecord, elapsed_s: float) -> SuiteRecord:
 
 
 def _manifest(model: Model, slug: str, options: Options) -> Manifest:
-    import msgspec
     import torch
 
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,38 @@
+# Each target does its own set-up: a fresh machine needs Python 3.11-3.13 and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEV := $(VENV)/.dev
+
+.PHONY: report test check bench soak clean
+
+report: $(READY)  ## score the bundled model and write runs/mini/report/
+	$(BIN)/reportgen run mini
+
+test: $(DEV)  ## all tests, offline
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+check: $(DEV)  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV)  ## timings as ratios against a plain reference, one run
+	$(BIN)/python -m benchmarks
+
+soak: $(DEV)  ## the long version of the tests
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "reportgen needs Python 3.11-3.13; type: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $(READY)
+
+$(DEV): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(DEV)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis runs

@@ -1,0 +1,85 @@
+"""What the terminal shows: bars on a terminal, plain lines in a pipe, JSON lines with --json.
+
+NO_COLOR is honoured by rich.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from reportgen.errors import one_line
+
+if TYPE_CHECKING:
+    from reportgen.manifest import SuiteRecord
+    from reportgen.suites.base import Suite
+
+
+class Reporter:
+    """Shows a run's progress; the runner's Listener. Standard error carries progress, standard output results."""
+
+    def __init__(self, json_lines: bool = False) -> None:
+        self.json_lines = json_lines
+        self.console = Console(stderr=True, highlight=False)
+        self.progress: Progress | None = None
+        self.task: TaskID | None = None
+        self._last_words = 0.0
+
+    @contextmanager
+    def live(self) -> Iterator[Reporter]:
+        """Bars for the time of the block, where there is a terminal."""
+        if self.json_lines or not self.console.is_terminal:
+            yield self
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as self.progress:
+            yield self
+        self.progress = None
+
+    def stage(self, words: str) -> None:
+        """A step of the run in words."""
+        self._event("stage", words, words=words)
+
+    def suite_started(self, suite: Suite, index: int, total: int) -> None:
+        """Suite `index` of `total` begins."""
+        if self.progress is not None:
+            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=None)
+        self._event("suite", f"[{index + 1}/{total}] {suite.title}", suite=suite.name, index=index, total=total)
+
+    def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None:
+        """`done` of `total` steps of a suite; a pipe gets a line every ten seconds at most."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=done, total=total, description=f"{suite.title}: {words}")
+        elif self.json_lines or time.monotonic() - self._last_words > 10:
+            self._last_words = time.monotonic()
+            self._event(
+                "progress", f"  {words} ({done}/{total})", suite=suite.name, done=done, total=total, words=words
+            )
+
+    def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None:
+        """A suite is done, failed or skipped, or was kept from an earlier run."""
+        if self.progress is not None and self.task is not None:
+            self.progress.remove_task(self.task)
+            self.task = None
+        how = "kept from the earlier run" if kept else f"{record.status} in {record.elapsed_s:.1f} s"
+        line = f"  {suite.name}: {how}" + (f" ({record.error})" if record.error else "")
+        self._event("suite_end", line, suite=suite.name, status=record.status, kept=kept,
+                    elapsed_s=record.elapsed_s, error=record.error)  # fmt: skip
+
+    def _event(self, event: str, line: str, **fields: object) -> None:
+        if self.json_lines:
+            print(json.dumps({"event": event, **fields}), flush=True)
+        else:
+            self.console.print(one_line_kept_indent(line), markup=False)
+
+
+def one_line_kept_indent(line: str) -> str:
+    """`line` with control characters escaped and its indent kept: names in it are untrusted."""
+    indent = len(line) - len(line.lstrip(" "))
+    return " " * indent + one_line(line)
