@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import altair as alt
     import numpy as np
 
-    from reportgen.run import Run
+    from reportgen.runfolder import Run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "figures", "heatmap", "load_run", "render", "run"]
+__all__ = ["__version__", "figure", "heatmap", "load_run", "render", "run"]
 
 
 def run(model: str = "mini", *, suites: Sequence[str] = (), report: bool = True, **options: Any) -> Run:
@@ -44,7 +44,7 @@ def run(model: str = "mini", *, suites: Sequence[str] = (), report: bool = True,
 
 def load_run(path: str) -> Run:
     """The run folder at `path`; never imports torch. Raises reportgen.errors.RunError."""
-    from reportgen.run import Run
+    from reportgen.runfolder import Run
 
     return Run.open(path)
 
@@ -56,11 +56,14 @@ def render(run: Run) -> str:
     return str(write(run))
 
 
-def figures(run: Run) -> dict[str, alt.TopLevelMixin]:
-    """The run's figures as Altair charts, by figure id; never imports torch."""
-    from reportgen.report.build import build
+def figure(run: Run, figure_id: str) -> alt.TopLevelMixin:
+    """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
 
-    return {figure.id: figure.chart for section in build(run).sections for figure in section.figures}
+    Raises reportgen.errors.SettingsError that names the figures there are.
+    """
+    from reportgen.report.build import find_figure
+
+    return find_figure(run, figure_id).chart
 
 
 def heatmap(

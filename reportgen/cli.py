@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from reportgen import __version__
 from reportgen.errors import SettingsError, UserError, nearest
@@ -20,7 +20,6 @@ from reportgen.errors import SettingsError, UserError, nearest
 app = typer.Typer(
     name="reportgen",
     help="Static reports and figures for the attention heads of language models.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -136,7 +135,7 @@ def render_verb(
 ) -> None:
     """Write the report of a stored run again; torch is not needed."""
     from reportgen.figures.figure import Style
-    from reportgen.run import Run
+    from reportgen.runfolder import Run
 
     style = Style(cmap=cmap, palette=palette)
     files = tuple(overlay or ())
@@ -159,7 +158,7 @@ def figure_verb(
     from reportgen.figures.figure import Style
     from reportgen.files import write_atomic
     from reportgen.report.build import build
-    from reportgen.run import Run
+    from reportgen.runfolder import Run
 
     style = Style(cmap=cmap, palette=palette, width_in=_inches(width), font_size=font_size)
     found = {figure.id: figure for section in build(Run.open(run), style).sections for figure in section.figures}
@@ -226,15 +225,16 @@ def mini_train_verb(
 
 def main() -> None:
     """Entry point: a user's error is one line and exit 2, Ctrl-C is exit 130."""
+    words = sys.argv[1:] or ["--help"]
     try:
-        code = app(standalone_mode=False)
+        code = app(words, standalone_mode=False)
     except UserError as error:
         _say(str(error))
         code = 2
-    except click.ClickException as error:
-        _say(f"{error.format_message()} See 'reportgen --help'.")
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except TyperException as error:
+        _say(f"{error.format_message().rstrip('.')}. See 'reportgen --help'.")
+        code = 2
+    except (typer.Abort, KeyboardInterrupt):
         _say("Stopped. What is finished is kept; the same command goes on from there.")
         code = 130
     except BrokenPipeError:

@@ -28,7 +28,7 @@ from reportgen.config import Given, Options
 from reportgen.errors import NotApplicable, SettingsError, nearest, one_line
 from reportgen.files import digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
-from reportgen.run import Run, RunWriter, check_slug, resume_key, slug_of
+from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
 from reportgen.suites.base import Context, Suite
 
 if TYPE_CHECKING:

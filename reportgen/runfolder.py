@@ -1,0 +1,230 @@
+"""The run folder: a public format that joins scoring and rendering, and nothing else does.
+
+    <out>/<slug>/
+      run.json                     the manifest, written last, by one process
+      scores/<suite>.safetensors   arrays;  scores/<suite>.json  what they mean
+      overlays/*.toml              the user's head sets, copied so that the run re-renders anywhere
+      report/                      index.html, report.pdf, scores.csv, figures/
+
+- Every file is written to a temporary name, fsynced and renamed; a suite is finished when run.json says so and the
+  digests agree. A crash leaves finished suites whole and unfinished ones absent.
+- One process at a time owns a folder (a lock that dies with the process).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from reportgen import codec
+from reportgen.errors import RunError, nearest
+from reportgen.files import digest, unwritable, write_atomic
+from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
+from reportgen.scores import SuiteResult
+
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
+MANIFEST = "run.json"
+
+
+def slug_of(model_id: str, revision: str = "") -> str:
+    """The folder name of a model: '/' becomes '--', the revision follows '@'."""
+    name = model_id.strip("/").replace("/", "--") + (f"@{revision}" if revision else "")
+    return re.sub(r"[^A-Za-z0-9._@+=-]", "-", name).lstrip("._-@+=") or "model"
+
+
+def check_slug(slug: str) -> str:
+    """`slug` when it is one safe folder name, else RunError."""
+    if not _SLUG.fullmatch(slug) or len(slug) > 200:
+        raise RunError(f"--name {slug!r} is not a plain folder name.", "Use letters, digits, '.', '-', '_' or '@'.")
+    return slug
+
+
+def resume_key(**parts: object) -> str:
+    """sha256 of the canonical JSON of what decides a suite's scores (device, threads and tool version do not)."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read. Scores are read when asked for, and checked against the manifest's digests."""
+
+    path: Path
+    manifest: Manifest
+    _cache: dict[str, SuiteResult] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """The run at `path`; RunError in one line when there is none, it is damaged, or a newer reportgen wrote it."""
+        path = Path(path)
+        return cls(path, _read_manifest(path))
+
+    @property
+    def model(self) -> ModelRecord:
+        return self.manifest.model
+
+    def done(self) -> list[str]:
+        """Names of the finished suites, in the order they were run."""
+        return [name for name, record in self.manifest.suites.items() if record.status == "done"]
+
+    def result(self, suite: str) -> SuiteResult:
+        """What `suite` found. RunError when it is not finished or its files are damaged."""
+        if suite in self._cache:
+            return self._cache[suite]
+        record = self.manifest.suites.get(suite)
+        if record is None or record.status != "done":
+            raise RunError(f"{self.path} has no finished suite {suite!r}.", nearest(suite, self.done()))
+        blobs = {}
+        for name, want in record.sha256.items():
+            blobs[name] = _read_checked(self.path / "scores" / name, want)
+        try:
+            meaning, arrays = blobs[f"{suite}.json"], blobs[f"{suite}.safetensors"]
+        except KeyError as error:
+            raise RunError(f"{self.path / MANIFEST} names no {error} for suite {suite!r}.", _AGAIN) from error
+        self._cache[suite] = codec.decode(meaning, arrays, str(self.path / "scores" / suite))
+        return self._cache[suite]
+
+    @cached_property
+    def results(self) -> Mapping[str, SuiteResult]:
+        """All finished suites' results, by name."""
+        return {name: self.result(name) for name in self.done()}
+
+    def overlay_files(self) -> list[Path]:
+        """The user's overlay files kept in the run."""
+        return [self.path / "overlays" / check_slug(name) for name in self.manifest.overlays]
+
+    def is_finished(self, suite: str, key: str) -> bool:
+        """True when `suite` is done under this resume key and its files are whole."""
+        record = self.manifest.suites.get(suite)
+        if record is None or record.status != "done" or record.resume_key != key or not record.sha256:
+            return False
+        files = {name: self.path / "scores" / check_slug(name) for name in record.sha256}
+        return all(p.is_file() and digest(p) == record.sha256[n] for n, p in files.items())
+
+
+_AGAIN = "Score it again with 'reportgen run', or restore the folder from a copy."
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is not a run folder (no {MANIFEST}).", "Make one with 'reportgen run'.") from error
+    except OSError as error:
+        raise RunError(f"Can't read {file}: {error.strerror}.", "Check the path and its permissions.") from error
+    try:
+        version = msgspec.json.decode(raw, type=_Versioned).schema_version
+        if version > SCHEMA_VERSION:
+            raise RunError(
+                f"{file} has schema {version}; this reportgen reads up to {SCHEMA_VERSION}.",
+                "Upgrade: pip install -U reportgen.",
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise RunError(f"{file} is damaged: {error}.", _AGAIN) from error
+    for name, record in manifest.suites.items():
+        for part in (name, *record.sha256):
+            if not _SLUG.fullmatch(part):
+                raise RunError(f"{file} names a file {part!r} that is not a plain name.", _AGAIN)
+    return manifest
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def _read_checked(path: Path, want: str) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"Can't read {path}: {error.strerror}.", _AGAIN) from error
+    if hashlib.sha256(raw).hexdigest() != want:
+        raise RunError(f"{path} differs from the digest in {MANIFEST}: it was changed or cut short.", _AGAIN)
+    return raw
+
+
+class RunWriter:
+    """The one process that writes a run folder; a context manager that holds the folder's lock.
+
+    Raises RunError when another process holds it, the folder can't be written, or it holds another model's run.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._lock = FileLock(path / ".lock")
+
+    def __enter__(self) -> RunWriter:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"Another reportgen is writing {self.path}.", "Wait for it, or give this run another --name."
+            ) from error
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        try:
+            self._take_over()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._lock.release()
+
+    def _take_over(self) -> None:
+        """Keep an earlier run's finished suites when it is the same model's, and clear what a crash left behind."""
+        for part in self.path.glob("**/.*.part"):
+            part.unlink(missing_ok=True)
+        if not (self.path / MANIFEST).exists():
+            return
+        old = _read_manifest(self.path)
+        new = self.manifest.model
+        if old.model.content_hash != new.content_hash:
+            raise RunError(
+                f"{self.path} holds another model's run ({old.model.id}, hash {old.model.content_hash[:12]}, "
+                f"not {new.content_hash[:12]}).",
+                f"Type --name {slug_of(new.id)}-{new.content_hash[:8]} to keep both.",
+            )
+        self.manifest = msgspec.structs.replace(self.manifest, created=old.created, suites=dict(old.suites))
+
+    @property
+    def run(self) -> Run:
+        """The run as it stands now."""
+        return Run(self.path, self.manifest)
+
+    def store(self, suite: str, result: SuiteResult, record: SuiteRecord) -> None:
+        """Write a finished suite's two files, then the manifest that names their digests."""
+        meaning, arrays = codec.encode(result)
+        blobs = {f"{suite}.safetensors": arrays, f"{suite}.json": meaning}
+        for name, blob in blobs.items():
+            write_atomic(self.path / "scores" / name, blob)
+        sums = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
+        self.note(suite, msgspec.structs.replace(record, status="done", sha256=sums, n=len(result.scores)))
+
+    def note(self, suite: str, record: SuiteRecord) -> None:
+        """Put one suite's record into the manifest and write it."""
+        suites = dict(self.manifest.suites)
+        suites[suite] = record
+        self.save(msgspec.structs.replace(self.manifest, suites=suites))
+
+    def save(self, manifest: Manifest | None = None) -> None:
+        """Write run.json."""
+        self.manifest = manifest or self.manifest
+        write_atomic(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest), indent=2) + b"\n")
+
+    def keep_overlay(self, name: str, content: bytes) -> None:
+        """Copy an overlay file into the run, so that the run can be rendered elsewhere."""
+        write_atomic(self.path / "overlays" / check_slug(name), content)
+        if name not in self.manifest.overlays:
+            self.save(msgspec.structs.replace(self.manifest, overlays=[*self.manifest.overlays, name]))

@@ -1,0 +1,85 @@
+"""The two files of a suite hold all of its result, and a damaged one is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.codec import decode, encode
+from reportgen.errors import RunError
+from reportgen.scores import Column, HeadScores, SuiteResult, Table
+from tests.fixtures import suite_result
+
+
+def test_everything_comes_back() -> None:
+    before = suite_result()
+    after = decode(*encode(before), where="x")
+    for name in ("values", "low", "high", "p"):
+        np.testing.assert_array_equal(getattr(after.scores[0], name), getattr(before.scores[0], name))
+    assert after.scores[0].reasons == before.scores[0].reasons
+    assert after.scores[0].range == (0.0, 1.0)
+    assert after.head_sets == before.head_sets
+    assert after.tables == before.tables
+    assert after.arrays["ranks/capital"].labels == {"pair": ("a", "b")}
+    assert after.arrays["ranks/capital"].values.dtype == np.uint32
+    assert after.facts == before.facts
+    assert after.notes == before.notes
+    assert after.not_computed == before.not_computed
+
+
+def test_open_range_and_missing_grids_come_back() -> None:
+    score = HeadScores("s/m/t", "x", np.zeros((1, 2), np.float32), 1, no_null="none here")
+    after = decode(*encode(SuiteResult("s", (score,))), where="x").scores[0]
+    assert after.range == (-math.inf, math.inf)
+    assert after.low is None
+    assert after.p is None
+
+
+def test_nan_cells_are_stored_as_empty() -> None:
+    table = Table("t", "T", (Column("a"),), ((math.nan,), (np.float32(0.5),)))  # type: ignore[arg-type]
+    assert decode(*encode(SuiteResult("s", tables=(table,))), where="x").tables[0].rows == ((None,), (0.5,))
+
+
+def test_same_result_same_bytes() -> None:
+    assert encode(suite_result()) == encode(suite_result())
+
+
+@given(st.text(min_size=1, max_size=40), st.floats(0, 1, width=32))
+def test_any_text_and_value_survive(text: str, value: float) -> None:
+    text = text.encode("utf-8", "ignore").decode()
+    values = np.full((1, 1), value, np.float32)
+    score = HeadScores("s/m/t", text, values, 1, no_null=text or "-", range=(0, 1))
+    after = decode(*encode(SuiteResult("s", (score,), notes=(text,))), where="x")
+    assert after.notes == (text,)
+    assert after.scores[0].values[0, 0] == np.float32(value)
+
+
+_WRONG_DIMS = {"dims": ["a"], "labels": {}}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m, a: (m[:-20], a),
+        lambda m, a: (m, a[:-9]),
+        lambda m, a: (m, b""),
+        lambda m, a: (b"{}", a),
+        lambda m, a: (m.replace(b'"n": 40', b'"n": "forty"'), a),
+        lambda m, a: (m.replace(b"relations/score/capital", b"relations/score/other"), a),
+        lambda m, a: (m.replace(b'"L0H1": "inactive head"', b'"L9H9": "other"'), a),
+        lambda m, a: (
+            json.dumps({**json.loads(m), "arrays": {"ranks/capital": {"dims": ["a"], "labels": {}}}}).encode(),
+            a,
+        ),
+    ],
+)
+def test_damage_is_one_line(damage) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RunError) as caught:
+        decode(*damage(*encode(suite_result())), where="run/scores/relations")
+    assert "run/scores/relations is damaged" in str(caught.value)
+    assert "\n" not in str(caught.value)
