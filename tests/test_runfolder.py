@@ -60,7 +60,7 @@ def test_finished_only_under_its_key_and_with_whole_files(tmp_path: Path) -> Non
 def test_another_models_run_is_refused_with_the_name_to_type(tmp_path: Path) -> None:
     write_run(tmp_path / "r", "relations")
     other = manifest(model_record(content_hash="cd" * 32))
-    with pytest.raises(RunError, match="--name made-up-cdcdcdcd"), RunWriter(tmp_path / "r", other):
+    with pytest.raises(RunError, match="--name made-up"), RunWriter(tmp_path / "r", other):
         pass
     assert Run.open(tmp_path / "r").done() == ["relations"]
 

@@ -1,0 +1,11 @@
+"""`make bench`, or `python -m benchmarks NAME ...`: run benchmarks by name, all when none is given."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = ("report",)
+
+for name in sys.argv[1:] or NAMES:
+    importlib.import_module(f"benchmarks.{name}").main()
