@@ -57,7 +57,7 @@ class Figure:
     """One figure, its words and its numbers.
 
     id       file name, e.g. "relations-name_copying"
-    caption  plain text a reader could check: model, grid, k or threshold, n, interval, null line, markers and who says so
+    caption  plain text a reader could check: model, grid, k or threshold, n, interval, null line, markers, who says so
     alt      one short sentence for who cannot see it
     data     the tidy numbers behind it, one row per mark; goes into the CSV
     """

@@ -1,0 +1,143 @@
+"""A figure as SVG, PDF, PNG, CSV, Vega-Lite JSON or LaTeX. Every output is the same bytes for the same figure.
+
+PDF and PNG are drawn by Typst from the normalised SVG with the fonts that ship with the package: vector, embedded,
+independent of the machine's own fonts.
+"""
+
+from __future__ import annotations
+
+import csv as csv_module
+import datetime
+import io
+import json
+import math
+import struct
+import zlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import typst
+
+from reportgen.figures import latex, theme
+from reportgen.figures.figure import Figure, Style
+from reportgen.figures.svg import normalise, render, size_of
+from reportgen.scores import Cell
+
+PNG_PPI = 300
+FORMATS = ("svg", "pdf", "png", "csv", "tex", "vl.json")
+_EPOCH = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # a fixed date: PDFs of one figure are identical
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_PAGE = """
+#set page(width: {width}pt, height: {height}pt, margin: 0pt, fill: {fill})
+#set document(title: sys.inputs.title, date: auto)
+#set text(lang: "en")
+#image("figure.svg", width: {width}pt, height: {height}pt, alt: sys.inputs.alt)
+"""
+
+
+def spec(figure: Figure, style: Style | None = None) -> dict[str, Any]:
+    """The figure's Vega-Lite specification, with the house configuration for `style` where one is given."""
+    made: dict[str, Any] = figure.chart.to_dict()
+    if style is not None or "config" not in made or "font" not in made["config"]:
+        made["config"] = theme.config(style or Style())
+    return made
+
+
+def svg(figure: Figure, style: Style | None = None) -> str:
+    """The figure as one normalised SVG; `style.width_in` sets its printed width. Text is `currentColor`."""
+    width = style.width_in if style else None
+    return normalise(render(spec(figure, style)), figure.id, figure.title, figure.alt, width)
+
+
+def pdf(svg_text: str, title: str = "", alt: str = "") -> bytes:
+    """A one-page PDF of a normalised SVG, as large as the figure: tagged, vector, fonts embedded."""
+    return _typeset(svg_text, title, alt, "pdf")
+
+
+def png(svg_text: str, ppi: int = PNG_PPI) -> bytes:
+    """A PNG of a normalised SVG on white, at `ppi` pixels per inch, which the file states."""
+    return _with_density(_typeset(svg_text, "", "", "png", ppi), ppi)
+
+
+def csv(figure: Figure) -> str:
+    """The figure's data as CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
+    out = io.StringIO()
+    writer = csv_module.writer(out, lineterminator="\n")
+    writer.writerow([_safe(column.name) for column in figure.data.columns])
+    for row in figure.data.rows:
+        writer.writerow([_csv_cell(cell) for cell in row])
+    return out.getvalue()
+
+
+def vega_lite(figure: Figure, style: Style | None = None) -> str:
+    """The specification as JSON. Escape `<` before it goes into a page: tokens are data."""
+    return json.dumps(spec(figure, style), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def tex(figure: Figure, folder: str = "figures", width: str = "") -> str:
+    """A LaTeX figure environment that includes the PDF, with caption and label `fig:<id>`."""
+    return latex.figure(figure.id, figure.caption, folder, width)
+
+
+def _typeset(svg_text: str, title: str, alt: str, form: Literal["pdf", "png"], ppi: float | None = None) -> bytes:
+    width, height = _printed(svg_text)
+    page = _PAGE.format(width=f"{width:.3f}", height=f"{height:.3f}", fill="none" if form == "pdf" else "white")
+    sources: Any = {"main.typ": page.encode(), "figure.svg": svg_text.encode()}  # files in memory: typst's stubs lag
+    result = typst.compile(
+        sources, format=form, ppi=ppi, font_paths=_fonts(), ignore_system_fonts=True,
+        sys_inputs={"title": title or "Figure", "alt": alt or title or "Figure"}, timestamp=_EPOCH,
+    )  # fmt: skip
+    if not isinstance(result, bytes):
+        raise TypeError(f"a figure of one page came out as {type(result).__name__}")
+    return result
+
+
+@cache
+def _fonts() -> list[str]:
+    """The folder with the fonts that ship with the package."""
+    return [str(Path(str(files("reportgen.templates"))) / "fonts")]
+
+
+def _printed(svg_text: str) -> tuple[float, float]:
+    """Width and height in points on paper: the root's width in inches, else its own units as points."""
+    width, height = size_of(svg_text)
+    start = svg_text[: svg_text.index(">")]
+    if (at := start.find(' width="')) >= 0:
+        value = start[at + 8 :].split('"', 1)[0]
+        if value.endswith("in"):
+            inches = float(value[:-2])
+            return 72 * inches, 72 * inches * height / width
+    return width, height
+
+
+def _with_density(image: bytes, ppi: int) -> bytes:
+    """The PNG with a pHYs chunk that states `ppi`, put after the header where there is none."""
+    if b"pHYs" in image[:200]:
+        return image
+    per_metre = round(ppi / 0.0254)
+    body = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
+    chunk = struct.pack(">I", 9) + body + struct.pack(">I", zlib.crc32(body))
+    return image[:33] + chunk + image[33:]  # 8 bytes signature, 25 bytes IHDR
+
+
+def _csv_cell(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return _safe(cell) if isinstance(cell, str) else str(cell)
+
+
+def _safe(text: str) -> str:
+    """`text` with an apostrophe before it where a spreadsheet would take it for a formula; plain numbers stay."""
+    if not text.startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

@@ -1,0 +1,259 @@
+"""The layer x head map of one score per head, alone or two side by side.
+
+Layers run along x and heads along y with head 0 on top, as in Elhelo and Geva, arXiv 2412.11965. Cells stand on linear
+scales, so that markers, legends and cells share one coordinate system; ticks are whole numbers and the last is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+
+from reportgen.errors import DataError
+from reportgen.figures import legend, overlays, theme
+from reportgen.figures.data import round6, rows
+from reportgen.figures.figure import Style, View
+from reportgen.figures.geometry import Bar, Grid, bar_of, bar_offset, bar_thickness, bar_title_x, fit
+from reportgen.figures.marks import layer
+from reportgen.scores import HeadScores, HeadSet, parse_head
+
+ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart)
+WATERMARK = "SYNTHETIC"
+SIGNIFICANT = 0.05
+
+
+def heatmap(
+    scores: HeadScores,
+    view: View | None = None,
+    overlays: Sequence[HeadSet] = (),
+    title: str = "",
+    *,
+    significant: bool = False,
+    style: Style | None = None,
+) -> alt.LayerChart:
+    """The map of `scores` [layer head] with `overlays` marked on it, themed and ready to show or export.
+
+    significant  also mark the heads that beat the null (adjusted p <= 0.05, or above the family-wise line)
+    style        defaults to the view's
+    """
+    style = style or (view.style if view else Style())
+    grid = fit(_shape(scores), bar_of(scores), style)
+    synthetic = bool(view and (view.synthetic or view.model.synthetic))
+    chart = panel(scores, grid, overlays, title, style, significant=significant, synthetic=synthetic)
+    return themed(chart, style)
+
+
+def pair(
+    left: tuple[HeadScores, Sequence[HeadSet], str],
+    right: tuple[HeadScores, Sequence[HeadSet], str],
+    view: View | None = None,
+    *,
+    style: Style | None = None,
+) -> alt.HConcatChart:
+    """Two maps side by side, each (scores, overlays, title) with its own colour bar and legend."""
+    style = style or (view.style if view else Style())
+    synthetic = bool(view and (view.synthetic or view.model.synthetic))
+    panels = [
+        panel(s, fit(_shape(s), bar_of(s), style, panels=2), sets, title, style, prefix=side, synthetic=synthetic)
+        for side, (s, sets, title) in (("left", left), ("right", right))
+    ]
+    chart = alt.HConcatChart(hconcat=panels)
+    chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", x="independent", y="independent"))
+    return themed(chart, style)
+
+
+def array_heatmap(
+    values: npt.ArrayLike,
+    overlays: Mapping[str, Sequence[str | tuple[int, int]]] | Sequence[HeadSet] = (),
+    *,
+    label: str = "Score",
+    title: str = "",
+    range: tuple[float, float] | None = None,  # noqa: A002 - HeadScores' word
+    style: Style | None = None,
+) -> alt.LayerChart:
+    """The map of any [layer head] array, for notebooks; NaN is drawn as not computed.
+
+    overlays  {"Name movers": ["L9H6", (9, 9)]} or head sets
+    range     smallest and largest possible value; by default 0 (or the symmetric negative) to the data's own reach
+    """
+    grid = np.asarray(values, dtype=np.float32)
+    if grid.ndim != 2 or 0 in grid.shape:
+        raise DataError(f"array of shape {grid.shape}: expected one value per [layer head].")
+    low = -math.inf if np.nanmin(grid, initial=0.0) < 0 else 0.0
+    scores = HeadScores(
+        "user/score/array", label, grid, n=0, no_null="a plain array", range=range or (low, math.inf),
+        reasons={"*": "NaN in the array"},
+    )  # fmt: skip
+    return heatmap(scores, overlays=_named_sets(overlays), title=title, style=style)
+
+
+def panel(
+    scores: HeadScores,
+    grid: Grid,
+    sets: Sequence[HeadSet],
+    title: str,
+    style: Style,
+    *,
+    prefix: str = "map",
+    significant: bool = False,
+    synthetic: bool = False,
+) -> alt.LayerChart:
+    """One map without theme; bottom to top: cells, missing cells, markers, colour bar's label, legends, watermark."""
+    bar, axes = bar_of(scores), _axes(grid)
+    placed = overlays.place(sets, grid)
+    charts = _cells(scores, sets, grid, bar, axes, style)
+    if significant:
+        charts.append(_significance(scores, grid, axes))
+    charts += overlays.layers(placed, grid, axes)
+    charts.append(_bar_label(theme.clean(scores.label), grid, bar, axes))
+    charts += legend.layers(legend.boxes(placed, scores.values, grid), grid, axes)
+    if synthetic:
+        charts.append(_watermark(grid, axes))
+    for chart in charts:
+        chart.name = f"{prefix}_{chart.name}"
+    layered = alt.LayerChart(layer=charts, width=round(grid.width, 2), height=round(grid.height, 2))
+    if title:
+        layered.title = theme.clean(title)
+    return layered
+
+
+def themed(chart: ChartT, style: Style) -> ChartT:
+    """`chart` with the house configuration at its top."""
+    copy = chart.copy(deep=False)
+    copy.config = alt.Config.from_dict(theme.config(style))
+    return copy
+
+
+def _shape(scores: HeadScores) -> tuple[int, int]:
+    layers, heads = scores.values.shape
+    return layers, heads
+
+
+def _axes(grid: Grid) -> dict[str, Any]:
+    """The x and y of every layer of a map: the same scales and axes, so that Vega-Lite merges them into one."""
+    return {
+        "x": alt.X("layer:Q", title="Layer", scale=alt.Scale(domain=[-0.5, grid.layers - 0.5], nice=False, zero=False),
+                   axis=alt.Axis(values=grid.layer_ticks(), format="d", title="Layer")),
+        "y": alt.Y("head:Q", title="Head", scale=alt.Scale(domain=[grid.heads - 0.5, -0.5], nice=False, zero=False),
+                   axis=alt.Axis(values=grid.head_ticks(), format="d", title="Head")),
+    }  # fmt: skip
+
+
+def _cells(
+    scores: HeadScores, sets: Sequence[HeadSet], grid: Grid, bar: Bar, axes: dict[str, Any], style: Style
+) -> list[alt.Chart]:
+    data = rows(scores, sets)
+    known = [row for row in data if row["value"] is not None]
+    charts = []
+    if known:
+        charts.append(_known(known, grid, bar, axes, style))
+    if len(known) < len(data):
+        absent = [
+            {k: row[k] for k in ("layer", "head", "name", "sets", "note")} for row in data if row["value"] is None
+        ]
+        grey, stroke = legend.missing(absent, grid.cell_w, grid.cell_h, axes, "missing")
+        tips = [alt.Tooltip("name:N", title="head"), alt.Tooltip("note:N", title="not computed"), *_set_tip(absent)]
+        charts += [grey.encode(tooltip=tips), stroke]
+    return charts
+
+
+def _known(data: list[dict[str, Any]], grid: Grid, bar: Bar, axes: dict[str, Any], style: Style) -> alt.Chart:
+    kept = _used(data)
+    scale = alt.Scale(**_scheme(bar, style), domain=[bar.low, bar.high], clamp=True)
+    colour_bar = alt.Legend(
+        title=None, type="gradient", orient="right", offset=bar_offset(grid.font_size), direction="vertical",
+        gradientLength=round(grid.height, 2), gradientThickness=bar_thickness(grid.font_size), values=list(bar.ticks),
+        format=f".{bar.digits}f", labelOverlap=False,
+    )  # fmt: skip
+    # Cells reach a little under their neighbours: side by side, scaled drawings show hairlines between them.
+    seam = round(max(grid.cell / 24, 0.3), 2)
+    mark = {"type": "rect", "width": round6(grid.cell_w + seam), "height": round6(grid.cell_h + seam), "opacity": 1}
+    colour = alt.Color("value:Q", scale=scale, legend=colour_bar)
+    values = [{k: row[k] for k in kept} for row in data]
+    return layer("cells", values, mark, {**axes, "color": colour, "tooltip": _tips(kept, data)})
+
+
+def _used(data: list[dict[str, Any]]) -> list[str]:
+    """The fields that say something in any row: empty columns would only make the file larger."""
+    names = [name for name in data[0] if any(row[name] not in (None, "") for row in data)]
+    return [name for name in names if not (name == "n" and all(row["n"] == 0 for row in data))]
+
+
+_TIPS = (
+    ("name", "head", ""), ("value", "value", ".4~g"), ("low", "95 % from", ".4~g"), ("high", "95 % to", ".4~g"),
+    ("n", "n", ""), ("p", "p (adjusted)", ".3~g"), ("line", "family-wise line", ".3~g"), ("rank", "rank", ""),
+)  # fmt: skip
+
+
+def _tips(kept: Sequence[str], data: list[dict[str, Any]]) -> list[alt.Tooltip]:
+    tips = [_tip(name, title, form) for name, title, form in _TIPS if name in kept]
+    return tips + _set_tip(data)
+
+
+def _tip(name: str, title: str, form: str = "") -> alt.Tooltip:
+    if form:
+        return alt.Tooltip(name, type="quantitative", title=title, format=form)
+    return alt.Tooltip(name, type="nominal", title=title)
+
+
+def _set_tip(data: list[dict[str, Any]]) -> list[alt.Tooltip]:
+    return [_tip("sets", "marked as")] if any(row["sets"] for row in data) else []
+
+
+def _scheme(bar: Bar, style: Style) -> dict[str, Any]:
+    if bar.signed:
+        return {"scheme": theme.SCHEMES_SIGNED.get(style.palette, "redblue"), "reverse": True}
+    return {"scheme": style.cmap}
+
+
+def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+    """A short bar in the lower right of each cell that beats the null."""
+    beats = np.zeros(scores.values.shape, dtype=bool)  # [layer head]
+    if scores.p is not None:
+        beats = np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT
+    elif scores.line is not None:
+        beats = np.nan_to_num(scores.values, nan=-math.inf) > scores.line
+    values = [{"layer": int(lay), "head": int(h)} for lay, h in np.argwhere(beats)]
+    mark = {
+        "type": "point", "shape": "M0.5,0.8H1.6", "stroke": "#ffffff", "strokeWidth": round6(max(0.6, grid.cell / 16)),
+        "filled": False, "size": round6((0.5 * grid.cell) ** 2), "opacity": 1,
+    }  # fmt: skip
+    return layer("significant", values, mark, axes)
+
+
+def _bar_label(label: str, grid: Grid, bar: Bar, axes: dict[str, Any]) -> alt.Chart:
+    """The colour bar's label, read from below; Vega would set a legend's title flat, above the bar."""
+    x = grid.x_at(grid.width + bar_title_x(bar, grid.font_size))
+    at = {"layer": round6(x), "head": round6(grid.y_at(grid.height / 2)), "text": label}
+    mark = {"type": "text", "angle": 270, "baseline": "middle", "fontSize": grid.font_size, "color": theme.INK}
+    return layer("bar_label", [at], mark, {**axes, "text": alt.Text("text:N")})
+
+
+def _watermark(grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+    at = {"layer": (grid.layers - 1) / 2, "head": (grid.heads - 1) / 2, "text": WATERMARK}
+    mark = {
+        "type": "text", "angle": round(360 - 45 * min(1.0, grid.height / grid.width), 1), "fontWeight": "bold",
+        "fontSize": round(min(grid.width, grid.height) / 6.2, 1), "color": "#ffffff", "fillOpacity": 0.38,
+        "stroke": "#000000", "strokeWidth": 0.5, "strokeOpacity": 0.38,
+    }  # fmt: skip
+    return layer("watermark", [at], mark, {**axes, "text": alt.Text("text:N")})
+
+
+def _named_sets(given: Mapping[str, Sequence[str | tuple[int, int]]] | Sequence[HeadSet]) -> list[HeadSet]:
+    if not isinstance(given, Mapping):
+        return list(given)
+    sets = []
+    for label, heads in given.items():
+        try:
+            parsed = tuple(
+                parse_head(head) if isinstance(head, str) else (int(head[0]), int(head[1])) for head in heads
+            )
+        except (ValueError, TypeError, IndexError) as error:
+            raise DataError(f"overlay {label!r}: {error}", "Give heads as 'L9H6' or (9, 6).") from error
+        sets.append(HeadSet(f"user/{label}", label, parsed, "Marked heads", "this call", "given by hand", "user"))
+    return sets

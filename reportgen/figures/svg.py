@@ -1,0 +1,91 @@
+"""One SVG text per figure: the same bytes in every process, safe to stand beside others on one page.
+
+- Ids of gradients and clips come from a counter of the renderer: they get the figure's id and a number of their own.
+- The root gets role, title and description; the renderer's aria attributes on hundreds of marks go.
+- Cells are written as short paths in one group instead of one transformed group each.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import vl_convert
+
+from reportgen.figures.theme import clean
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+_URL = re.compile(r"url\(#([^)]+)\)")
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+ET.register_namespace("", SVG)
+ET.register_namespace("xlink", XLINK)
+
+
+def render(spec: dict[str, Any]) -> str:
+    """The renderer's own SVG of a Vega-Lite `spec`; nothing is fetched from anywhere."""
+    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def normalise(svg: str, figure_id: str, title: str, description: str, width_in: float | None = None) -> str:
+    """`svg` with its own ids, accessible names and, with `width_in`, the printed width in inches on the root."""
+    root = ET.fromstring(svg)  # the renderer's output, not a file from outside
+    _strip_aria(root)
+    _renumber(root, figure_id)
+    for element in root.iter():
+        if "d" in element.attrib:
+            element.set("d", _NUMBER.sub(_shorter, element.attrib["d"]))
+    _name(root, figure_id, clean(title), clean(description))
+    if width_in is not None:
+        _resize(root, width_in)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=True) + "\n"
+
+
+def size_of(svg: str) -> tuple[float, float]:
+    """Width and height in points of a normalised SVG, from its viewBox."""
+    match = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    if match is None:
+        raise ValueError("an SVG without a viewBox")
+    return float(match[1]), float(match[2])
+
+
+def _strip_aria(root: ET.Element) -> None:
+    for element in root.iter():
+        for name in [n for n in element.attrib if n == "role" or n.startswith("aria-")]:
+            del element.attrib[name]
+
+
+def _renumber(root: ET.Element, figure_id: str) -> None:
+    new: dict[str, str] = {}
+    for element in root.iter():
+        if old := element.attrib.get("id"):
+            new[old] = f"{figure_id}-{len(new) + 1}"
+            element.set("id", new[old])
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if value.startswith("#") and value[1:] in new:
+                element.set(name, f"#{new[value[1:]]}")
+            elif "url(#" in value:
+                element.set(name, _URL.sub(lambda m: f"url(#{new.get(m[1], m[1])})", value))
+
+
+def _shorter(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _name(root: ET.Element, figure_id: str, title: str, description: str) -> None:
+    for name in ("class", "version"):
+        root.attrib.pop(name, None)
+    root.set("role", "img")
+    root.set("aria-labelledby", f"{figure_id}-title {figure_id}-desc")
+    for i, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ET.Element(f"{{{SVG}}}{tag}", {"id": f"{figure_id}-{tag}"})
+        element.text = text
+        root.insert(i, element)
+
+
+def _resize(root: ET.Element, width_in: float) -> None:
+    _, _, width, height = (float(part) for part in root.attrib["viewBox"].split())
+    root.set("width", f"{width_in:g}in")
+    root.set("height", f"{width_in * height / width:.4g}in")

@@ -1,0 +1,102 @@
+"""How every figure looks: fonts, sizes, colours, and the Vega-Lite configuration made of them.
+
+- One unit of a chart is one point (1/72 inch) of the printed figure and one pixel of the page.
+- Text and lines are `currentColor`: black on paper, and whatever colour the page gives its text in the dark.
+- Every font list ends in sans-serif: a font that is not installed would silently drop all text from PDF and PNG.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from reportgen.figures.figure import Style
+
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+INK = "currentColor"
+PAPER_INK = "#111111"  # text on the legend's own white box, light in either theme
+NOT_COMPUTED = "#d4d4d4"
+NOT_COMPUTED_LINE = "#7d7d7d"
+SCHEMES_SIGNED = {"published": "redblue", "safe": "purpleorange"}  # both end in red or orange above zero once reversed
+CATEGORY_COLOURS = {
+    "published": ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"),  # tab10
+    "safe": ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999"),  # Okabe and Ito
+}
+
+# Advance widths of Liberation Sans (Arial's metrics) for ASCII 32..126, in thousandths of the font size.
+_ADVANCE = (
+    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556,
+    556, 556, 556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278,
+    500, 667, 556, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469,
+    556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500,
+    278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
+)  # fmt: skip
+
+
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Width of `text` in points at `size` points; other letters count as capitals, wide ones as squares."""
+    thousandths = 0
+    for char in text:
+        code = ord(char)
+        if 32 <= code < 127:
+            thousandths += _ADVANCE[code - 32]
+        else:
+            thousandths += 1000 if code >= 0x1100 else 667
+    return thousandths * size / 1000 * (1.06 if bold else 1.0)
+
+
+def clean(text: str) -> str:
+    r"""`text` with what an SVG cannot hold or a reader cannot see (controls, lone surrogates) written as `\u0007`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\u200c\u200d\u00a0" else f"\\u{ord(c):04x}" for c in text)
+
+
+def config(style: Style) -> dict[str, Any]:
+    """The `config` block of a Vega-Lite specification in the given style."""
+    size = style.font_size
+    axis = {
+        "domain": False, "grid": False, "labelOverlap": False, "ticks": True, "tickSize": 0.35 * size,
+        "tickColor": INK, "tickWidth": 0.6, "labelColor": INK, "titleColor": INK, "labelPadding": 0.2 * size,
+        "labelFontSize": 0.88 * size, "titleFontSize": size, "titleFontWeight": "normal", "titlePadding": 0.4 * size,
+    }  # fmt: skip
+    legend = {"labelColor": INK, "titleColor": INK, "labelFontSize": 0.88 * size, "titleFontSize": size}
+    return {
+        "font": FONT,
+        "background": "transparent",
+        "padding": 2,
+        "view": {"stroke": INK, "strokeWidth": 0.6, "fill": "transparent"},
+        "axis": axis,
+        "legend": {**legend, "titleFontWeight": "normal", "gradientStrokeWidth": 0, "labelOffset": 0.3 * size},
+        "title": {
+            "color": INK,
+            "subtitleColor": INK,
+            "fontSize": 1.08 * size,
+            "fontWeight": "normal",
+            "offset": 0.6 * size,
+        },
+        "concat": {"spacing": 1.6 * size},
+    }
+
+
+def nice_step(span: float, parts: int = 5) -> float:
+    """A step of 1, 2, 2.5 or 5 times a power of ten that cuts `span` (> 0) into about `parts` pieces."""
+    raw = span / parts
+    power = 10.0 ** math.floor(math.log10(raw))
+    return min((m * power for m in (1.0, 2.0, 2.5, 5.0, 10.0)), key=lambda s: abs(s - raw))
+
+
+def index_step(count: int) -> int:
+    """Distance of the ticks on an axis of `count` indices: 1 up to 16, 2 up to 24, then about five steps."""
+    if count <= 16:
+        return 1
+    return 2 if count <= 24 else count // 5
+
+
+def index_ticks(count: int, cell: float, label_size: float, along_x: bool) -> list[int]:
+    """Tick values for indices 0..count-1 with `cell` points between them, thinned only where labels would touch."""
+    need = text_width(str(max(count - 1, 0)), label_size) + 0.45 * label_size if along_x else 1.05 * label_size
+    step = index_step(count)
+    while step * cell < need and step < count:
+        step += 1
+    return list(range(0, count, step))
