@@ -1,0 +1,190 @@
+"""Relations: the pair lists, where they come from, and which pairs a tokenizer keeps.
+
+- A pair list is a JSON list of [source, target], words without a leading space, in NAME.json or NAME/NAME.json.
+- `relations.toml` beside the lists is optional: title, category, copying, prompt, multi_token, provenance per stem.
+- A pair is kept when ' source' and ' target' are one known token each; duplicates are kept, as in the paper.
+
+Everything here is untrusted input: what is malformed is refused with the file and the entry named. No torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from reportgen.errors import DataError, SettingsError, nearest
+
+BUNDLED = Path(__file__).parent / "data"
+TABLE = "relations.toml"
+_STEM = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_FIELDS: dict[str, type] = {
+    "title": str,
+    "category": str,
+    "copying": bool,
+    "prompt": str,
+    "multi_token": bool,
+    "provenance": str,
+}
+
+
+class WordTokens(Protocol):
+    """The part of a tokenizer that the filter needs."""
+
+    def word_id(self, word: str) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One pair list and what is known of it.
+
+    stem      file name without .json: the task's name in every key
+    category  "Algorithmic", "Knowledge", "Linguistic", "Translation", or "Other" where nothing says
+    copying   chooses the smaller k
+    prompt    causal-ablation prompt with <X> for the source, or empty
+    """
+
+    stem: str
+    title: str
+    category: str
+    copying: bool
+    pairs: tuple[tuple[str, str], ...]
+    prompt: str = ""
+    multi_token: bool = False
+    provenance: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A relation on one tokenizer: the pairs whose words are one token each, and their ids, aligned."""
+
+    relation: Relation
+    pairs: tuple[tuple[str, str], ...]
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One "source -> target" per kept pair."""
+        return tuple(f"{s} -> {t}" for s, t in self.pairs)
+
+
+def data_files(folder: str = "") -> tuple[Path, ...]:
+    """Every pair list of the folder (empty: the bundled one) and its relations.toml, sorted; DataError without any."""
+    root = Path(folder) if folder else BUNDLED
+    if not root.is_dir():
+        raise DataError(f"relations_dir: no folder {str(root)!r}.", "Give a folder of NAME.json pair lists.")
+    lists = [*root.glob("*.json"), *(p for p in root.glob("*/*.json") if p.stem == p.parent.name)]
+    if not lists:
+        raise DataError(f"{root}: no pair list.", "Expected NAME.json or NAME/NAME.json, a list of [source, target].")
+    table = root / TABLE
+    return (*sorted(lists), *([table] if table.is_file() else []))
+
+
+def load_relations(folder: str = "", only: Sequence[str] = ()) -> list[Relation]:
+    """The relations of a folder, in the order of relations.toml, then by name. `only` keeps some, by stem.
+
+    Raises DataError for a malformed file (file, entry, what is expected), SettingsError for an unknown name in `only`.
+    """
+    files = data_files(folder)
+    lists: dict[str, Path] = {}
+    for path in files:
+        if path.suffix != ".json":
+            continue
+        if not _STEM.fullmatch(path.stem):
+            raise DataError(f"{path}: a relation's file name has letters, digits, '_', '-' and '.' only.")
+        if path.stem in lists:
+            raise DataError(f"{path}: relation {path.stem!r} is there twice (also {lists[path.stem]}).")
+        lists[path.stem] = path
+    table = _read_table(files[-1]) if files[-1].name == TABLE else {}
+    for name in only:
+        if name not in lists:
+            raise SettingsError(f"relations: no relation {name!r}.", nearest(name, lists))
+    order = [stem for stem in table if stem in lists] + [stem for stem in lists if stem not in table]
+    return [_relation(stem, lists[stem], table.get(stem, {})) for stem in order if not only or stem in only]
+
+
+def load_templates(folder: str = "") -> tuple[str, ...]:
+    """The `templates` of relations.toml (each has <X> for the source); empty when there are none."""
+    path = (Path(folder) if folder else BUNDLED) / TABLE
+    if not path.is_file():
+        return ()
+    templates = _parse_toml(path).get("templates", [])
+    if not isinstance(templates, list) or not all(isinstance(t, str) and t.count("<X>") >= 1 for t in templates):
+        raise DataError(f"{path}: templates: expected a list of sentences with <X> for the source.")
+    return tuple(templates)
+
+
+def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
+    """The pairs of one file; DataError names the file, the entry (from 1) and what is expected."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}).", "Expected a list of [source, target].") from error
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: a JSON {type(entries).__name__}, expected a list of [source, target].")
+    return tuple(_pair(path, i, entry) for i, entry in enumerate(entries, start=1))
+
+
+def keep(relation: Relation, tokens: WordTokens) -> Kept:
+    """The pairs of which both words are exactly one known token at a word's start."""
+    pairs, sources, targets = [], [], []
+    for source, target in relation.pairs:
+        s, t = tokens.word_id(source), tokens.word_id(target)
+        if s is not None and t is not None:
+            pairs.append((source, target))
+            sources.append(s)
+            targets.append(t)
+    return Kept(relation, tuple(pairs), tuple(sources), tuple(targets))
+
+
+def _pair(path: Path, number: int, entry: object) -> tuple[str, str]:
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(word, str) for word in entry):
+        raise DataError(f"{path}, entry {number}: {_short(entry)}, expected [source, target], two strings.")
+    source, target = (cast("str", word) for word in entry)
+    for word in (source, target):
+        if not word or word != word.strip() or not word.isprintable():
+            raise DataError(f"{path}, entry {number}: {_short(entry)}, expected words without space around them.")
+    return source, target
+
+
+def _relation(stem: str, path: Path, about: dict[str, Any]) -> Relation:
+    return Relation(
+        stem=stem,
+        title=about.get("title", stem.replace("_", " ").capitalize()),
+        category=about.get("category", "Other"),
+        copying=about.get("copying", "copying" in stem),
+        pairs=read_pairs(path),
+        prompt=about.get("prompt", ""),
+        multi_token=about.get("multi_token", False),
+        provenance=about.get("provenance", ""),
+    )
+
+
+def _read_table(path: Path) -> dict[str, dict[str, Any]]:
+    tables = {stem: about for stem, about in _parse_toml(path).items() if stem != "templates"}
+    for stem, about in tables.items():
+        if not isinstance(about, dict):
+            raise DataError(f"{path}, {stem}: expected a table [{stem}].")
+        for name, value in about.items():
+            if name not in _FIELDS:
+                raise DataError(f"{path}, [{stem}]: no field {name!r}.", nearest(name, _FIELDS))
+            if not isinstance(value, _FIELDS[name]):
+                raise DataError(f"{path}, [{stem}], {name}: {_short(value)}, expected {_FIELDS[name].__name__}.")
+    return tables
+
+
+def _parse_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path}: not readable as TOML ({error}).") from error
+
+
+def _short(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= 60 else words[:57] + "..."

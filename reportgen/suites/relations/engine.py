@@ -1,0 +1,336 @@
+"""Ranks of targets in the rows of every head's vocabulary map, all relations in one pass per layer.
+
+A head maps source s to the logits x_s W_V W_O W_U over the vocabulary. Notable decisions:
+
+- Low rank: Z = x W_V is [row d_head] per head and G = W_O W_U is [d_head vocab]; G is paid once per layer, and each
+  further source costs d_head instead of d_model operations per column. Rows are the unique sources of all relations.
+- The vocabulary is walked in chunks with preallocated buffers; nothing of the size rows x vocabulary is kept for long.
+- Ranks are 1-based mid-ranks, 1 + #{above} + #{tied} / 2 over the other columns, stored doubled in uint32 so that a
+  half is whole. 0 stands for 'not computed'. With the signs turned the doubled mid-rank is 2 (V + 1) minus this one.
+- The target's own column never counts: it is found within the rounding bound of its own logit and taken off.
+- A target's logit is computed in float64, the row in float32. Columns nearer than the rounding bound count as ties,
+  and where that could touch a rank <= `limit` at either end the row is done again in float64: ranks up to `limit` are
+  those of float64.
+
+Rounding bound: |error| <= u (LAMBDA (sqrt(d_model) + sqrt(d_head)) + 2) * sum_i |z_i| ||W_O[i]|| * max_v ||W_U[:,
+v]||, the probabilistic bound of Higham and Mary (SIAM J. Sci. Comput. 41, 2019) with Cauchy-Schwarz for the inner
+product; u = 2^-24.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+LAMBDA = 4.0
+U32, U64 = 2.0**-24, 2.0**-53
+BLOCK = 32  # columns per block of maxima
+PLAIN_ROWS = 512  # rows of one tile where no extreme values are wanted
+RECHECK_ROWS = 512  # rows of one float64 product
+TINY = 1e-37  # a bound below float32's normal range would round to 0 and lose the own column
+
+
+@dataclass(frozen=True, eq=False)
+class PairIndex:
+    """The unique (source, target) pairs of all relations, laid out so that counting needs no gather.
+
+    sources  [row]   unique source ids, those with most targets first
+    row      [pair]  row of each unique pair's source
+    targets  [pair]  token id of its target
+    slots    slots[j][i] is the unique pair of row i's j-th target; rows with more than j targets come first
+    members  relation -> [its pairs] unique pair of each, duplicates kept
+    """
+
+    sources: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    slots: tuple[npt.NDArray[np.int64], ...]
+    members: Mapping[str, npt.NDArray[np.int64]]
+
+    @staticmethod
+    def build(relations: Mapping[str, tuple[Sequence[int], Sequence[int]]]) -> PairIndex:
+        """From relation -> (source ids, target ids), aligned."""
+        unique: dict[int, dict[int, int]] = {}  # source -> target -> place among its targets
+        for sources, targets in relations.values():
+            for s, t in zip(sources, targets, strict=True):
+                places = unique.setdefault(s, {})
+                places.setdefault(t, len(places))
+        order = sorted(unique, key=lambda s: -len(unique[s]))
+        start = dict(zip(order, np.cumsum([0] + [len(unique[s]) for s in order])[:-1].tolist(), strict=True))
+        width = max((len(places) for places in unique.values()), default=0)
+        slots = tuple(
+            np.array([start[s] + j for s in order if len(unique[s]) > j], dtype=np.int64) for j in range(width)
+        )
+        members = {
+            name: np.array([start[s] + unique[s][t] for s, t in zip(ss, ts, strict=True)], dtype=np.int64)
+            for name, (ss, ts) in relations.items()
+        }
+        return PairIndex(
+            sources=np.array(order, dtype=np.int64),
+            row=np.repeat(np.arange(len(order)), [len(unique[s]) for s in order]),
+            targets=np.array([t for s in order for t in unique[s]], dtype=np.int64),
+            slots=slots,
+            members=members,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRanks:
+    """What one layer's pass found; a pair is a unique pair of the PairIndex.
+
+    twice   [pair head] uint32, twice the mid-rank of the target; 0 where not computed
+    above   [pair head] uint8, 2 where the source's own column stands above the target, 1 tied, 0 below or target =
+            source
+    broken  [pair head] bool, the row is not finite
+    """
+
+    twice: npt.NDArray[np.uint32]
+    above: npt.NDArray[np.uint8]
+    broken: npt.NDArray[np.bool_]
+
+
+class HeadSink(Protocol):
+    """Who wants the thresholds of each head's rows, too (the null's hit tables)."""
+
+    depth: int  # extreme values wanted per row and sign
+
+    def add(self, head: int, logits: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
+        """logits [row column] float32 of `Ranker.columns`, top/bottom [row depth] extreme values, bound [row]."""
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Float32 products in full float32 (no TF32, no bfloat16), and as it was afterwards."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class Ranker:
+    """Ranks the pairs of one PairIndex in the vocabulary of one W_U; buffers are made once and shared by all layers.
+
+    limit  ranks up to this one are exact to float64, at both ends
+    """
+
+    def __init__(self, W_U: Tensor, pairs: PairIndex, *, limit: int, chunk: int = 2048, tile_mib: int = 64) -> None:
+        self.W_U, self.pairs, self.limit = W_U, pairs, limit
+        self.d_vocab = int(W_U.shape[1])
+        device = W_U.device
+        self.wide = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+        self.spans = [(a, min(a + chunk, self.d_vocab)) for a in range(0, self.d_vocab, chunk)]
+        self.largest_column = max(float(W_U[:, a:b].norm(dim=0).max()) for a, b in self.spans)
+        # Columns whose logits are wanted exactly: every target and every source.
+        self.columns, places = np.unique(np.concatenate([pairs.targets, pairs.sources]), return_inverse=True)
+        self.target_place = torch.from_numpy(places[: len(pairs.targets)]).to(self.wide)
+        self.source_place = torch.from_numpy(places[len(pairs.targets) :][pairs.row]).to(self.wide)
+        self.row = torch.from_numpy(pairs.row).to(self.wide)
+        self.slots = [torch.from_numpy(s).to(device) for s in pairs.slots]
+        self.W_U64 = W_U[:, torch.from_numpy(self.columns).to(device)].to(self.wide, torch.float64)  # [d_model column]
+        self._slab_buffers: list[Tensor] | None = None
+        self._tiles: dict[int, Tile] = {}
+        self.tile = max(16, tile_mib * 2**20 // (4 * self.d_vocab))  # rows whose logits are held at once
+
+    def layer(
+        self, x: Tensor, W_V: Tensor, W_O: Tensor, active: npt.NDArray[np.bool_], sink: HeadSink | None = None
+    ) -> LayerRanks:
+        """Ranks of every pair for every head of a layer.
+
+        x [row d_model], W_V [n_kv d_model d_head], W_O [n_heads d_head d_model], active [n_heads] (others are left
+        out).
+        """
+        n_heads, d_head, d_model = W_O.shape
+        group = n_heads // W_V.shape[0]
+        x64 = x.to(self.wide, torch.float64)
+        result = self._empty(n_heads)
+        with exact_float32():
+            for first, slabs in self._slabs(W_O):
+                for head in range(first, min(first + slabs[0].shape[0] // d_head, n_heads)):
+                    if not active[head]:
+                        continue
+                    z64 = x64 @ W_V[head // group].to(self.wide, torch.float64)  # [row d_head]
+                    O64 = W_O[head].to(self.wide, torch.float64)
+                    mine = [slab[(head - first) * d_head : (head - first + 1) * d_head] for slab in slabs]
+                    scale = z64.abs() @ O64.norm(dim=1)  # [row]
+                    factor = LAMBDA * (math.sqrt(d_model) + math.sqrt(d_head)) + 2
+                    self._head(result, head, z64, O64, mine, scale * factor, sink)
+        return result
+
+    def copier(self, x: Tensor, sink: HeadSink | None = None) -> LayerRanks:
+        """Ranks under the identity map: the ideal copier, whose row is x W_U. One 'head'."""
+        x64 = x.to(self.wide, torch.float64)
+        result = self._empty(1)
+        scale = x64.norm(dim=1) * (LAMBDA * math.sqrt(x.shape[1]) + 2)
+        with exact_float32():
+            self._head(result, 0, x64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
+        return result
+
+    def _empty(self, n_heads: int) -> LayerRanks:
+        shape = (len(self.pairs.targets), n_heads)
+        return LayerRanks(np.zeros(shape, np.uint32), np.zeros(shape, np.uint8), np.zeros(shape, np.bool_))
+
+    def _slabs(self, W_O: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
+        """(first head, G of some heads [heads*d_head chunk] per chunk); as many heads at once as four tiles hold."""
+        n_heads, d_head, d_model = W_O.shape
+        at_once = min(n_heads, max(1, 4 * self.tile // d_head))
+        if self._slab_buffers is None or len(self._slab_buffers[0]) != at_once * d_head:
+            self._slab_buffers = [W_O.new_empty(at_once * d_head, b - a) for a, b in self.spans]
+        for first in range(0, n_heads, at_once):
+            stacked = W_O[first : first + at_once].reshape(-1, d_model)
+            slabs = [buffer[: len(stacked)] for buffer in self._slab_buffers]
+            for (a, b), slab in zip(self.spans, slabs, strict=True):
+                torch.mm(stacked, self.W_U[:, a:b], out=slab)
+            yield first, slabs
+
+    def _head(
+        self,
+        result: LayerRanks,
+        head: int,
+        z64: Tensor,
+        O64: Tensor | None,
+        slabs: list[Tensor],
+        scale: Tensor,
+        sink: HeadSink | None,
+    ) -> None:
+        """One head: exact target logits, counts in float32, and float64 where the bound could touch a rank <= limit."""
+        out64 = z64 if O64 is None else z64 @ O64  # [row d_model]
+        exact = out64 @ self.W_U64  # [row column]
+        target = exact[self.row, self.target_place]  # [pair]
+        source = exact[self.row, self.source_place]
+        bound = scale * self.largest_column  # [row], in units of u
+        reach = (bound * U32).clamp_min(TINY)
+        above, below, top, bottom = self._counts(z64, slabs, target, reach, sink)
+        broken = ~(torch.isfinite(bound[self.row]) & torch.isfinite(target))
+        twice = 1 + above + below  # own column is in `below` only
+        best = torch.minimum(above, self.d_vocab - below)  # columns surely ahead, at the nearer end
+        unsure = (below - above > 1) & (best < self.limit) & ~broken & (bound[self.row] > 0)
+        tolerance = bound[self.row] * U64 * 2
+        gap = source - target
+        beats = (gap > tolerance).int() * 2 + (gap.abs() <= tolerance).int()
+        self._recheck(twice, torch.nonzero(unsure)[:, 0], out64, target, tolerance)
+        beats[torch.from_numpy(self.pairs.targets == self.pairs.sources[self.pairs.row]).to(self.wide)] = 0
+        beats[broken], twice[broken] = 0, 0
+        result.twice[:, head] = twice.cpu().numpy().astype(np.uint32)
+        result.above[:, head] = beats.cpu().numpy().astype(np.uint8)
+        result.broken[:, head] = broken.cpu().numpy()
+        if sink is not None:
+            sink.add(head, exact.float(), top, bottom, reach.float())
+
+    def _counts(
+        self, z64: Tensor, slabs: list[Tensor], target: Tensor, reach: Tensor, sink: HeadSink | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Columns above target + reach and above target - reach [pair]; extreme values [row depth] for a sink."""
+        device = self.W_U.device
+        z = z64.to(device, torch.float32)
+        high = (target + reach[self.row]).to(device, torch.float32)
+        low = (target - reach[self.row]).to(device, torch.float32)
+        above, below = torch.zeros_like(high), torch.zeros_like(low)  # float32 counts are whole up to 2^24
+        tile = self._tile_of(sink.depth if sink else 0, z)
+        rows = len(tile.logits)
+        for start in range(0, len(z), rows):
+            stop = min(start + rows, len(z))
+            for c, slab in enumerate(slabs):
+                logits = torch.mm(z[start:stop], slab, out=tile.buffer(c, stop - start))
+                for slot in self.slots:
+                    here = slot[start:stop]
+                    if not len(here):
+                        break
+                    part, ahead = logits[: len(here)], tile.flags[: len(here), : slab.shape[1]]
+                    above[here] += torch.gt(part, high[here, None], out=ahead).sum(-1)
+                    below[here] += torch.gt(part, low[here, None], out=ahead).sum(-1)
+                tile.note(c, stop - start)
+            tile.finish(start, stop)
+        return above.to(self.wide).long(), below.to(self.wide).long(), tile.top, tile.bottom
+
+    def _tile_of(self, depth: int, z: Tensor) -> Tile:
+        if depth not in self._tiles:
+            rows = min(self.tile if depth else PLAIN_ROWS, len(z))
+            self._tiles[depth] = Tile(rows, len(z), depth, self.spans, z)
+        return self._tiles[depth]
+
+    def _recheck(self, twice: Tensor, unsure: Tensor, out64: Tensor, target: Tensor, tolerance: Tensor) -> None:
+        """Overwrites `twice` of the unsure pairs by float64 mid-ranks; nearer than float64 rounding is a tie."""
+        for start in range(0, len(unsure), RECHECK_ROWS):
+            some = unsure[start : start + RECHECK_ROWS]
+            rows, t, near = out64[self.row[some]], target[some, None], tolerance[some, None]
+            above, tied = torch.zeros_like(some), torch.full_like(some, -1)  # the own column ties with itself
+            for a, b in self.spans:
+                gap = rows @ self.W_U[:, a:b].to(self.wide, torch.float64) - t
+                above += (gap > near).sum(-1)
+                tied += (gap.abs() <= near).sum(-1)
+            twice[some] = 2 + 2 * above + tied
+
+
+class Tile:
+    """The logits of some rows, and the largest and smallest values of every row.
+
+    With depth 0 one chunk's buffer is used again and again. Otherwise the whole tile is held, each block of BLOCK
+    columns leaves its maximum and minimum, and the extreme values are looked for in the winning blocks only: the k
+    largest values of a row lie in the k blocks with the largest maxima. A block's columns stand `step` apart, so that
+    maxima are taken along whole vectors.
+    """
+
+    def __init__(self, rows: int, total: int, depth: int, spans: list[tuple[int, int]], like: Tensor) -> None:
+        self.spans, self.depth = spans, depth
+        steps = [-(-(b - a) // BLOCK) for a, b in spans]  # blocks per chunk
+        ends = np.cumsum([step * BLOCK for step in steps]).tolist()
+        self.offsets = [0, *ends[:-1]] if depth else [0] * len(spans)
+        self.first = [0, *np.cumsum(steps).tolist()]  # first block of each chunk, and their number
+        width = ends[-1] + BLOCK if depth else max(steps) * BLOCK
+        self.logits = like.new_empty(rows, width)
+        self.flags = like.new_empty(rows, max(b - a for a, b in spans))
+        self.top = like.new_full((total, depth), -math.inf)
+        self.bottom = like.new_full((total, depth), math.inf)
+        if depth:
+            starts = [torch.arange(step) + off for step, off in zip(steps, self.offsets, strict=True)]
+            self.start = torch.cat(starts).to(like.device)  # [block]
+            self.step = torch.repeat_interleave(torch.tensor(steps), torch.tensor(steps)).to(like.device)
+            self.maxima, self.minima = like.new_empty(rows, len(self.start)), like.new_empty(rows, len(self.start))
+
+    def buffer(self, chunk: int, rows: int) -> Tensor:
+        """Where a chunk's logits go, [row column]."""
+        (a, b), offset = self.spans[chunk], self.offsets[chunk]
+        return self.logits[:rows, offset : offset + b - a]
+
+    def note(self, chunk: int, rows: int) -> None:
+        """The block maxima of a chunk that has just been computed."""
+        if not self.depth:
+            return
+        blocks = slice(self.first[chunk], self.first[chunk + 1])
+        n = blocks.stop - blocks.start
+        a, offset = self.offsets[chunk], self.spans[chunk][1] - self.spans[chunk][0]
+        held = self.logits[:rows, a : a + n * BLOCK]
+        grid = held.view(rows, BLOCK, n)
+        held[:, offset:] = -math.inf  # columns beyond the chunk's last
+        torch.amax(grid, dim=1, out=self.maxima[:rows, blocks])
+        held[:, offset:] = math.inf
+        torch.amin(grid, dim=1, out=self.minima[:rows, blocks])
+
+    def finish(self, start: int, stop: int) -> None:
+        """The extreme values of rows start..stop, from the winning blocks."""
+        if not self.depth:
+            return
+        rows = stop - start
+        self.top[start:stop] = self._extreme(self.maxima[:rows], rows, largest=True)
+        self.bottom[start:stop] = self._extreme(self.minima[:rows], rows, largest=False)
+
+    def _extreme(self, marks: Tensor, rows: int, *, largest: bool) -> Tensor:
+        won = marks.topk(min(self.depth, marks.shape[1]), dim=1, largest=largest).indices  # [row block]
+        inside = torch.arange(BLOCK, device=won.device)
+        places = self.start[won, None] + inside * self.step[won, None]  # [row block column]
+        a, b = self.spans[-1]
+        self.logits[:rows, self.offsets[-1] + b - a :] = -math.inf if largest else math.inf
+        found = self.logits[:rows].gather(1, places.view(rows, -1))
+        best = found.topk(min(self.depth, found.shape[1]), dim=1, largest=largest).values
+        spare = best.new_full((rows, self.depth - best.shape[1]), -math.inf if largest else math.inf)
+        return torch.cat([best, spare], dim=1)  # [row depth]

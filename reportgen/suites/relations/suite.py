@@ -1,0 +1,119 @@
+"""The suite `relations`: what each head's OV map does to words, read from the weights alone.
+
+After Elhelo and Geva, "Inferring Functionality of Attention Heads from their Parameters", arXiv 2412.11965. No prompt
+is run: a head is the map M = E W_V W_O W_U from source tokens to output tokens, a relation is a list of (source, target)
+pairs, and every score is a count of targets that stand high enough in their source's row of M. Imports neither torch
+nor altair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reportgen.suites.base import Measure, Suite
+from reportgen.suites.relations.data import data_files
+
+SMALL_VOCAB = 100_000  # up to here k is 10 (copying 1), above 25 (copying 3): the paper's values on the paper's models
+
+
+@dataclass(frozen=True)
+class RelationsSettings:
+    """Settings of the static relation scores; the defaults are the paper's rules where it has one."""
+
+    relations: tuple[str, ...] = field(default=(), metadata={"help": "only these relations, by file stem (empty: all)"})
+    relations_dir: str = field(
+        default="", metadata={"help": "folder of NAME.json or NAME/NAME.json pair lists (empty: the bundled ones)"}
+    )
+    k: int = field(
+        default=0, metadata={"help": "a target within the top k is a hit (0: 10, or 25 above 100,000 tokens)"}
+    )
+    k_copying: int = field(default=0, metadata={"help": "k of copying relations (0: 1, or 3 above 100,000 tokens)"})
+    tau: float = field(default=0.15, metadata={"help": "a head implements a relation from this score on"})
+    first_mlp: bool = field(default=True, metadata={"help": "layers >= 1 read MLP_0(LN2_0(e)) in place of e"})
+    min_pairs: int = field(default=30, metadata={"help": "relations with fewer single-token pairs are left out"})
+    permutations: int = field(default=2999, metadata={"help": "permutations of the targets in the null (0: no null)"})
+    alpha: float = field(default=0.05, metadata={"help": "level of 'significant' in tables and captions"})
+    folded: bool = field(default=True, metadata={"help": "also score with the norms' scales folded into the weights"})
+    twins: int = field(default=1, metadata={"help": "randomly initialised twins of the model scored as a control"})
+    matched: int = field(default=1, metadata={"help": "draws of random OV maps with each head's own singular values"})
+    chunk: int = field(default=2048, metadata={"help": "vocabulary columns per matrix product"})
+    tile_mib: int = field(default=64, metadata={"help": "memory for one tile of logits, MiB"})
+
+    def __post_init__(self) -> None:
+        for name in ("k", "k_copying", "permutations", "twins", "matched"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 or more")
+        for name in ("min_pairs", "tile_mib"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more")
+        if self.chunk < 32 or self.chunk % 32:
+            raise ValueError(f"chunk={self.chunk}: expected a multiple of 32")
+        for name in ("tau", "alpha"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a share between 0 and 1")
+
+    def rank_limit(self, d_vocab: int, copying: bool) -> int:
+        """k for a relation: the setting, or the rule by the number of columns of W_U."""
+        if copying:
+            return self.k_copying or (1 if d_vocab <= SMALL_VOCAB else 3)
+        return self.k or (10 if d_vocab <= SMALL_VOCAB else 25)
+
+
+def _data(settings: RelationsSettings) -> tuple[Path, ...]:
+    return data_files(settings.relations_dir)
+
+
+SUITE = Suite(
+    name="relations",
+    title="Relation scores",
+    summary="What each head's OV map does to words, read from the weights alone.",
+    version=1,
+    settings=RelationsSettings,
+    score="reportgen.suites.relations.score:score",
+    figures="reportgen.suites.relations.figures:figures",
+    measures=(
+        Measure(
+            name="score",
+            title="Relation score",
+            formula="share of pairs (s, t) whose t has rank <= k in row s of M = E W_V W_O W_U; "
+            "rank = 1 + #larger + #ties/2",
+            meaning="High: the head's OV map, given s, writes t. It does not say that the head attends to s, "
+            "nor that it does more than copy where t resembles s.",
+            source="elhelo2024maps, section 3",
+        ),
+        Measure(
+            name="suppression",
+            title="Suppression score",
+            formula="the same share with -M: t is among the k most negative entries of row s",
+            meaning="High: the head's OV map, given s, writes against t.",
+            source="elhelo2024maps, section 3",
+        ),
+        Measure(
+            name="strict",
+            title="Strict relation score",
+            formula="share of pairs with t != s whose t has rank 1 in row s of M once the column of s is left out",
+            meaning="High: t is the single token the map prefers after s itself. NaN where every pair copies.",
+            source="ours",
+        ),
+        Measure(
+            name="adjusted",
+            title="Copier-adjusted relation score",
+            formula="share of pairs with t != s whose t has rank <= k without the column of s in row s of M, "
+            "and has not in row s of E W_U",
+            meaning="High: the map finds targets that copying the source's embedding would not find.",
+            source="ours",
+        ),
+        Measure(
+            name="folded",
+            title="Relation score, norms folded",
+            formula="the relation score of M = E diag(w_ln1) W_V W_O diag(w_post) diag(w_final) W_U",
+            meaning="The relation score with the scales of the norms around the head applied.",
+            source="ours",
+        ),
+    ),
+    citations=("elhelo2024maps",),
+    quick={"permutations": 999, "folded": False, "twins": 0},
+    left_out=("norms folded into the weights", "the randomly initialised twin", "2,000 of the 2,999 permutations"),
+    data=_data,
+)
