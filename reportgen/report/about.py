@@ -1,0 +1,157 @@
+"""What a report says about the run itself: facts of the first screen, provenance, settings, sources, head sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
+from reportgen.published import catalogue
+from reportgen.report.parts import Grid, Pairs, Setting
+from reportgen.report.text import NOT_COMPUTED, count, parameters, plural, value_words
+from reportgen.scores import HeadSet, SuiteResult, head_name
+from reportgen.suites.base import Suite
+
+
+def facts(manifest: Manifest) -> Pairs:
+    """The first screen's facts."""
+    model = manifest.model
+    heads = plural(model.n_layers, "layer") + f" × {plural(model.n_heads, 'head')}"
+    if model.n_kv_heads != model.n_heads:
+        heads += f" ({model.n_kv_heads} key-value)"
+    rows = [
+        ("Grid", heads),
+        ("Parameters", parameters(model.n_params)),
+        ("Widths", f"d_model {count(model.d_model)}, d_head {count(model.d_head)}"),
+        ("Vocabulary", f"{count(model.d_vocab)} columns of W_U"),
+        ("Weights", f"{model.weights}, {model.dtype}"),
+        ("First token", model.bos),
+        ("Device", _device(manifest)),
+        ("Scored", f"{manifest.created[:10]}, preset {manifest.preset}, seed {manifest.seed}"),
+    ]
+    return tuple((name, value) for name, value in rows if value)
+
+
+def _device(manifest: Manifest) -> str:
+    if not manifest.device_name or manifest.device_name == manifest.device:
+        return manifest.device
+    return f"{manifest.device} ({manifest.device_name})"
+
+
+def self_check(model: ModelRecord) -> tuple[str, bool | None]:
+    """The self-check in words, and whether it passed (None = not run)."""
+    check = model.self_check
+    if check is None:
+        return "not run", None
+    if check.tokens == 0:
+        return f"not run: {check.note}" if check.note else "not run", None
+    verb = "agree with" if check.passed else "DIFFER from"
+    words = (
+        f"logits {verb} the Hugging Face forward pass: largest difference {check.max_abs_diff:.2g} over "
+        f"{plural(check.tokens, 'position')} (tolerance {check.tolerance:.2g}, logits' sd {check.logit_std:.3g})"
+    )
+    return words + (f"; {check.note}" if check.note else ""), check.passed
+
+
+def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
+    """Everything needed to repeat the run, in groups."""
+    model = manifest.model
+    commit = manifest.git_commit + (" with uncommitted changes" if manifest.git_dirty else "")
+    run = (
+        ("Command", shlex.join(manifest.argv)),
+        ("Created", manifest.created),
+        ("Updated", manifest.updated),
+        ("Preset", manifest.preset),
+        ("Seed", str(manifest.seed)),
+        ("Device", _device(manifest)),
+        ("Threads", str(manifest.threads)),
+        ("Git commit of the working folder", commit),
+        ("Published sets of", manifest.published_as),
+        ("Overlay files", ", ".join(manifest.overlays)),
+    )
+    about_model = (
+        ("Id", model.id),
+        ("Hub id", model.hub_id),
+        ("Source", model.source),
+        ("Revision", model.revision),
+        ("Content hash (sha256)", model.content_hash),
+        ("Family", model.family),
+        ("Layers × heads", f"{model.n_layers} × {model.n_heads} ({model.n_kv_heads} key-value heads)"),
+        ("Parameters", count(model.n_params)),
+        ("d_model, d_head, d_vocab", f"{count(model.d_model)}, {count(model.d_head)}, {count(model.d_vocab)}"),
+        ("Context", plural(model.n_ctx, "position")),
+        ("Weights", f"{model.weights}, {model.dtype}"),
+        ("First token", model.bos),
+        ("Self-check", self_check(model)[0]),
+    )
+    groups = (("Run", run), ("Model", about_model), ("Software", tuple(manifest.versions.items())))
+    return tuple((title, tuple((k, v) for k, v in pairs if v)) for title, pairs in groups) + _digests(manifest)
+
+
+def _digests(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
+    rows = [(f"{name}: {_cost(r)}", digest) for _, r in manifest.suites.items() for name, digest in r.sha256.items()]
+    return (("Stored scores (sha256)", tuple(rows)),) if rows else ()
+
+
+def _cost(record: SuiteRecord) -> str:
+    return f"version {record.version}, {record.elapsed_s:.1f} s"
+
+
+def settings(suite: Suite | None, record: SuiteRecord) -> tuple[Setting, ...]:
+    """Every setting of a suite with the value used, its help, and whether the user gave it."""
+    helps: dict[str, str] = {}
+    if suite is not None:
+        helps = {f.name: str(f.metadata.get("help", "")) for f in dataclasses.fields(suite.settings)}
+    return tuple(
+        Setting(name, value_words(value), name in record.given, helps.get(name, ""))
+        for name, value in record.settings.items()
+    )
+
+
+def keys(suite: Suite | None, result: SuiteResult) -> Iterable[str]:
+    """Citation keys of a section: the suite's, its measures', its published sets'."""
+    if suite is not None:
+        yield from suite.citations
+        yield from (key for m in suite.measures if (key := _key(m.source)))
+    yield from (s.source for s in result.head_sets if s.kind == "published")
+
+
+def _key(source: str) -> str:
+    """The citation key that opens a measure's source, e.g. of "elhelo2024maps, section 3"."""
+    match = re.match(r"[a-z][a-z0-9_-]*\d{4}[a-z0-9_-]*", source)
+    return match[0] if match else ""
+
+
+def citation(key: str) -> str:
+    """The printed form of a source; empty when the catalogue does not have it."""
+    try:
+        return catalogue.citation(key)
+    except KeyError:
+        return ""
+
+
+def source(text: str) -> str:
+    """A measure's source in words."""
+    return "added by this project" if text.strip() == "ours" else text
+
+
+def overlay_grid(sets: Sequence[HeadSet]) -> Grid | None:
+    """The head sets that figures may draw, with who says so."""
+    if not sets:
+        return None
+    rows = tuple(
+        (
+            s.label,
+            s.legend,
+            ", ".join(head_name(*h) for h in s.heads) or NOT_COMPUTED,
+            s.rule or NOT_COMPUTED,
+            s.source,
+            s.kind if s.verified else f"{s.kind}, unconfirmed list",
+            "; ".join(f"{rung}: {outcome}" for rung, outcome in s.evidence.items()) or NOT_COMPUTED,
+        )
+        for s in sets
+    )
+    columns = ("Set", "Legend", "Heads", "Rule", "Source", "Kind", "Evidence")
+    return Grid("Head sets of this report", columns, (False,) * 7, rows)

@@ -1,0 +1,63 @@
+"""scores.csv: every head score of a run, one row per head. Byte-identical for the same run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from reportgen.scores import FloatGrid, HeadScores, SuiteResult
+
+COLUMNS = ("suite", "measure", "task", "layer", "head", "value", "low", "high", "n", "p", "line", "note")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def scores_csv(results: Mapping[str, SuiteResult]) -> str:
+    """All scores, sorted by suite, measure, task, layer, head.
+
+    NaN is an empty cell with its reason in `note`; where a score has no null, `note` says why. Numbers are the shortest
+    decimals that read back as the same float32.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    scores = [s for result in results.values() for s in result.scores]
+    for score in sorted(scores, key=lambda s: (s.suite, s.measure, s.task)):
+        writer.writerows(_rows(score))
+    return out.getvalue()
+
+
+def _rows(scores: HeadScores) -> Iterator[tuple[str, ...]]:
+    names = (scores.suite, scores.measure, scores.task)
+    line = _number(scores.line)
+    no_null = f"no null: {scores.no_null}" if scores.p is None and scores.line is None else ""
+    layers, heads = scores.values.shape
+    for layer in range(layers):
+        for head in range(heads):
+            note = scores.reason(layer, head) or no_null
+            cells = (_cell(grid, layer, head) for grid in (scores.values, scores.low, scores.high))
+            p = _cell(scores.p, layer, head)
+            yield (*names, str(layer), str(head), *cells, str(scores.n), p, line, escape(note))
+
+
+def _cell(grid: FloatGrid | None, layer: int, head: int) -> str:
+    return "" if grid is None else _number(grid[layer, head])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else str(value)
+
+
+def escape(text: str) -> str:
+    """`text` on one line and safe to open in a spreadsheet: what would be read as a formula gets a leading quote."""
+    flat = " ".join(text.split())
+    return f"'{flat}" if flat.startswith(_FORMULA) else flat
+
+
+def read(text: str) -> list[dict[str, str]]:
+    """The rows of a scores.csv."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+__all__: Iterable[str] = ["COLUMNS", "escape", "read", "scores_csv"]

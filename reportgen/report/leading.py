@@ -1,0 +1,101 @@
+"""Tables of the leading heads of every measure, with value, interval, n and adjusted p."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reportgen.report.parts import Grid, Leading
+from reportgen.report.text import NOT_COMPUTED, count, interval, number, p_value
+from reportgen.scores import FloatGrid, Head, HeadScores, head_name
+
+ALPHA = 0.05
+SELECTED = (
+    "Heads are picked here because they rank first, so an interval at face value is too favourable for them; "
+    "the adjusted p allows for the choice among all heads."
+)
+
+
+def leading(title: str, scores: Sequence[HeadScores]) -> Leading:
+    """The leading heads of one measure; `scores` are its tasks, in the order printed."""
+    per_task = 10 if len(scores) == 1 else 5 if len(scores) <= 6 else 3
+    notes = [SELECTED] if any(s.low is not None for s in scores) else []
+    if any(is_signed(s) for s in scores):
+        notes.append("Values can be negative; heads are ordered by size, whatever the sign.")
+    notes += _no_null(scores)
+    return Leading(measure=title, overview=_overview(title, scores), heads=_heads(title, scores, per_task), notes=tuple(notes))
+
+
+def is_signed(scores: HeadScores) -> bool:
+    """Whether a value below zero is a finding of its own."""
+    return scores.range[0] < 0
+
+
+def order(scores: HeadScores) -> list[Head]:
+    """Heads by descending value, by descending size where values are signed; NaN left out."""
+    ranked = scores.ranking()
+    return sorted(ranked, key=lambda lh: -abs(float(scores.values[lh]))) if is_signed(scores) else ranked
+
+
+def at(grid: FloatGrid | None, head: Head) -> float | None:
+    """The cell of `grid`, None where there is no grid or no value."""
+    if grid is None or math.isnan(float(grid[head])):
+        return None
+    return float(grid[head])
+
+
+def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
+    return (
+        head_name(*head),
+        number(at(scores.values, head)),
+        interval(at(scores.low, head), at(scores.high, head)),
+        count(scores.n),
+        p_value(at(scores.p, head)),
+    )
+
+
+def _heads(title: str, scores: Sequence[HeadScores], per_task: int) -> Grid:
+    rows = [(s.label, *_cells(s, head)) for s in scores for head in order(s)[:per_task]]
+    return Grid(
+        title=f"{title}: first {per_task} heads" + (" of each task" if len(scores) > 1 else ""),
+        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p"),
+        numeric=(False, False, True, True, True, True),
+        rows=tuple(rows),
+    )
+
+
+def _overview(title: str, scores: Sequence[HeadScores]) -> Grid:
+    rows = []
+    for s in scores:
+        ranked = order(s)
+        cells = _cells(s, ranked[0]) if ranked else (NOT_COMPUTED,) * 3 + (count(s.n), NOT_COMPUTED)
+        rows.append((s.label, *cells, beyond(s), f"{count(len(ranked))} / {count(s.values.size)}"))
+    return Grid(
+        title=f"{title}: the leading head",
+        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p", f"Heads beyond the null, {ALPHA:g}", "Heads computed"),
+        numeric=(False, False, True, True, True, True, True, True),
+        rows=tuple(rows),
+    )
+
+
+def beyond(scores: HeadScores) -> str:
+    """How many heads lie beyond the family-wise null; a dash where there is none."""
+    if scores.p is not None:
+        return count(int((scores.p <= ALPHA).sum()))
+    if scores.line is not None:
+        size = abs(scores.values) if is_signed(scores) else scores.values
+        return count(int((size > scores.line).sum()))
+    return NOT_COMPUTED
+
+
+def _no_null(scores: Sequence[HeadScores]) -> list[str]:
+    """One sentence per reason for having no null, naming at most four scores."""
+    by_reason: dict[str, list[str]] = {}
+    for s in scores:
+        if s.no_null and s.p is None and s.line is None:
+            by_reason.setdefault(s.no_null, []).append(s.label)
+    sentences = []
+    for reason, labels in by_reason.items():
+        more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
+        sentences.append(f"No null for {', '.join(labels[:4])}{more}: {reason.rstrip('.')}.")
+    return sentences

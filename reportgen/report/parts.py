@@ -1,0 +1,152 @@
+"""What a report consists of: plain data, every string ready to print and already cleaned. HTML and PDF only lay it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reportgen.figures.figure import Figure
+from reportgen.scores import HeadScores, HeadSet
+
+Pairs = tuple[tuple[str, str], ...]  # (name, value), in the order printed
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table with formatted cells. `numeric[i]` sets column i to the right; `hidden` rows are only in the CSV."""
+
+    title: str
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    hidden: int = 0
+    matrix: bool = False  # first column is the layer, the others are heads
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A numbered figure as drawn: its words, its SVG (`width` x `height` px) and its numbers as tables."""
+
+    number: int
+    id: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+    width: int
+    height: int
+    twins: tuple[Grid, ...]
+    figure: Figure
+    is_map: bool  # a layer x head map
+
+    @property
+    def anchor(self) -> str:
+        return f"fig-{self.id}"
+
+
+@dataclass(frozen=True)
+class MeasureText:
+    """One kind of number, as section and glossary print it."""
+
+    anchor: str
+    suite: str
+    title: str
+    formula: str
+    meaning: str
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The leading heads of one measure: one row per task, then the first few heads of each task."""
+
+    measure: str
+    overview: Grid
+    heads: Grid
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a suite with the value used; `given` when the user typed it."""
+
+    name: str
+    value: str
+    given: bool
+    help: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One suite. `status` is done, failed, skipped or not run; `reason` says why where it is not done."""
+
+    name: str
+    title: str
+    summary: str
+    status: str
+    reason: str
+    left_out: tuple[str, ...]
+    plates: tuple[Plate, ...] = ()
+    undrawn: tuple[str, ...] = ()  # figures that could not be drawn, and why
+    leading: tuple[Leading, ...] = ()
+    tables: tuple[Grid, ...] = ()
+    measures: tuple[MeasureText, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    notes: tuple[str, ...] = ()
+    not_computed: Pairs = ()
+    cited: Pairs = ()  # citation key, printed form
+
+    @property
+    def anchor(self) -> str:
+        return f"suite-{self.name}"
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return tuple(plate.figure for plate in self.plates)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A line of the first screen. `causal` lines passed the causal and the replicated rung; others are scores."""
+
+    text: str
+    causal: bool
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of the bibliography."""
+
+    key: str
+    citation: str
+    bibtex: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page and the PDF say."""
+
+    title: str
+    model: str
+    slug: str
+    created: str  # ISO 8601, UTC
+    date: str  # the day of `created`
+    synthetic: bool
+    check: str  # the self-check in words
+    check_passed: bool | None  # None = not run
+    facts: Pairs
+    verdicts: tuple[Verdict, ...]
+    sections: tuple[Section, ...]
+    overlays: tuple[HeadSet, ...]
+    scores: tuple[HeadScores, ...]  # every score of the run, for the head panel
+    overlay_grid: Grid | None
+    not_computed: tuple[tuple[str, str, str], ...]  # suite, what, why
+    provenance: tuple[tuple[str, Pairs], ...]
+    glossary: Pairs
+    sources: tuple[Source, ...]
+
+    @property
+    def plates(self) -> tuple[Plate, ...]:
+        return tuple(plate for section in self.sections for plate in section.plates)

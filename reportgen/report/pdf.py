@@ -1,0 +1,157 @@
+"""A report as one PDF through Typst: tagged, vector, byte-identical for the same report.
+
+- The template reads its data with `json(...)`: no text is ever pasted into markup.
+- PDF/UA-1 refuses characters that no font has. The report's fonts are known, so what they lack is written out.
+- Warnings are errors: a missing font or a broken reference must not pass as a slightly different document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import typst
+
+from reportgen import __version__
+from reportgen.report.parts import Grid, Plate, Report, Section
+
+# What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
+_HELD = re.compile(
+    "[^\n\t\u0020-\u007e\u00a0-\u00ac\u00ae-\u017f\u0384-\u038a\u038c\u038e-\u03a1\u03a3-\u03ce\u0400-\u045f"
+    "\u1e80-\u1e85\u2010-\u2015\u2018-\u201e\u2020-\u2022\u2026\u2030\u2032\u2033\u2039\u203a\u20ac\u2122"
+    "\u2190-\u2195\u2202\u2206\u220f\u2211\u2212\u221a\u221e\u222b\u2248\u2260\u2264\u2265\u25a0\u25a1\u25cb\u25cf]"
+)
+_LONG = re.compile(r"\S{24}(?=\S)")
+
+
+class PdfError(RuntimeError):
+    """The report's own Typst template failed or warned: a bug of this program, never of the user's data."""
+
+
+def document(report: Report) -> bytes:
+    """The report as PDF/UA-1. Raises PdfError when Typst fails or warns."""
+    sources = {f"{plate.id}.svg": printable(plate.svg).encode() for plate in report.plates}
+    sources["report.json"] = json.dumps(data(report)).encode()
+    with as_file(files("reportgen.templates")) as templates:
+        sources["main.typ"] = (templates / "report.typ").read_bytes()
+        return compile_pdf(sources, templates / "fonts", moment(report.created))
+
+
+def compile_pdf(sources: Mapping[str, bytes], fonts: Path, created: datetime) -> bytes:
+    """`main.typ` among `sources` as tagged PDF/UA-1, with the fonts of one folder and no other. Raises PdfError."""
+    held: Any = dict(sources)  # files in memory; the stubs lag behind
+    try:
+        pdf, warnings = typst.compile_with_warnings(
+            held,
+            font_paths=[str(fonts)],
+            ignore_system_fonts=True,
+            format="pdf",
+            pdf_standards=["ua-1"],
+            timestamp=created,
+        )
+    except typst.TypstError as error:
+        raise PdfError(f"{error.message}: {error.diagnostic}") from error
+    if warnings:
+        raise PdfError("; ".join(w.message for w in warnings))
+    if not isinstance(pdf, bytes):
+        raise PdfError(f"a PDF came out as {type(pdf).__name__}")
+    return pdf
+
+
+def moment(created: str) -> datetime:
+    """A run's `created` as the document's date; the epoch where a foreign run says no readable date."""
+    try:
+        found = datetime.fromisoformat(created)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def printable(text: str) -> str:
+    r"""`text` with every character that the report's fonts lack written out, e.g. `\u{4e2d}`."""
+    return _HELD.sub(lambda match: f"\\u{{{ord(match[0]):x}}}", text)
+
+
+def breakable(text: str) -> str:
+    """Very long words get places to break at (U+200B), so that no table runs off the page."""
+    return _LONG.sub(lambda match: f"{match[0]}\u200b", text)
+
+
+def data(report: Report) -> dict[str, Any]:
+    """What the template reads: plain JSON values, all text ready to set."""
+    value = {
+        "title": report.title,
+        "model": report.model,
+        "date": report.date,
+        "slug": report.slug,
+        "version": __version__,
+        "synthetic": report.synthetic,
+        "check": report.check,
+        "facts": report.facts,
+        "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
+        "sections": [_section(s) for s in report.sections],
+        "overlays": _grid(report.overlay_grid) if report.overlay_grid else None,
+        "not_computed": report.not_computed,
+        "provenance": report.provenance,
+        "glossary": report.glossary,
+        "sources": [s.citation for s in report.sources],
+    }
+    result: dict[str, Any] = _set(value)
+    return result
+
+
+def _set(value: Any) -> Any:
+    if isinstance(value, str):
+        return breakable(printable(value))
+    if isinstance(value, Mapping):
+        return {key: _set(item) if key != "file" else item for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_set(item) for item in value]
+    return value
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "summary": section.summary,
+        "status": section.status,
+        "reason": section.reason,
+        "undrawn": section.undrawn,
+        "left_out": section.left_out,
+        "plates": [_plate(p) for p in section.plates],
+        "leading": [{"measure": x.measure, "overview": _grid(x.overview), "notes": x.notes} for x in section.leading],
+        "tables": [_grid(g) for g in section.tables],
+        "measures": [
+            {"title": m.title, "formula": m.formula, "meaning": m.meaning, "unit": m.unit, "source": m.source}
+            for m in section.measures
+        ],
+        "settings": [{"name": f"{section.name}.{s.name}", "value": s.value, "given": s.given} for s in section.settings],
+        "notes": section.notes,
+    }
+
+
+def _plate(plate: Plate) -> dict[str, Any]:
+    return {
+        "file": f"{plate.id}.svg",
+        "title": plate.title,
+        "caption": plate.caption,
+        "alt": plate.alt,
+        "width": plate.width,
+        "height": plate.height,
+    }
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {
+        "title": grid.title,
+        "columns": grid.columns,
+        "numeric": grid.numeric,
+        "rows": grid.rows,
+        "caption": grid.caption,
+        "hidden": grid.hidden,
+    }

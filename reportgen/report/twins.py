@@ -1,0 +1,103 @@
+"""A figure's numbers as tables beside it: what a screen reader, a printout and a doubter need."""
+
+from __future__ import annotations
+
+from reportgen.report.parts import Grid
+from reportgen.report.text import NOT_COMPUTED, count, number
+from reportgen.scores import Cell, Table
+
+MAX_ROWS = 200
+MAX_MATRIX_CELLS = 6_000  # 80 layers x 64 heads, and one panel more of small models
+
+
+def is_map(data: Table) -> bool:
+    """Whether `data` is one value per layer and head (in every group of its word columns)."""
+    return bool(matrices(data, limit=None))
+
+
+def twins(data: Table, limit: int | None = MAX_MATRIX_CELLS) -> tuple[Grid, ...]:
+    """Layer x head matrices where `data` is a score map, else its rows, at most 200 of them."""
+    return matrices(data, limit) or (rows(data),)
+
+
+def cell(value: Cell, digits: int) -> str:
+    """One cell in print."""
+    if value is None:
+        return NOT_COMPUTED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value) if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return number(value, digits)
+    return value
+
+
+def rows(table: Table, most: int = MAX_ROWS) -> Grid:
+    """A table as it stands, cut after `most` rows."""
+    numeric = tuple(
+        any(isinstance(row[i], int | float) for row in table.rows) and not any(isinstance(row[i], str) for row in table.rows)
+        for i in range(len(table.columns))
+    )
+    return Grid(
+        title=table.title,
+        columns=tuple(f"{c.name} ({c.unit})" if c.unit else c.name for c in table.columns),
+        numeric=numeric,
+        rows=tuple(tuple(cell(v, c.digits) for v, c in zip(row, table.columns, strict=True)) for row in table.rows[:most]),
+        caption=table.caption,
+        hidden=max(0, len(table.rows) - most),
+    )
+
+
+def matrices(data: Table, limit: int | None) -> tuple[Grid, ...]:
+    """One layer x head matrix per group of word columns; empty where `data` is no such map or has over `limit` cells."""
+    names = [c.name for c in data.columns]
+    if "layer" not in names or "head" not in names or not data.rows or (limit and len(data.rows) > limit):
+        return ()
+    layer, head = names.index("layer"), names.index("head")
+    floats = [i for i in range(len(names)) if i not in (layer, head) and _is_float(data, i)]
+    if not floats:
+        return ()
+    value = names.index("value") if "value" in names and names.index("value") in floats else floats[0]
+    words = [i for i in range(len(names)) if i not in (layer, head) and _is_word(data, i)]
+    for split in (None, *words):
+        panels = _panels(data, layer, head, value, split)
+        if panels:
+            digits = data.columns[value].digits
+            return tuple(_matrix(name or data.title, cells, digits) for name, cells in panels.items())
+    return ()
+
+
+def _panels(data: Table, layer: int, head: int, value: int, split: int | None) -> dict[str, dict[tuple[int, int], Cell]]:
+    """Panel name -> (layer, head) -> value, split by one word column; empty where a head would stand twice in a panel."""
+    panels: dict[str, dict[tuple[int, int], Cell]] = {}
+    for row in data.rows:
+        place = (row[layer], row[head])
+        if not (isinstance(place[0], int) and isinstance(place[1], int)):
+            return {}
+        cells = panels.setdefault("" if split is None else str(row[split]), {})
+        if place in cells:
+            return {}
+        cells[place[0], place[1]] = row[value]
+    return panels
+
+
+def _is_float(data: Table, column: int) -> bool:
+    kinds = {type(row[column]) for row in data.rows} - {type(None)}
+    return float in kinds and kinds <= {int, float}
+
+
+def _is_word(data: Table, column: int) -> bool:
+    return all(isinstance(row[column], str) for row in data.rows)
+
+
+def _matrix(title: str, cells: dict[tuple[int, int], Cell], digits: int) -> Grid:
+    layers = sorted({lay for lay, _ in cells})
+    heads = sorted({h for _, h in cells})
+    return Grid(
+        title=title,
+        columns=("layer", *(str(h) for h in heads)),
+        numeric=(True,) * (len(heads) + 1),
+        rows=tuple((str(lay), *(cell(cells.get((lay, h)), digits) for h in heads)) for lay in layers),
+        matrix=True,
+    )

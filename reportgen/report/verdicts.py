@@ -1,0 +1,53 @@
+"""The lines of the first screen. Only what passed a causal and a replicated rung is a claim; the rest are scores."""
+
+from __future__ import annotations
+
+from reportgen.report.leading import at, beyond, order
+from reportgen.report.text import NOT_COMPUTED, count, interval, number, plural
+from reportgen.report.parts import Verdict
+from reportgen.scores import HeadSet, SuiteResult, head_name
+from reportgen.suites.base import Suite
+
+CAUSAL = "causal effect"
+REPLICATED = "replicated"
+MOST_SCORES = 2  # score lines per suite
+
+
+def verdicts(suite: Suite | None, result: SuiteResult, anchor: str) -> list[Verdict]:
+    """A suite's lines: sets of heads with causal and replicated evidence first, then its strongest scores."""
+    claims = [Verdict(_claim(s), causal=True, anchor=anchor) for s in result.head_sets if _is_claim(s)]
+    return claims or _score_lines(suite, result, anchor)
+
+
+def _is_claim(heads: HeadSet) -> bool:
+    rungs = heads.evidence
+    return bool(heads.heads) and rungs.get(CAUSAL) == "passed" and rungs.get(REPLICATED) == "passed"
+
+
+def _claim(heads: HeadSet) -> str:
+    names = [head_name(*h) for h in heads.heads]
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    passed = [rung for rung, outcome in heads.evidence.items() if outcome == "passed"]
+    failed = [rung for rung, outcome in heads.evidence.items() if outcome == "failed"]
+    words = f"{heads.label}: {shown}. Passed: {', '.join(passed)}"
+    return words + (f"; failed: {', '.join(failed)}." if failed else ".")
+
+
+def _score_lines(suite: Suite | None, result: SuiteResult, anchor: str) -> list[Verdict]:
+    first = suite.measures[0].name if suite and suite.measures else next((s.measure for s in result.scores), "")
+    ranked = []
+    for scores in (s for s in result.scores if s.measure == first):
+        heads = order(scores)
+        if heads:
+            ranked.append((abs(float(scores.values[heads[0]])), scores, heads))
+    ranked.sort(key=lambda entry: -entry[0])
+    lines = []
+    for _, scores, heads in ranked[:MOST_SCORES]:
+        top = heads[0]
+        spread = interval(at(scores.low, top), at(scores.high, top))
+        detail = f"n = {count(scores.n)}" if spread == NOT_COMPUTED else f"95 % interval {spread}, n = {count(scores.n)}"
+        words = f"{scores.label}: {head_name(*top)} is highest of {plural(len(heads), 'head')} at {number(at(scores.values, top))} ({detail})"
+        past = beyond(scores)
+        words += "." if past == NOT_COMPUTED else f"; {past} beyond the family-wise null."
+        lines.append(Verdict(words, causal=False, anchor=anchor))
+    return lines
