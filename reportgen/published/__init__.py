@@ -1,0 +1,1 @@
+"""Heads that papers have classified (published.toml), read by `catalogue`."""

@@ -1,0 +1,287 @@
+"""Head lists of papers, and lists of the user's own in the same format, as `HeadSet`s that figures can mark.
+
+- A list applies to a model by its hub id, or where the user says so; never by shape, and never by a folder's name.
+- A malformed entry is refused with the file, the entry and what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from reportgen.errors import DataError, SettingsError, nearest
+from reportgen.published.papers import Paper, bibtex_of, short, text_of
+from reportgen.scores import Head, HeadSet, head_name, parse_head
+
+T = TypeVar("T", bound=msgspec.Struct)
+Index = Annotated[int, msgspec.Meta(ge=0, le=9999)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10000)]
+_ALIASES = ("openai-community/",)  # the hub's later home of ids that papers and tools write without it
+_SIZE_LIMIT_BYTES = 4_000_000
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_": "class"}):
+    """One class of heads of one model. Only `class` and `heads` are needed in a user's own file."""
+
+    class_: str
+    heads: list[tuple[Index, Index] | str]  # [layer, head] or "L9H6"
+    model: str = ""
+    tl_official_name: str = ""
+    n_layers: Count | None = None
+    n_heads: Count | None = None
+    paper: str = ""
+    task: str = ""
+    scores: list[float] = []
+    weights: dict[str, float] = {}
+    where: str = ""
+    verified: bool = True
+    source: str = ""
+    overlay: Literal["default", "optional", "off"] = "default"
+    notes: str = ""
+    label: str = ""
+    legend: str = ""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """An entry of the shipped catalogue, checked: every head is on the grid."""
+
+    model: str
+    tl_official_name: str
+    n_layers: int
+    n_heads: int
+    paper: str
+    name: str  # the class, in the paper's words
+    label: str  # the legend's words
+    task: str
+    heads: tuple[Head, ...]
+    scores: tuple[float, ...]
+    where: str
+    verified: bool
+    source: str
+    overlay: str
+    notes: str
+
+    def applies_to(self, name: str) -> bool:
+        """True when `name` (a hub id or a catalogue key) is this entry's model."""
+        return bool(name) and plain_id(name) in (plain_id(self.model), plain_id(self.tl_official_name))
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """Papers by citation key, and their entries in the file's order."""
+
+    papers: dict[str, Paper]
+    entries: tuple[Listed, ...]
+
+
+def plain_id(name: str) -> str:
+    """A hub id in the one form that is compared: lower case, GPT-2's later prefix dropped."""
+    lower = name.strip().lower()
+    return next((lower.removeprefix(p) for p in _ALIASES if lower.startswith(p)), lower)
+
+
+@cache
+def load_catalogue() -> Catalogue:
+    """The catalogue that ships with the package. DataError names the entry where it is malformed."""
+    source = files("reportgen.published") / "published.toml"
+    return read_catalogue(source.read_text(encoding="utf-8"), "published.toml")
+
+
+def read_catalogue(text: str, origin: str) -> Catalogue:
+    """The catalogue in the TOML `text`; `origin` is the name that messages use."""
+    raw = _toml(text, origin, {"paper", "entry"})
+    papers: dict[str, Paper] = {}
+    for i, item in enumerate(raw.get("paper", [])):
+        paper = _convert(item, Paper, f"{origin}, paper {i + 1}")
+        if paper.key in papers:
+            raise DataError(f"{origin}, paper {i + 1}: key {paper.key!r} is given twice.")
+        papers[paper.key] = paper
+    entries = tuple(_listed(item, papers, i, origin) for i, item in enumerate(raw.get("entry", [])))
+    return Catalogue(papers, entries)
+
+
+def sets_for(hub_id: str, key: str = "", shape: tuple[int, int] | None = None) -> list[HeadSet]:
+    """Published sets of the model `hub_id`, or of the catalogue's model `key` where the user names one.
+
+    Default lists have keys "published/<paper>/<class>". Optional ones have "optional/<paper>/<class>" and are drawn
+    only by a figure that asks for that very key. Lists that are off, or empty, are left out.
+
+    shape  (layers, heads) of the model; with it a list made for another grid is refused
+    Raises SettingsError for a `key` that the catalogue does not have, DataError for a list of another grid.
+    """
+    catalogue = load_catalogue()
+    name = key or hub_id
+    found = [entry for entry in catalogue.entries if entry.applies_to(name)]
+    if key and not found:
+        known = {e.model for e in catalogue.entries} | {e.tl_official_name for e in catalogue.entries}
+        raise SettingsError(f"--published {key!r}: no published heads for that model.", nearest(key, known))
+    sets = [
+        _published(entry, catalogue.papers[entry.paper]) for entry in found if entry.overlay != "off" and entry.heads
+    ]
+    for entry in found:
+        if shape is not None and shape != (entry.n_layers, entry.n_heads):
+            raise DataError(
+                f"The published heads of {name} are for {entry.n_layers} x {entry.n_heads} heads, "
+                f"this model has {shape[0]} x {shape[1]}.",
+                "Leave out --published, or name the model they were found on.",
+            )
+    return sets
+
+
+def load_user(path: Path | str, shape: tuple[int, int] | None = None) -> list[HeadSet]:
+    """The user's head sets in the TOML file `path`: [[entry]] tables as in the catalogue, `class` and `heads` needed.
+
+    Heads are [layer, head] or "L9H6", 0-based. `shape` (layers, heads) refuses heads outside the model's grid; an
+    entry's own n_layers and n_heads do the same. Raises DataError that names file, entry and what is expected.
+    """
+    path = Path(path)
+    raw = _toml(_read(path), path.name, {"paper", "entry"})
+    if not raw.get("entry"):
+        raise DataError(f"{path.name}: no [[entry]] in it.", 'Write e.g. [[entry]] class = "Mine" heads = ["L9H6"].')
+    papers = dict(load_catalogue().papers)
+    for i, item in enumerate(raw.get("paper", [])):
+        paper = _convert(item, Paper, f"{path.name}, paper {i + 1}")
+        papers.setdefault(paper.key, paper)
+    sets: list[HeadSet] = []
+    for i, item in enumerate(raw["entry"]):
+        entry = _convert(item, Entry, f"{path.name}, entry {i + 1}")
+        where = f"{path.name}, entry {i + 1} ({entry.class_})"
+        heads = _heads(entry, where, shape)
+        if entry.overlay != "off" and heads:
+            sets.append(_users(entry, heads, path, papers.get(entry.paper), where))
+    keys = [s.key for s in sets]
+    if twice := sorted({k for k in keys if keys.count(k) > 1}):
+        raise DataError(f"{path.name}: the class {twice[0].split('/')[-1]!r} is given twice.", "Rename one of them.")
+    return sets
+
+
+def citation(key: str) -> str:
+    """The printed form: authors (year), title, venue, arXiv number or address. KeyError for an unknown key."""
+    return text_of(load_catalogue().papers[key])
+
+
+def short_citation(key: str) -> str:
+    """`Wang et al. 2022`; the key itself where the catalogue does not have it."""
+    paper = load_catalogue().papers.get(key)
+    return short(paper) if paper else key
+
+
+def bibtex(key: str) -> str:
+    """The BibTeX entry of a paper. KeyError for an unknown key."""
+    return bibtex_of(load_catalogue().papers[key])
+
+
+def slug(text: str) -> str:
+    """`Name Mover Heads` -> `name_mover_heads`."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "heads"
+
+
+def _listed(item: object, papers: dict[str, Paper], index: int, origin: str) -> Listed:
+    entry = _convert(item, Entry, f"{origin}, entry {index + 1}")
+    where = f"{origin}, entry {index + 1} ({entry.class_})"
+    if not (entry.model and entry.tl_official_name and entry.where and entry.source):
+        raise DataError(f"{where}: model, tl_official_name, where and source are needed.")
+    if entry.n_layers is None or entry.n_heads is None:
+        raise DataError(f"{where}: n_layers and n_heads are needed.")
+    if entry.paper not in papers:
+        raise DataError(f"{where}: paper {entry.paper!r} is not in the file.", nearest(entry.paper, papers))
+    heads = _heads(entry, where, None)
+    if entry.scores and len(entry.scores) != len(heads):
+        raise DataError(f"{where}: {len(entry.scores)} scores for {len(heads)} heads.")
+    return Listed(
+        entry.model, entry.tl_official_name, entry.n_layers, entry.n_heads, entry.paper, entry.class_,
+        entry.label or entry.class_, entry.task, heads, tuple(entry.scores), entry.where, entry.verified, entry.source,
+        entry.overlay, entry.notes,
+    )  # fmt: skip
+
+
+def _published(entry: Listed, paper: Paper) -> HeadSet:
+    room = "optional" if entry.overlay == "optional" else "published"
+    return HeadSet(
+        key=f"{room}/{entry.paper}/{slug(entry.name)}",
+        label=entry.label,
+        heads=entry.heads,
+        legend=paper.nickname or short(paper),
+        source=entry.paper,
+        rule=f"{entry.name}, {entry.where}",
+        kind="published",
+        verified=entry.verified,
+    )
+
+
+def _users(entry: Entry, heads: tuple[Head, ...], path: Path, paper: Paper | None, where: str) -> HeadSet:
+    names = {head_name(*head) for head in heads}
+    for name, weight in entry.weights.items():
+        if name not in names or not 0 <= weight <= 1:
+            raise DataError(f"{where}: weight {name} = {weight:g}.", "Weights are 0..1, by the names of listed heads.")
+    return HeadSet(
+        key=f"user/{slug(path.stem)}/{slug(entry.class_)}",
+        label=entry.label or entry.class_,
+        heads=heads,
+        legend=entry.legend or (paper.nickname if paper else "") or f"'{path.stem}'",
+        source=entry.paper if paper else path.name,
+        rule=entry.where or entry.source or f"listed in {path.name}",
+        kind="user",
+        verified=entry.verified,
+        weights=dict(entry.weights),
+    )
+
+
+def _heads(entry: Entry, where: str, shape: tuple[int, int] | None) -> tuple[Head, ...]:
+    heads: list[Head] = []
+    for item in entry.heads:
+        try:
+            heads.append(parse_head(item) if isinstance(item, str) else item)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}.", 'Write heads as [layer, head] or "L9H6", 0-based.') from error
+    if twice := sorted({head for head in heads if heads.count(head) > 1}):
+        raise DataError(f"{where}: {head_name(*twice[0])} is listed twice.")
+    layers, count = shape or (None, None)
+    for layer, head in heads:
+        for value, limit in ((layer, entry.n_layers), (layer, layers), (head, entry.n_heads), (head, count)):
+            if limit is not None and value >= limit:
+                grid = f"{entry.n_layers or layers} layers x {entry.n_heads or count} heads"
+                raise DataError(f"{where}: {head_name(layer, head)} is outside the grid of {grid}, counted from 0.")
+    return tuple(heads)
+
+
+def _convert(item: object, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(item, kind)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{where}: {error}.") from error
+
+
+def _toml(text: str, origin: str, known: set[str]) -> dict[str, list[object]]:
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{origin} is not TOML: {error}.") from error
+    for name, value in raw.items():
+        if name not in known:
+            raise DataError(f"{origin}: unknown table {name!r}.", nearest(name, known))
+        if not isinstance(value, list):
+            raise DataError(f"{origin}: [{name}] should be [[{name}]].")
+    return raw
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _SIZE_LIMIT_BYTES:
+            raise DataError(f"{path} is larger than {_SIZE_LIMIT_BYTES // 1_000_000} MB.", "Give a list of head sets.")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text.") from error
+
+
+def out_of_grid(sets: Sequence[HeadSet], shape: tuple[int, int]) -> list[str]:
+    """Names of heads in `sets` that a model of `shape` (layers, heads) does not have."""
+    return sorted({head_name(*h) for s in sets for h in s.heads if h[0] >= shape[0] or h[1] >= shape[1]})
