@@ -1,0 +1,218 @@
+"""Everything that can be refused before a single weight is loaded, each in one line.
+
+Folders come from anywhere: the config is read as plain JSON, weight files by their headers, nothing is unpickled and
+no code of the repository is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from safetensors import SafetensorError, safe_open
+
+from reportgen.errors import ModelError
+from reportgen.models.layouts import LAYOUTS
+
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf")
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_LIMIT = 1 << 24  # bytes of a config or index; real ones are far below
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor as its file's header declares it."""
+
+    shape: tuple[int, ...]
+    dtype: str  # safetensors' name: "F32", "BF16", ...
+
+    @property
+    def numel(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a folder says of itself without being loaded."""
+
+    config: dict[str, Any]
+    files: list[Path]
+    tensors: dict[str, TensorInfo]
+
+    @property
+    def family(self) -> str:
+        return str(self.config["model_type"])
+
+    @property
+    def dtype(self) -> str:
+        """The type that holds most of the weights: "float32", "float16" or "bfloat16"."""
+        sizes = dict.fromkeys(_BYTES, 0)
+        for info in self.tensors.values():
+            if info.dtype in sizes:
+                sizes[info.dtype] += info.numel
+        return {"F16": "float16", "BF16": "bfloat16"}.get(max(sizes, key=lambda name: sizes[name]), "float32")
+
+    @property
+    def n_params(self) -> int:
+        return sum(info.numel for info in self.tensors.values() if info.dtype in _BYTES)
+
+    def find(self, name: str) -> TensorInfo | None:
+        """A tensor by its name in the state dict, also where the file leaves out the base model's prefix."""
+        return self.tensors.get(name) or self.tensors.get(name.removeprefix(LAYOUTS[self.family].prefix))
+
+    @property
+    def embedding_rows(self) -> int:
+        info = self.find(f"{LAYOUTS[self.family].embed}.weight")
+        return info.shape[0] if info is not None and len(info.shape) == 2 else 0
+
+
+def check_folder(folder: Path, label: str, *, trust_remote_code: bool = False) -> Facts:
+    """Read a folder's config and weight headers; ModelError for anything that could not be loaded or trusted."""
+    config = read_config(folder / "config.json", label)
+    check_config(config, label, trust_remote_code=trust_remote_code)
+    files = weight_files(folder, label)
+    facts = Facts(config, files, read_headers(files, label))
+    _check_tensors(facts, label)
+    return facts
+
+
+def read_config(path: Path, label: str) -> dict[str, Any]:
+    """config.json as a dict."""
+    if not path.is_file():
+        raise ModelError(
+            f"{label} has no config.json.", "A model is a Hugging Face folder: config.json, tokenizer, *.safetensors."
+        )
+    config = read_json(path, label)
+    if not isinstance(config.get("model_type"), str):
+        raise ModelError(f"config.json of {label} names no model_type.", f"Supported: {supported()}.")
+    return config
+
+
+def read_json(path: Path, label: str) -> dict[str, Any]:
+    """A JSON object from a file of bounded size."""
+    try:
+        if path.stat().st_size > _LIMIT:
+            raise ModelError(
+                f"{path.name} of {label} is larger than {_LIMIT >> 20} MiB.", "It is not a model's config."
+            )
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} of {label} can't be read: {error}.", "Download it again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path.name} of {label} is not a JSON object.", "Download it again.")
+    return value
+
+
+def check_config(config: Mapping[str, Any], label: str, *, trust_remote_code: bool = False) -> None:
+    """Refuse what the config alone shows: quantised weights, remote code, a family without a layout."""
+    family = str(config.get("model_type"))
+    if config.get("quantization_config"):
+        raise ModelError(f"{label} has quantised weights, which are not supported.", "Use the original checkpoint.")
+    if family not in LAYOUTS:
+        if config.get("auto_map") and not trust_remote_code:
+            raise ModelError(
+                f"{label} ({family!r}) needs Python code from its own repository, which is not run.",
+                f"Use a model of a supported family: {supported()}.",
+            )
+        raise ModelError(f"{label} is of the family {family!r}, which is not supported.", f"Supported: {supported()}.")
+    if family == "opt" and config.get("word_embed_proj_dim", config.get("hidden_size")) != config.get("hidden_size"):
+        raise ModelError(f"{label} projects its embeddings, which is not supported.", "Use another OPT model.")
+
+
+def supported() -> str:
+    """The families with a layout, as an error prints them."""
+    return ", ".join(sorted(LAYOUTS))
+
+
+def weight_files(folder: Path, label: str) -> list[Path]:
+    """The safetensors files that make up the model: the index's shards, or model.safetensors."""
+    single = folder / "model.safetensors"
+    if (folder / INDEX).is_file():
+        names = shards(read_json(folder / INDEX, label), label)
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise ModelError(f"{label} lacks {missing[0]}, one of its {len(names)} weight files.", "Download it again.")
+        return [folder / name for name in names]
+    if not single.is_file():
+        refuse_no_weights((p.name for p in folder.iterdir()), label)
+    return [single]
+
+
+def refuse_no_weights(names: Iterable[str], label: str) -> NoReturn:
+    """Say why a list of file names holds no usable weights."""
+    names = list(names)
+    pickled = [n for n in names if n.endswith(PICKLES) and n != "training_args.bin"]
+    if pickled:
+        raise ModelError(
+            f"{label} has its weights only as {pickled[0]}; only safetensors are read, since other files can run code.",
+            "Convert it with safetensors (huggingface.co/spaces/safetensors/convert).",
+        )
+    raise ModelError(f"{label} has no weights.", "Expected model.safetensors or shards with an index.")
+
+
+def shards(index: Mapping[str, Any], label: str) -> list[str]:
+    """File names that an index lists, each a plain name inside the folder."""
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{INDEX} of {label} has no weight_map.", "Download it again.")
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(f"{INDEX} of {label} names {name!r}, not a safetensors file.", "Download it again.")
+    return names
+
+
+def read_headers(files: Iterable[Path], label: str) -> dict[str, TensorInfo]:
+    """Shape and type of every tensor, from the headers."""
+    found: dict[str, TensorInfo] = {}
+    for path in files:
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118  not a dict
+                    part = file.get_slice(name)
+                    found[name] = TensorInfo(tuple(part.get_shape()), str(part.get_dtype()))
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path.name} of {label} is damaged: {error}.", "Download it again.") from error
+    return found
+
+
+def _check_tensors(facts: Facts, label: str) -> None:
+    """Weights in a floating type, and one value and output matrix for every layer that the config promises."""
+    for name, info in facts.tensors.items():
+        if len(info.shape) == 2 and info.dtype not in _BYTES:
+            raise ModelError(
+                f"{label} stores {name} as {info.dtype}: quantised weights are not supported.",
+                "Use the original checkpoint.",
+            )
+    layout = LAYOUTS[facts.family]
+    if not facts.embedding_rows:
+        raise ModelError(f"{label} lacks {layout.embed}.weight.", "Download it again.")
+    n_layers = layer_count(facts.config, label)
+    for layer in range(min(n_layers, len(facts.tensors) + 1)):
+        for module in (layout.value, layout.output):
+            if facts.find(f"{layout.at(layer, module)}.weight") is None:
+                raise ModelError(f"{label} lacks {layout.at(layer, module)}.weight.", "Download it again.")
+
+
+def layer_count(config: Mapping[str, Any], label: str) -> int:
+    """The number of layers by the config, under any of the names that families use."""
+    for name in ("num_hidden_layers", "n_layer", "num_layers"):
+        if isinstance(value := config.get(name), int) and value > 0:
+            return value
+    raise ModelError(f"config.json of {label} gives no number of layers.", "Download it again.")
+
+
+def check_vocabulary(size: int, facts: Facts, label: str) -> None:
+    """Every token must have a row in the embedding."""
+    if size > facts.embedding_rows:
+        raise ModelError(
+            f"The tokenizer of {label} has {size} tokens, its embedding only {facts.embedding_rows} rows.",
+            "Use the tokenizer that belongs to the weights.",
+        )

@@ -1,0 +1,97 @@
+"""The content hash of a model folder: sha256 over the sorted (name, sha256) of config, tokenizer and weight files.
+
+- Digests of large files are remembered by (path, size, mtime_ns) in one small JSON file in the user's cache folder.
+- In the hub's cache a weight file is a link to a blob named by its sha256: that name is trusted, nothing is re-read.
+  A copy of the same files in a plain folder therefore has the same hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
+)  # fmt: skip
+_SMALL = 1 << 20  # bytes below which remembering a digest is not worth it
+_MOST = 500  # digests remembered
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+Known = dict[str, list[object]]  # path -> [size, mtime_ns, sha256]
+
+
+def content_hash(folder: Path, *, trust_blobs: bool = False) -> str:
+    """sha256 of the folder's model files as hex. `trust_blobs`: the folder is a snapshot in the hub's own cache."""
+    names = ["config.json", *TOKENIZER_FILES]
+    files = [p for n in names if (p := folder / n).is_file()] + sorted(folder.glob("*.safetensors"))
+    known, new = _recall(), False
+    total = hashlib.sha256()
+    for path in sorted(files, key=lambda p: p.name):
+        digest = _blob(path) if trust_blobs else None
+        if digest is None:
+            digest, fresh = _digest(path, known)
+            new = new or fresh
+        total.update(f"{path.name}\0{digest}\n".encode())
+    if new:
+        _remember(known)
+    return total.hexdigest()
+
+
+def _blob(path: Path) -> str | None:
+    """The sha256 in the name of the blob that a snapshot's link points to."""
+    target = path.resolve()
+    return (
+        target.name if path.is_symlink() and target.parent.name == "blobs" and _SHA256.fullmatch(target.name) else None
+    )
+
+
+def _digest(path: Path, known: Known) -> tuple[str, bool]:
+    """A file's sha256, and whether it was added to `known`."""
+    real = str(path.resolve())
+    stat = path.stat()
+    stamp = [stat.st_size, stat.st_mtime_ns]
+    entry = known.get(real)
+    if entry is not None and entry[:2] == stamp and isinstance(entry[2], str):
+        return entry[2], False
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if stat.st_size < _SMALL:
+        return digest, False
+    known.pop(real, None)
+    known[real] = [*stamp, digest]
+    return digest, True
+
+
+def cache_file() -> Path:
+    """Where digests are remembered: $XDG_CACHE_HOME or ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(base) / "reportgen" / "digests.json"
+
+
+def _recall() -> Known:
+    """The remembered digests; a damaged or foreign file counts as empty."""
+    try:
+        value = json.loads(cache_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {k: v for k, v in value.items() if isinstance(v, list) and len(v) == 3 and _SHA256.fullmatch(str(v[2]))}
+
+
+def _remember(known: Known) -> None:
+    """Write the newest digests, whole or not at all. A cache that can't be written is no error."""
+    path = cache_file()
+    newest = dict(list(known.items())[-_MOST:])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(newest, file)
+        Path(name).replace(path)
+    except OSError:
+        return

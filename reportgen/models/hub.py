@@ -1,0 +1,159 @@
+"""A hub id to a folder in the hub's cache: only config, tokenizer and safetensors files are fetched.
+
+- One request comes first: it names the files, so that a repository without safetensors, of an unsupported family or
+  with quantised weights is refused before anything large is downloaded, and an unreachable hub costs one attempt
+  instead of the client's five (23 seconds).
+- HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE are honoured, and read when a model is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]  # whichever client it uses
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from reportgen.errors import ModelError
+from reportgen.models import checks
+from reportgen.models.hashing import TOKENIZER_FILES
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_TIMEOUT_S = 10.0
+# Ids without an owner that the hub forwards; needed where it can't be asked.
+_FORWARDED = {
+    "gpt2": "openai-community", "gpt2-medium": "openai-community", "gpt2-large": "openai-community",
+    "gpt2-xl": "openai-community", "distilgpt2": "distilbert",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model's files on this machine.
+
+    id      hub id as typed, the folder's name, or the bundled name
+    source  "bundled" | "folder" | "hub";  revision  hub commit;  hub_id  owner/name, for published head lists
+    """
+
+    folder: Path
+    id: str
+    source: str
+    revision: str = ""
+    hub_id: str = ""
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether `name` can only be meant as a folder."""
+    return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1
+
+
+def fetch(name: str, revision: str = "", *, offline: bool = False, trust_remote_code: bool = False) -> Place:
+    """The snapshot of a hub model, downloaded where the cache lacks it; ModelError for what goes wrong."""
+    if not _ID.fullmatch(name) or ".." in name or len(name) > 200:
+        raise ModelError(f"{name!r} is neither a folder nor a hub id.", "Give owner/name, a folder, or mini.")
+    if offline or constants.HF_HUB_OFFLINE:
+        return _cached(name, revision, "and --offline forbids looking for it")
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    with _hushed():
+        try:
+            return _download(api, name, revision, trust_remote_code=trust_remote_code)
+        except GatedRepoError as error:
+            raise ModelError(
+                f"{name} is gated: its owner grants access.",
+                f"Ask on its page at {api.endpoint}/{name}, then set HF_TOKEN.",
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise ModelError(
+                f"There is no model {name!r} on {api.endpoint}, nor a folder of that name.",
+                "Check the spelling; if it is private, set HF_TOKEN.",
+            ) from error
+        except RevisionNotFoundError as error:
+            raise ModelError(f"{name} has no revision {revision!r}.", "Give a branch, tag or commit.") from error
+        except (ClientError, LocalEntryNotFoundError, ConnectionError) as error:
+            reason = f"{api.endpoint} can't be reached ({_first_line(error)})"
+            return _cached(name, revision, f"and {reason}")
+
+
+def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool) -> Place:
+    info = api.model_info(name, revision=revision or None, timeout=_TIMEOUT_S)
+    present = {sibling.rfilename for sibling in info.siblings or []}
+    common: dict[str, Any] = {"revision": revision or "main", "cache_dir": _cache_dir()}
+    if "config.json" not in present:
+        raise ModelError(f"{name} on the hub has no config.json.", "Give a Hugging Face language model.")
+    config = checks.read_config(Path(api.hf_hub_download(name, "config.json", **common)), name)
+    checks.check_config(config, name, trust_remote_code=trust_remote_code)
+    if checks.INDEX in present:
+        index = checks.read_json(Path(api.hf_hub_download(name, checks.INDEX, **common)), name)
+        weights = checks.shards(index, name)
+    elif "model.safetensors" in present:
+        weights = ["model.safetensors"]
+    else:
+        checks.refuse_no_weights(present, name)
+    wanted = ["config.json", checks.INDEX, *TOKENIZER_FILES, *weights]
+    if trust_remote_code:
+        wanted.append("*.py")
+    folder = Path(api.snapshot_download(name, allow_patterns=wanted, **common))
+    return Place(folder, name, "hub", folder.name, info.id)
+
+
+def _cached(name: str, revision: str, why: str) -> Place:
+    """The snapshot in the local cache; whether it is whole is for the folder's checks to say."""
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        with _hushed():
+            folder = Path(
+                api.snapshot_download(
+                    name, revision=revision or None, cache_dir=_cache_dir(), local_files_only=True,
+                    allow_patterns=["config.json"],
+                )
+            )  # fmt: skip
+    except LocalEntryNotFoundError as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise ModelError(f"{name}{at} is not in the local cache, {why}.", "Give a local folder, or mini.") from error
+    owner = _FORWARDED.get(name)
+    return Place(folder, name, "hub", folder.name, f"{owner}/{name}" if owner else name)
+
+
+def _cache_dir() -> str | None:
+    """The hub's cache folder as the environment says now; None leaves it to the client."""
+    if cache := os.environ.get("HF_HUB_CACHE"):
+        return cache
+    home = os.environ.get("HF_HOME")
+    return str(Path(home) / "hub") if home else None
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return f"status {error.response.status_code}"
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """The client's advice silenced, and its progress bars where nobody watches."""
+    logger = logging.getLogger("huggingface_hub")
+    level, bars = logger.level, not are_progress_bars_disabled() and not sys.stderr.isatty()
+    logger.setLevel(logging.ERROR)
+    if bars:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            enable_progress_bars()

@@ -1,0 +1,228 @@
+"""A name or folder to a Model. Every source takes one path: resolve to a local folder, check the folder, load it.
+
+    load("gpt2-medium")      a hub id          load("./checkpoint")   a Hugging Face folder
+    load("mini")             the bundled one   stream("big-model")    static weights only, read from disk when asked for
+
+A folder of that name in the working directory wins over the hub.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.resources
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from reportgen.errors import ModelError
+from reportgen.manifest import ModelRecord, SelfCheck
+from reportgen.models import checks, hub, selfcheck
+from reportgen.models.boot import boot, quiet
+from reportgen.models.checks import Facts
+from reportgen.models.hashing import content_hash
+from reportgen.models.layouts import LAYOUTS
+from reportgen.models.memory import check_memory, pick_device, pick_dtype
+from reportgen.models.model import Model
+from reportgen.models.statics import DiskSource, StaticWeights
+from reportgen.models.tokens import Tokens
+
+BUNDLED = {"mini": "checkpoint", "mini-sparse": "checkpoint-sparse"}  # name -> folder in reportgen.mini
+
+_AUTO_MODEL: Any = AutoModelForCausalLM  # half-typed upstream
+
+
+def load(
+    name: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str = "",
+    *,
+    offline: bool = False,
+    trust_remote_code: bool = False,
+    bos: str = "auto",
+) -> Model:
+    """Load a model by bundled name, folder or hub id, and check it against Hugging Face's own forward pass.
+
+    device    auto (cuda, mps, cpu) | cpu | cuda | cuda:1 | mps
+    dtype     auto (float32 on a CPU, the checkpoint's on a GPU) | float32 | float16 | bfloat16
+    revision  hub branch, tag or commit;  offline  use the hub's local cache only
+    bos       auto (what the tokenizer does by default) | always | never
+
+    Raises ModelError, in one line, for everything the user can mend.
+    """
+    chosen = pick_device(device)
+    found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos=bos)
+    number = pick_dtype(dtype, found.facts, chosen)
+    check_memory(found.facts, number, chosen, found.record.id)
+    hf_model = _read_weights(found, number, trust_remote_code=trust_remote_code).to(chosen)
+    return _assemble(hf_model, found.record, found.tokens)
+
+
+def stream(
+    name: str | Path, device: str = "auto", revision: str = "", *, offline: bool = False, bos: str = "auto"
+) -> StaticWeights:
+    """The static weights of a model that need not fit into memory: each tensor is read when asked for."""
+    chosen = pick_device(device)
+    found = _find(str(name), revision, offline=offline, trust_remote_code=False, bos=bos)
+    check = selfcheck.not_run("weights streamed from disk: there is no forward pass")
+    record = msgspec.structs.replace(found.record, dtype=found.facts.dtype, self_check=check)
+    source = DiskSource(found.facts.files, LAYOUTS[record.family].prefix)
+    return StaticWeights(source, found.config, record, found.tokens, chosen)
+
+
+def random_twin(model: Model, seed: int) -> Model:
+    """The same architecture with weights drawn anew by Hugging Face's own initialisation; same tokenizer.
+
+    A control: what scores are when nothing was learned. Marked synthetic; `seed` is in its id.
+    """
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        hf_model = _AUTO_MODEL.from_config(copy.deepcopy(model.config), attn_implementation="eager").eval()
+    dtype = getattr(torch, model.record.dtype)
+    record = msgspec.structs.replace(
+        model.record,
+        id=f"{model.record.id} (random twin, seed {seed})",
+        slug=f"{model.record.slug}-twin-{seed}",
+        content_hash=hashlib.sha256(f"{model.record.content_hash} twin {seed}".encode()).hexdigest(),
+        synthetic=True,
+        hub_id="",
+    )
+    return _assemble(hf_model.to(model.device, dtype), record, model.tokens)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use this many CPU threads; 0 leaves its own choice."""
+    if threads > 0:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A model on disk that has passed every check but memory."""
+
+    folder: Path
+    facts: Facts
+    config: Any
+    tokens: Tokens
+    record: ModelRecord
+
+
+def _find(name: str, revision: str, *, offline: bool, trust_remote_code: bool, bos: str) -> _Found:
+    place = _resolve(name, revision, offline=offline, trust_remote_code=trust_remote_code)
+    facts = checks.check_folder(place.folder, place.id, trust_remote_code=trust_remote_code)
+    config = _read_config(place.folder, place.id, trust_remote_code=trust_remote_code)
+    tokens = read_tokens(place.folder, place.id, bos)
+    checks.check_vocabulary(tokens.size, facts, place.id)
+    return _Found(place.folder, facts, config, tokens, _record(place, facts, config, tokens))
+
+
+def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool) -> hub.Place:
+    """Where the model's files lie on this machine; downloads them when `name` is a hub id."""
+    if name in BUNDLED:
+        folder = Path(str(importlib.resources.files("reportgen.mini"))) / BUNDLED[name]
+        if not folder.is_dir():
+            raise ModelError(f"The bundled model {name!r} is not part of this copy.", "Make it: reportgen mini train")
+        return hub.Place(folder, name, "bundled")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return hub.Place(folder, folder.resolve().name, "folder")
+    if hub.looks_like_path(name):
+        raise ModelError(f"There is no folder {name!r}.", "Give a Hugging Face folder, a hub id, or mini.")
+    return hub.fetch(name, revision, offline=offline, trust_remote_code=trust_remote_code)
+
+
+# What transformers raises for a config that is well-formed JSON and still makes no sense.
+_BAD_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
+
+
+def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except _BAD_CONFIG as error:
+        raise ModelError(f"config.json of {label} is not valid: {error}.", "Download it again.") from error
+    config._attn_implementation = "eager"  # patterns exist in no other implementation
+    return config
+
+
+def read_tokens(folder: Path, label: str, bos: str = "auto") -> Tokens:
+    """The folder's tokenizer. tokenizer.json is read as it stands; older folders go through AutoTokenizer."""
+    try:
+        with quiet():
+            if (folder / "tokenizer.json").is_file():
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers (Rust) raises bare Exceptions
+        raise ModelError(f"The tokenizer of {label} can't be read: {error}.", "Download it again.") from error
+    path = folder / "tokenizer_config.json"
+    adds_bos = bool(checks.read_json(path, label).get("add_bos_token")) if path.is_file() else False
+    tokens = Tokens(tokenizer, bos, adds_bos=adds_bos)
+    if not tokens.encode("a") or tokens.size == 0:
+        raise ModelError(f"The tokenizer of {label} turns text into nothing.", "Save it again as tokenizer.json.")
+    return tokens
+
+
+def _read_weights(found: _Found, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
+    """The Hugging Face model, complete: one that would leave weights at random is refused."""
+    try:
+        with quiet():
+            hf_model, info = _AUTO_MODEL.from_pretrained(
+                found.folder, config=found.config, dtype=dtype, use_safetensors=True, local_files_only=True,
+                attn_implementation="eager", trust_remote_code=trust_remote_code, output_loading_info=True,
+            )  # fmt: skip
+    except (*_BAD_CONFIG, RuntimeError) as error:
+        raise ModelError(
+            f"{found.record.id} can't be loaded: {error}.", "Check config.json against the weights."
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(f"{found.record.id} lacks {len(missing)} weights, e.g. {missing[0]}.", "Download it again.")
+    return hf_model.eval()
+
+
+def _assemble(hf_model: Any, record: ModelRecord, tokens: Tokens) -> Model:
+    """Boot the bridge and compare it with the model as it was before."""
+    tensors: dict[str, Tensor] = hf_model.state_dict(keep_vars=True)
+    config = copy.deepcopy(hf_model.config)
+    ids = selfcheck.sample_ids(tokens.size, record.n_ctx)
+    expected = selfcheck.reference(hf_model, ids)
+    bridge = boot(hf_model, hf_model.device)
+    dtype = hf_model.dtype
+    record = msgspec.structs.replace(record, dtype=str(dtype).removeprefix("torch."))
+    model = Model(bridge, tensors, config, record, tokens)
+    check: SelfCheck = selfcheck.compare(expected, model.logits(ids), dtype)
+    model.record = msgspec.structs.replace(record, self_check=check)
+    return model
+
+
+def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> ModelRecord:
+    n_heads = config.num_attention_heads
+    d_model = config.hidden_size
+    return ModelRecord(
+        id=place.id,
+        slug=place.id.replace("/", "--"),
+        source=place.source,
+        revision=place.revision,
+        content_hash=content_hash(place.folder, trust_blobs=place.source == "hub"),
+        family=facts.family,
+        n_layers=config.num_hidden_layers,
+        n_heads=n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        d_model=d_model,
+        d_head=getattr(config, "head_dim", None) or d_model // n_heads,
+        d_vocab=facts.embedding_rows,
+        n_ctx=config.max_position_embeddings,
+        n_params=facts.n_params,
+        dtype=facts.dtype,
+        weights="raw",
+        bos=tokens.bos_rule,
+        hub_id=place.hub_id,
+    )

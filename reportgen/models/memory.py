@@ -1,0 +1,95 @@
+"""Devices, number types and whether a model fits, all decided before weights are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from reportgen.errors import ModelError, nearest
+from reportgen.models.checks import Facts
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_GB = 1e9
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is cuda, then mps, then cpu. ModelError for a device that this machine does not have."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"There is no device {name!r}.", "Use --device auto, cpu, cuda or mps.") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ModelError(f"No CUDA device for {name!r} on this machine.", "Use --device cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("No Apple GPU (mps) on this machine.", "Use --device cpu.")
+    if device.type not in {"cpu", "cuda", "mps"}:
+        raise ModelError(f"Device {name!r} is not supported.", "Use --device auto, cpu, cuda or mps.")
+    return device
+
+
+def pick_dtype(name: str, facts: Facts, device: torch.device) -> torch.dtype:
+    """ "auto" is float32 on the CPU, and on a GPU what the checkpoint holds."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else DTYPES[facts.dtype]
+    if name not in DTYPES:
+        raise ModelError(f"There is no --dtype {name}.", nearest(name, ["auto", *DTYPES]))
+    return DTYPES[name]
+
+
+def check_memory(facts: Facts, dtype: torch.dtype, device: torch.device, label: str) -> None:
+    """Refuse a model whose weights and float32 unembedding exceed what is free on the device or while loading."""
+    need = needed_bytes(facts, dtype)
+    for place in {device, torch.device("cpu")}:
+        free = available_bytes(place)
+        if need <= free:
+            continue
+        hint = "Use --stream for static scores only, or a machine with more memory."
+        half = needed_bytes(facts, torch.bfloat16)
+        if dtype == torch.float32 and half <= free:
+            hint = f"Use --dtype bfloat16 ({half / _GB:.1f} GB), or --stream for static scores only."
+        raise ModelError(
+            f"{label} needs about {need / _GB:.1f} GB ({facts.n_params / 1e9:.2f} billion parameters as "
+            f"{str(dtype).removeprefix('torch.')}), and {free / _GB:.1f} GB are free on {place}.",
+            hint,
+        )
+
+
+def needed_bytes(facts: Facts, dtype: torch.dtype) -> int:
+    """Weights in `dtype`, and one float32 copy of the unembedding for static scores."""
+    embedding = max((i.numel for i in facts.tensors.values() if i.shape[:1] == (facts.embedding_rows,)), default=0)
+    return facts.n_params * dtype.itemsize + embedding * 4
+
+
+def available_bytes(device: torch.device) -> int:
+    """Bytes free for a new allocation: GPU memory, or RAM within the control group's limit."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return min(_ram_free(), _cgroup_free())
+
+
+def _ram_free() -> int:
+    """MemAvailable on Linux; elsewhere the installed memory, the best that the standard library tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 1 << 62
+
+
+def _cgroup_free() -> int:
+    """What a container's limit (version 2) leaves."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        return 1 << 62 if limit == "max" else max(0, int(limit) - used)
+    except (OSError, ValueError):
+        return 1 << 62

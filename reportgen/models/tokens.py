@@ -1,0 +1,102 @@
+"""Text to ids and back, word starts, and the rule for the token at position 0.
+
+- The published tokenizer.json is used as it stands: class names in tokenizer_config.json rebuild some of them wrongly.
+- Ids are always made here, without special tokens, and BOS is put in front by one recorded rule.
+- Token text is untrusted: it is shown with control characters escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reportgen.errors import ModelError
+
+# A word start is looked for after each of these; the first that stays whole decides.
+_CONTEXTS = ("a", "the", ",", "The")
+_META_SPACE = "\u2581"  # SentencePiece's mark for a space
+
+
+class Tokens:
+    """A tokenizer as the suites see it.
+
+    bos_id    the token that prompts begin with, or None;  bos_rule  the same in words
+    unk_id    the unknown token, or None
+    size      ids that stand for a token; d_vocab may be larger (padding columns)
+    """
+
+    def __init__(self, tokenizer: Any, bos: str = "auto", *, adds_bos: bool = False) -> None:
+        """`bos`: "auto" (what the tokenizer does by default), "always" or "never"; `adds_bos`: its config says so."""
+        self._tokenizer = tokenizer
+        self.size = len(tokenizer)
+        self.unk_id: int | None = tokenizer.unk_token_id
+        self._word_ids: dict[str, int | None] = {}
+        self._specials = {int(i) for i in tokenizer.all_special_ids}
+        self.bos_id, self.bos_rule = self._bos(bos, adds_bos)
+
+    def _bos(self, bos: str, adds_bos: bool) -> tuple[int | None, str]:
+        known: int | None = self._tokenizer.bos_token_id
+        if bos == "never":
+            return None, "none: switched off; position 0 is treated as the sink"
+        if bos == "always":
+            if known is None:
+                raise ModelError("This tokenizer has no BOS token to prepend.", "Leave out the BOS option.")
+            return known, f"{self.text(known)}: prepended on request"
+        if known is not None and (adds_bos or self._default_start() == known):
+            return known, f"{self.text(known)}: prepended, as the tokenizer does by default"
+        return None, "none: the tokenizer adds none by default; position 0 is treated as the sink"
+
+    def _default_start(self) -> int | None:
+        """The token that the tokenizer itself puts before a text, or None."""
+        plain = self.encode("a")
+        full = [int(i) for i in self._tokenizer("a", add_special_tokens=True)["input_ids"]]
+        return full[0] if len(full) > len(plain) and full[0] not in plain[:1] else None
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`, no special tokens added."""
+        return [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Ids of a prompt: BOS by the model's rule, then the text."""
+        ids = self.encode(text)
+        return ids if self.bos_id is None else [self.bos_id, *ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens shown. Untrusted."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def text(self, token: int) -> str:
+        """One token for display: leading space kept, control characters escaped, stray bytes as the raw piece."""
+        piece: str | None = self._tokenizer.convert_ids_to_tokens(token) if 0 <= token < self.size else None
+        if piece is None:
+            return f"<no token {token}>"
+        if token in self._specials:
+            shown = piece
+        elif _META_SPACE in piece:
+            shown = piece.replace(_META_SPACE, " ")
+        else:
+            shown = self.decode([token])
+            if "\ufffd" in shown or not shown:
+                shown = piece
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+    def word_id(self, word: str) -> int | None:
+        """The one token that stands for `word` at a word start, or None when it takes several or is unknown.
+
+        Found in context ("a word" minus "a"), so that tokenizers which keep the space apart (Llama 2) give the id
+        that occurs in running text.
+        """
+        if word not in self._word_ids:
+            self._word_ids[word] = self._find_word(word)
+        return self._word_ids[word]
+
+    def _find_word(self, word: str) -> int | None:
+        if not word or word != word.strip():
+            return None
+        for context in _CONTEXTS:
+            before, both = self.encode(context), self.encode(f"{context} {word}")
+            if before and both[: len(before)] == before:
+                rest = both[len(before) :]
+                return rest[0] if len(rest) == 1 and rest[0] != self.unk_id and rest[0] not in self._specials else None
+        return None
