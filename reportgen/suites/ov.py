@@ -1,0 +1,99 @@
+"""What a head's OV circuit writes for a token, in vocabulary space: for suites that ask whether a head copies.
+
+- Weights as the model gives them (raw), no norm before W_V or W_U, no b_V, b_O or b_U.
+- Layers >= 1 see MLP_0(LN2_0(e)) in place of the embedding e, layer 0 sees e (Elhelo and Geva, arXiv 2412.11965;
+  Wang et al., arXiv 2211.00593, section 3.1). Where the model has no such MLP every layer sees e.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reportgen.errors import NotApplicable
+
+if TYPE_CHECKING:
+    from reportgen.models.model import Weights
+
+FloatGrid = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Token vectors that the OV circuits read.
+
+    first   [token d_model] for layer 0
+    later   [token d_model] for layers >= 1
+    note    why `later` is the embedding itself, where it is; empty otherwise
+    """
+
+    ids: torch.Tensor
+    first: torch.Tensor
+    later: torch.Tensor
+    note: str = ""
+
+    def at(self, layer: int) -> torch.Tensor:
+        """The vectors [token d_model] that heads of this layer read."""
+        return self.first if layer == 0 else self.later
+
+
+def sources(model: Weights, ids: Sequence[int]) -> Sources:
+    """The vectors of these tokens, with the first-MLP replacement where the model has one."""
+    tokens = torch.as_tensor(list(ids), device=model.device)
+    embedded = model.embed(tokens)  # [token d_model]
+    try:
+        return Sources(tokens, embedded, model.first_mlp(tokens))
+    except NotApplicable as reason:
+        return Sources(tokens, embedded, embedded, str(reason))
+
+
+def head_outputs(model: Weights, layer: int, vectors: torch.Tensor) -> torch.Tensor:
+    """What each query head of a layer writes for each vector, x W_V W_O: [head token d_model]."""
+    W_V, W_O = model.W_V(layer), model.W_O(layer)  # [kv d_model d_head], [head d_head d_model]
+    values = torch.einsum("td,kdh->kth", vectors, W_V)
+    values = values.repeat_interleave(W_O.shape[0] // W_V.shape[0], dim=0)  # [head token d_head]
+    return torch.einsum("nth,nhd->ntd", values, W_O)
+
+
+@torch.inference_mode()
+def copying_among(model: Weights, words: Sources) -> FloatGrid:
+    """Share of the words for which a head raises that word's logit above every other word's: [layer head] in 0..1.
+
+    Rank 1 among the words given, not the vocabulary; chance is 1 / number of words. A tie is not a copy, so a head
+    that writes nothing scores 0.
+    """
+    columns = model.W_U()[:, words.ids]  # [d_model token]
+    shares = np.zeros((model.record.n_layers, model.record.n_heads), np.float32)
+    for layer in range(model.record.n_layers):
+        logits = head_outputs(model, layer, words.at(layer)) @ columns  # [head token token]
+        own = logits.diagonal(dim1=-2, dim2=-1).clone()  # [head token]
+        logits.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
+        shares[layer] = (own > logits.amax(dim=-1)).float().mean(dim=-1).cpu().numpy()
+    return shares
+
+
+@torch.inference_mode()
+def copying_top_k(
+    model: Weights, words: Sources, heads: Sequence[tuple[int, int]], k: int, sign: int = 1
+) -> dict[tuple[int, int], float]:
+    """Share of the words that stand among the k largest logits of their own OV row, over the whole vocabulary.
+
+    sign = -1 asks for the k smallest instead: suppression. Rank is 1 + number above + half the number of ties.
+    Wang et al. (arXiv 2211.00593, section 3.2 and appendix) call it the copy score, with k = 5.
+    """
+    W_U = model.W_U()  # [d_model vocab]
+    shares: dict[tuple[int, int], float] = {}
+    for layer in sorted({layer for layer, _ in heads}):
+        outputs = head_outputs(model, layer, words.at(layer))  # [head token d_model]
+        for head in sorted(h for lay, h in heads if lay == layer):
+            logits = sign * (outputs[head] @ W_U)  # [token vocab]
+            own = logits.gather(1, words.ids[:, None])
+            above = (logits > own).sum(dim=1)
+            ties = (logits == own).sum(dim=1) - 1
+            shares[layer, head] = float((1 + above + ties / 2 <= k).float().mean())
+    return shares
