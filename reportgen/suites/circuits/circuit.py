@@ -1,0 +1,106 @@
+"""From per-prompt effects to a circuit: normalised effects, intervals, adjusted p, and which heads are in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reportgen.scores import Head
+from reportgen.suites.resampling import bootstrap_ratio, sign_flip_p
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """Effects of all heads over one set of prompts; every grid is [layer head].
+
+    value      mean effect / mean gap;  low, high  its 95 % interval (templates first, then prompts within them)
+    raw        mean effect in units of the metric;  raw_low, raw_high
+    p          family-wise adjusted, sign-flip max-T over prompts, two-sided
+    stability  share of bootstrap draws with the same sign and at least the rule's share of the gap
+    halves     [half layer head] value on templates of even and of odd index; NaN for a half without prompts
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    raw: Floats
+    raw_low: Floats
+    raw_high: Floats
+    p: Floats
+    stability: Floats
+    halves: Floats
+
+
+def summarise(
+    effects: npt.ArrayLike,
+    gap: npt.ArrayLike,
+    templates: npt.NDArray[np.int64],
+    weights: Floats,
+    share: float,
+    flips: int,
+    rng: np.random.Generator,
+) -> Effects:
+    """Effects [prompt layer head] and gaps m_clean - m_corrupted [prompt], summarised over prompts."""
+    each, gaps = np.asarray(effects, np.float64), np.asarray(gap, np.float64)
+    value = each.mean(0) / gaps.mean()
+    low, high, draws = bootstrap_ratio(each, gaps, weights)
+    raw_low, raw_high, _ = bootstrap_ratio(each, np.ones(len(gaps)), weights)
+    kept = (np.abs(draws) >= share) & (np.sign(draws) == np.sign(value))
+    return Effects(
+        value=value,
+        low=low,
+        high=high,
+        raw=each.mean(0),
+        raw_low=raw_low,
+        raw_high=raw_high,
+        p=sign_flip_p(each, flips, rng),
+        stability=kept.mean(0),
+        halves=halves(each, gaps, templates),
+    )
+
+
+def halves(effects: Floats, gap: Floats, templates: npt.NDArray[np.int64]) -> Floats:
+    """[half layer head]: mean effect / mean gap over the templates of even, then of odd index."""
+    out = np.full((2, *effects.shape[1:]), np.nan)
+    for half in range(2):
+        rows = templates % 2 == half
+        if rows.any():
+            out[half] = effects[rows].mean(0) / gap[rows].mean()
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """Heads with a direct effect.
+
+    large   [layer head] |effect| >= the rule's share of the gap
+    beyond  [layer head] adjusted p <= alpha
+    """
+
+    large: Bools
+    beyond: Bools
+
+    @property
+    def member(self) -> Bools:
+        """In the circuit: both."""
+        return self.large & self.beyond
+
+    def heads(self) -> tuple[Head, ...]:
+        """Members in order of layer and head."""
+        return tuple((layer, head) for layer, head in np.argwhere(self.member).tolist())
+
+
+def circuit(effects: Effects, share: float, alpha: float) -> Circuit:
+    """The default rule: |effect| >= share of the gap AND adjusted p <= alpha."""
+    return Circuit(np.abs(effects.value) >= share, effects.p <= alpha)
+
+
+def replicated(effects: Effects, share: float) -> Bools:
+    """[layer head]: same sign and at least the share of the gap in both halves of the templates."""
+    a, b = effects.halves
+    return np.asarray((np.sign(a) == np.sign(b)) & (np.minimum(np.abs(a), np.abs(b)) >= share))

@@ -1,0 +1,142 @@
+"""Direct effects of heads on the logits, by path patching, and direct logit attribution.
+
+- With the z of every other head held at its clean value nothing mixes positions: what happens at the position read
+  depends on the residual stream there and on nothing else. So one token per prompt is run, with its clean input to
+  block 0 written in, and all heads of a layer share a batch. `frozen_error` says how exactly that returns the clean m.
+- Source: Wang et al. 2022 (arXiv 2211.00593), section 3.1 (sender head -> logits; MLPs and final norm recompute).
+- Sign: m_clean - m_patched, so what supports the answer is positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reportgen.errors import NotApplicable
+from reportgen.suites.circuits.tasks import Task
+from reportgen.suites.circuits.traces import Metric, Trace
+
+if TYPE_CHECKING:
+    from reportgen.models.model import HookFn, Model
+
+Floats = npt.NDArray[np.float32]
+LOGIT_BUDGET = 2**26  # logits per forward pass: 256 MB as float32
+
+
+@dataclass(frozen=True, eq=False)
+class Direct:
+    """Direct effects, in units of the metric.
+
+    effects       [prompt layer head] m_clean - m_patched
+    frozen_error  largest |m - m_clean| when every head keeps its clean z: 0 but for rounding
+    """
+
+    effects: Floats
+    frozen_error: float
+
+
+def direct_effects(
+    model: Model,
+    task: Task,
+    clean: Trace,
+    corrupted: Trace,
+    batch: int,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> Direct:
+    """Path patching sender -> logits, for every head and prompt.
+
+    Raises NotApplicable when holding every head at its clean output does not give the clean run back.
+    """
+    count, layers, heads, _ = clean.z.shape
+    metric = Metric(task, model.device)
+    ends = torch.tensor([pair.clean[pair.read] for pair in task.pairs], device=model.device)
+    effects = np.empty((count, layers, heads), np.float32)
+
+    def run(rows: Tensor, layer: int = 0, senders: Tensor | None = None) -> Tensor:
+        """m [row] with every z clean, but for head `senders[i]` of `layer` in row i."""
+        frozen = clean.z[rows]  # [row layer head d_head]
+        if senders is not None:
+            each = torch.arange(len(rows), device=model.device)
+            frozen[each, layer, senders] = corrupted.z[rows, layer, senders]
+        hooks: dict[tuple[str, int], HookFn] = {("z", lay): _constant(frozen[:, lay]) for lay in range(layers)}
+        hooks["resid_pre", 0] = _constant(clean.embedded[rows])
+        return metric(model.run(ends[rows, None], hooks)[:, 0], rows)
+
+    size = max(1, min(batch * heads, LOGIT_BUDGET // model.record.d_vocab))
+    everyone = torch.arange(count, device=model.device)
+    error = float(torch.cat([(run(part) - clean.m[part]).abs() for part in torch.split(everyone, size)]).max())
+    if error > _tolerance(model, clean):
+        raise NotApplicable(f"with every head held at its clean output the metric is off by up to {error:.2g}")
+    rows = everyone.repeat(heads)  # all prompts for head 0, then for head 1, ...
+    senders = torch.arange(heads, device=model.device).repeat_interleave(count)
+    for layer in range(layers):
+        progress(layer, layers, f"{task.title}: direct effects")
+        patched = [run(r, layer, s) for r, s in zip(torch.split(rows, size), torch.split(senders, size), strict=True)]
+        effects[:, layer] = (clean.m[rows] - torch.cat(patched)).reshape(heads, count).T.cpu().numpy()
+    progress(layers, layers, f"{task.title}: direct effects")
+    return Direct(effects, error)
+
+
+def _constant(values: Tensor) -> HookFn:
+    """A hook that replaces the one position of each row by values [row ...]."""
+    return lambda tensor: values[:, None].to(tensor.dtype)
+
+
+def _tolerance(model: Model, clean: Trace) -> float:
+    """How far the frozen run may be from the clean one: rounding, by the precision the model runs in."""
+    scale = max(1.0, float(clean.m.abs().max()))
+    return scale * (1e-3 if model.record.dtype in ("float32", "float64") else 0.1)
+
+
+def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Floats:
+    """Direct logit attribution of each head's change, [prompt layer head], in logits.
+
+    (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale frozen, onto the unembedding of the
+    answer minus that of the foil (means over sets). Past no MLP.
+
+    Raises NotApplicable where a norm stands between W_O and the residual stream: one head's part is not linear then.
+    """
+    layers = model.record.n_layers
+    if model.post_attn_scale(0) is not None:
+        raise NotApplicable("a norm follows W_O in this family, so one head's part of the logits is not linear")
+    toward = _directions(model, task, clean.final)  # [prompt d_model]
+    out = np.empty(tuple(clean.z.shape[:3]), np.float32)
+    for layer in range(layers):
+        change = clean.z[:, layer] - corrupted.z[:, layer]  # [prompt head d_head]
+        reader = torch.einsum("nhd,pd->pnh", model.W_O(layer), toward)
+        out[:, layer] = (change * reader).sum(-1).cpu().numpy()
+    return out
+
+
+def _directions(model: Model, task: Task, final: Tensor) -> Tensor:
+    """Per prompt, the residual-stream direction whose product with an addend is its part of m, final norm frozen."""
+    W_U = model.W_U()
+    rows = []
+    for pair in task.pairs:
+        answer = W_U[:, list(pair.answer_ids)].mean(1)
+        rows.append(answer - W_U[:, list(pair.foil_ids)].mean(1))
+    toward = torch.stack(rows)  # [prompt d_model]
+    scale = model.final_scale()
+    toward = toward if scale is None else toward * scale
+    eps = norm_epsilon(model)
+    if is_rms(model):
+        return toward / (final.square().mean(1, keepdim=True) + eps).sqrt()
+    toward = toward - toward.mean(1, keepdim=True)  # centring the addend is centring the direction
+    return toward / (final.var(1, unbiased=False, keepdim=True) + eps).sqrt()
+
+
+def is_rms(model: Model) -> bool:
+    """Whether the final norm divides by the root mean square without centring (Hugging Face names its epsilon so)."""
+    return hasattr(model.config, "rms_norm_eps")
+
+
+def norm_epsilon(model: Model) -> float:
+    """The final norm's epsilon."""
+    names = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps")
+    return float(next((getattr(model.config, name) for name in names if hasattr(model.config, name)), 1e-5))
