@@ -133,8 +133,11 @@ def citation(key: str) -> str:
 
 
 def source(text: str) -> str:
-    """A measure's source in words."""
-    return "added by this project" if text.strip() == "ours" else text
+    """A measure's source in words, its citation key as authors and year."""
+    if text.strip() == "ours":
+        return "added by this project"
+    key = _key(text)
+    return catalogue.short_citation(key) + text[len(key) :] if key else text
 
 
 def overlay_grid(sets: Sequence[HeadSet]) -> Grid | None:

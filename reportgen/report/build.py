@@ -14,10 +14,10 @@ from reportgen.published import catalogue
 from reportgen.report import about
 from reportgen.report.draw import Drawing, draw, unique
 from reportgen.report.glossary import TERMS
-from reportgen.report.leading import leading
-from reportgen.report.parts import Leading, MeasureText, Plate, Report, Section, Source, Verdict
+from reportgen.report.leading import general_notes, leading
+from reportgen.report.parts import MeasureText, Plate, Report, Section, Source, Verdict
 from reportgen.report.text import clean, cleaned
-from reportgen.report.twins import is_map, rows, twins
+from reportgen.report.twins import is_map, panel_keys, rows, twins
 from reportgen.report.verdicts import verdicts
 from reportgen.scores import HeadSet, SuiteResult
 from reportgen.suites.base import Measure, Suite
@@ -70,16 +70,24 @@ def build(
             section = replace(section, plates=plates, undrawn=tuple(problems))
             lines += verdicts(suite, result, section.anchor)
         sections.append(section)
-    return _report(run, known, tuple(sections), tuple(lines), sets)
+    return _report(run, known, tuple(sections), tuple(lines), _shown(sections, results))
+
+
+def _shown(sections: Sequence[Section], results: Mapping[str, SuiteResult]) -> tuple[HeadSet, ...]:
+    """The sets that some figure draws, and those computed here, each once."""
+    drawn = [s for section in sections for plate in section.plates for s in plate.figure.head_sets]
+    return tuple({s.key: s for s in (*drawn, *computed(results))}.values())
 
 
 def head_sets(
     run: RunLike, results: Mapping[str, SuiteResult], published: str = "", overlay_files: Sequence[Path] = ()
 ) -> tuple[HeadSet, ...]:
     """Every head set that figures may draw: published for this model, the user's, computed by the run's suites."""
-    sets = list(catalogue.sets_for(run.manifest.model.hub_id, published or run.manifest.published_as))
+    model = run.manifest.model
+    shape = (model.n_layers, model.n_heads)
+    sets = catalogue.sets_for(model.hub_id, published or run.manifest.published_as, shape)
     for path in (*run.overlay_files(), *overlay_files):
-        sets += catalogue.load_user(path)
+        sets += catalogue.load_user(path, shape)
     return (*sets, *computed(results))
 
 
@@ -127,6 +135,7 @@ def _plate(number: int, drawing: Drawing) -> Plate:
         twins=cleaned(twins(figure.data)),
         figure=figure,
         is_map=is_map(figure.data),
+        keys=panel_keys(figure.data),
     )
 
 
@@ -145,20 +154,14 @@ def _section(name: str, record: SuiteRecord, suite: Suite | None, result: SuiteR
         cited = sorted(set(about.keys(suite, result)))
         section = replace(
             section,
-            leading=_leading(suite, result),
+            leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores),
+            leading_notes=general_notes(result.scores),
             tables=tuple(rows(table) for table in result.tables),
             notes=tuple(result.notes),
             not_computed=tuple((n.what, n.why) for n in result.not_computed),
-            cited=tuple((key, text) for key in cited if (text := about.citation(key))),
+            cited=tuple((key, catalogue.short_citation(key)) for key in cited if about.citation(key)),
         )
     return cleaned(section)
-
-
-def _leading(suite: Suite | None, result: SuiteResult) -> tuple[Leading, ...]:
-    titles = {m.name: m.title for m in suite.measures} if suite else {}
-    listed = [*titles, *dict.fromkeys(s.measure for s in result.scores if s.measure not in titles)]
-    groups = [(name, [s for s in result.scores if s.measure == name]) for name in listed]
-    return tuple(leading(titles.get(name, name), scores) for name, scores in groups if scores)
 
 
 def _measures(suite: Suite | None) -> tuple[MeasureText, ...]:
@@ -185,7 +188,7 @@ def _report(
     check, passed = about.self_check(model)
     sections = tuple(
         replace(s, left_out=tuple(clean(w) for w in known[s.name].left_out))
-        if manifest.preset == "quick" and s.name in known
+        if manifest.preset == "quick" and s.name in known and s.status == "done"
         else s
         for s in sections
     )

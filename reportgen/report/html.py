@@ -18,13 +18,13 @@ import jinja2
 from markupsafe import Markup
 
 from reportgen import __version__
-from reportgen.report.parts import Plate, Report
+from reportgen.report.parts import Plate, Report, thumbnails
 from reportgen.report.passport import passport
 
 _ROOT = re.compile(r'<svg\b(?:[^>"]|"[^"]*")*>')
 _TITLE = re.compile(r"<(title|desc)\b[^>]*>[^<]*</\1>")
 WIDE_PX = 620  # wider figures scroll inside their frame on a phone instead of shrinking to nothing
-THUMBNAILS = 8
+SCALE = 1.15  # px on the page per point of the figure
 DOWNLOADS = (
     ("svg", "svg", "SVG"),
     ("pdf", "pdf", "PDF"),
@@ -80,16 +80,9 @@ def inline(plate: Plate) -> Markup:
     """The plate's SVG as part of the page, with a name for screen readers; titles inside would pop up over the chart."""
     art = _TITLE.sub("", _ROOT.sub("", plate.svg.split("?>", 1)[-1].strip(), count=1))
     head = Markup('<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"><g id="{}">').format(
-        plate.width, plate.height, plate.width, plate.height, plate.alt, f"art-{plate.id}"
+        plate.width, plate.height, round(SCALE * plate.width), round(SCALE * plate.height), plate.alt, f"art-{plate.id}"
     )
     return head + Markup(art.removesuffix("</svg>") + "</g></svg>")  # noqa: S704  checked in draw.py
-
-
-def thumbnails(report: Report) -> list[Plate]:
-    """The score maps of the first screen: each section's first, then their seconds, and so on."""
-    maps = [[p for p in section.plates if p.is_map] for section in report.sections]
-    rounds = [[m[i] for m in maps if len(m) > i] for i in range(max((len(m) for m in maps), default=0))]
-    return sorted([p for r in rounds for p in r][:THUMBNAILS], key=lambda p: p.number)
 
 
 def data_block(value: object) -> Markup:

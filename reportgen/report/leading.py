@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reportgen.report.parts import Grid, Leading
 from reportgen.report.text import NOT_COMPUTED, count, interval, number, p_value
@@ -16,14 +16,31 @@ SELECTED = (
 )
 
 
-def leading(title: str, scores: Sequence[HeadScores]) -> Leading:
-    """The leading heads of one measure; `scores` are its tasks, in the order printed."""
-    per_task = 10 if len(scores) == 1 else 5 if len(scores) <= 6 else 3
+def leading(titles: Mapping[str, str], scores: Sequence[HeadScores]) -> tuple[Leading, ...]:
+    """The leading heads of a suite: one part per measure of several tasks, and one for all measures of a single task.
+
+    titles  measure name -> printed title; measures that are not in it come last, under their names
+    """
+    names = [*titles, *dict.fromkeys(s.measure for s in scores if s.measure not in titles)]
+    groups = {name: [s for s in scores if s.measure == name] for name in names}
+    parts = [_part(titles.get(name, name), group) for name, group in groups.items() if len(group) > 1]
+    single = [group[0] for group in groups.values() if len(group) == 1]
+    if single:
+        parts.append(_part("By measure", single))
+    return tuple(parts)
+
+
+def general_notes(scores: Sequence[HeadScores]) -> tuple[str, ...]:
+    """What holds for every table of leading heads of a suite."""
     notes = [SELECTED] if any(s.low is not None for s in scores) else []
     if any(is_signed(s) for s in scores):
-        notes.append("Values can be negative; heads are ordered by size, whatever the sign.")
-    notes += _no_null(scores)
-    return Leading(measure=title, overview=_overview(title, scores), heads=_heads(title, scores, per_task), notes=tuple(notes))
+        notes.append("Where values can be negative, heads are ordered by size, whatever the sign.")
+    return tuple(notes)
+
+
+def _part(title: str, scores: Sequence[HeadScores]) -> Leading:
+    per_score = 10 if len(scores) == 1 else 5 if len(scores) <= 6 else 3
+    return Leading(title, _overview(scores), _heads(scores, per_score), tuple(_no_null(scores)))
 
 
 def is_signed(scores: HeadScores) -> bool:
@@ -54,25 +71,25 @@ def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
     )
 
 
-def _heads(title: str, scores: Sequence[HeadScores], per_task: int) -> Grid:
-    rows = [(s.label, *_cells(s, head)) for s in scores for head in order(s)[:per_task]]
+def _heads(scores: Sequence[HeadScores], per_score: int) -> Grid:
+    rows = [(s.label, *_cells(s, head)) for s in scores for head in order(s)[:per_score]]
     return Grid(
-        title=f"{title}: first {per_task} heads" + (" of each task" if len(scores) > 1 else ""),
+        title=f"The first {per_score} heads" + (" of each score" if len(scores) > 1 else ""),
         columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p"),
         numeric=(False, False, True, True, True, True),
         rows=tuple(rows),
     )
 
 
-def _overview(title: str, scores: Sequence[HeadScores]) -> Grid:
+def _overview(scores: Sequence[HeadScores]) -> Grid:
     rows = []
     for s in scores:
         ranked = order(s)
         cells = _cells(s, ranked[0]) if ranked else (NOT_COMPUTED,) * 3 + (count(s.n), NOT_COMPUTED)
         rows.append((s.label, *cells, beyond(s), f"{count(len(ranked))} / {count(s.values.size)}"))
     return Grid(
-        title=f"{title}: the leading head",
-        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p", f"Heads beyond the null, {ALPHA:g}", "Heads computed"),
+        title="The first head of each score",
+        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p", "Beyond the null", "Computed"),
         numeric=(False, False, True, True, True, True, True, True),
         rows=tuple(rows),
     )

@@ -38,6 +38,7 @@ class Plate:
     twins: tuple[Grid, ...]
     figure: Figure
     is_map: bool  # a layer x head map
+    keys: tuple[str, ...]  # the score of each panel of a map, where the figure's data name them
 
     @property
     def anchor(self) -> str:
@@ -59,9 +60,9 @@ class MeasureText:
 
 @dataclass(frozen=True)
 class Leading:
-    """The leading heads of one measure: one row per task, then the first few heads of each task."""
+    """Leading heads of some scores: one row per score, then the first few heads of each."""
 
-    measure: str
+    title: str
     overview: Grid
     heads: Grid
     notes: tuple[str, ...]
@@ -90,12 +91,13 @@ class Section:
     plates: tuple[Plate, ...] = ()
     undrawn: tuple[str, ...] = ()  # figures that could not be drawn, and why
     leading: tuple[Leading, ...] = ()
+    leading_notes: tuple[str, ...] = ()
     tables: tuple[Grid, ...] = ()
     measures: tuple[MeasureText, ...] = ()
     settings: tuple[Setting, ...] = ()
     notes: tuple[str, ...] = ()
     not_computed: Pairs = ()
-    cited: Pairs = ()  # citation key, printed form
+    cited: Pairs = ()  # citation key, authors and year
 
     @property
     def anchor(self) -> str:
@@ -150,3 +152,10 @@ class Report:
     @property
     def plates(self) -> tuple[Plate, ...]:
         return tuple(plate for section in self.sections for plate in section.plates)
+
+
+def thumbnails(report: Report, most: int = 8) -> list[Plate]:
+    """The score maps of the first screen: each section's first, then their seconds, and so on."""
+    maps = [[p for p in section.plates if p.is_map] for section in report.sections]
+    rounds = [[m[i] for m in maps if len(m) > i] for i in range(max((len(m) for m in maps), default=0))]
+    return sorted([p for r in rounds for p in r][:most], key=lambda p: p.number)

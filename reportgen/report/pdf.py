@@ -18,7 +18,7 @@ from typing import Any
 import typst
 
 from reportgen import __version__
-from reportgen.report.parts import Grid, Plate, Report, Section
+from reportgen.report.parts import Grid, Plate, Report, Section, thumbnails
 
 # What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
 _HELD = re.compile(
@@ -94,6 +94,7 @@ def data(report: Report) -> dict[str, Any]:
         "check": report.check,
         "facts": report.facts,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
+        "thumbs": [{"file": f"{p.id}.svg", "number": p.number, "title": p.title} for p in thumbnails(report)],
         "sections": [_section(s) for s in report.sections],
         "overlays": _grid(report.overlay_grid) if report.overlay_grid else None,
         "not_computed": report.not_computed,
@@ -119,18 +120,20 @@ def _section(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "summary": section.summary,
+        "cited": [name for _, name in section.cited],
         "status": section.status,
         "reason": section.reason,
         "undrawn": section.undrawn,
         "left_out": section.left_out,
         "plates": [_plate(p) for p in section.plates],
-        "leading": [{"measure": x.measure, "overview": _grid(x.overview), "notes": x.notes} for x in section.leading],
+        "leading": [{"title": x.title, "overview": _grid(x.overview), "notes": x.notes} for x in section.leading],
+        "leading_notes": section.leading_notes,
         "tables": [_grid(g) for g in section.tables],
         "measures": [
             {"title": m.title, "formula": m.formula, "meaning": m.meaning, "unit": m.unit, "source": m.source}
             for m in section.measures
         ],
-        "settings": [{"name": f"{section.name}.{s.name}", "value": s.value, "given": s.given} for s in section.settings],
+        "settings": [{"name": s.name, "value": s.value, "given": s.given} for s in section.settings],
         "notes": section.notes,
     }
 

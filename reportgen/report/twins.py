@@ -15,6 +15,14 @@ def is_map(data: Table) -> bool:
     return bool(matrices(data, limit=None))
 
 
+def panel_keys(data: Table) -> tuple[str, ...]:
+    """The score keys of a map's panels in order, from its column `key`; empty for other figures."""
+    names = [c.name for c in data.columns]
+    if "key" not in names or not is_map(data):
+        return ()
+    return tuple(dict.fromkeys(str(row[names.index("key")]) for row in data.rows))
+
+
 def twins(data: Table, limit: int | None = MAX_MATRIX_CELLS) -> tuple[Grid, ...]:
     """Layer x head matrices where `data` is a score map, else its rows, at most 200 of them."""
     return matrices(data, limit) or (rows(data),)

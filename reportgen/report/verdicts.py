@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reportgen.report.leading import at, beyond, order
+from reportgen.report.leading import at, beyond, is_signed, order
 from reportgen.report.text import NOT_COMPUTED, count, interval, number, plural
 from reportgen.report.parts import Verdict
 from reportgen.scores import HeadSet, SuiteResult, head_name
@@ -46,7 +46,8 @@ def _score_lines(suite: Suite | None, result: SuiteResult, anchor: str) -> list[
         top = heads[0]
         spread = interval(at(scores.low, top), at(scores.high, top))
         detail = f"n = {count(scores.n)}" if spread == NOT_COMPUTED else f"95 % interval {spread}, n = {count(scores.n)}"
-        words = f"{scores.label}: {head_name(*top)} is highest of {plural(len(heads), 'head')} at {number(at(scores.values, top))} ({detail})"
+        most = "largest in size" if is_signed(scores) else "highest"
+        words = f"{scores.label}: {head_name(*top)} is {most} of {plural(len(heads), 'head')} at {number(at(scores.values, top))} ({detail})"
         past = beyond(scores)
         words += "." if past == NOT_COMPUTED else f"; {past} beyond the family-wise null."
         lines.append(Verdict(words, causal=False, anchor=anchor))
