@@ -13,6 +13,7 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +27,6 @@ from reportgen.figures.svg import normalise, render, size_of
 from reportgen.scores import Cell
 
 PNG_PPI = 300
-FORMATS = ("svg", "pdf", "png", "csv", "tex", "vl.json")
 _EPOCH = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # a fixed date: PDFs of one figure are identical
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PAGE = """
@@ -79,6 +79,16 @@ def vega_lite(figure: Figure, style: Style | None = None) -> str:
 def tex(figure: Figure, folder: str = "figures", width: str = "") -> str:
     """A LaTeX figure environment that includes the PDF, with caption and label `fig:<id>`."""
     return latex.figure(figure.id, figure.caption, folder, width)
+
+
+FORMATS: dict[str, Callable[[Figure, Style], bytes]] = {
+    "svg": lambda figure, style: svg(figure, style).encode(),
+    "pdf": lambda figure, style: pdf(svg(figure, style), figure.title, figure.alt),
+    "png": lambda figure, style: png(svg(figure, style)),
+    "csv": lambda figure, style: csv(figure).encode(),
+    "tex": lambda figure, style: tex(figure).encode(),
+    "json": lambda figure, style: vega_lite(figure, style).encode(),
+}
 
 
 def _typeset(svg_text: str, title: str, alt: str, form: Literal["pdf", "png"], ppi: float | None = None) -> bytes:

@@ -120,7 +120,7 @@ def margins(heads: int, bar: Bar, font_size: float) -> tuple[float, float]:
 def bar_title_x(bar: Bar, font_size: float) -> float:
     """Distance in points from the plot's right edge to the middle of the colour bar's vertical label."""
     labels = max(text_width(label, 0.88 * font_size) for label in bar.labels())
-    return bar_offset(font_size) + bar_thickness(font_size) + 0.3 * font_size + labels + 1.1 * font_size
+    return bar_offset(font_size) + bar_thickness(font_size) + 0.6 * font_size + labels + 0.95 * font_size
 
 
 def bar_offset(font_size: float) -> float:

@@ -59,8 +59,8 @@ def pair(
     style = style or (view.style if view else Style())
     synthetic = bool(view and (view.synthetic or view.model.synthetic))
     panels = [
-        panel(s, fit(_shape(s), bar_of(s), style, panels=2), sets, title, style, prefix=side, synthetic=synthetic)
-        for side, (s, sets, title) in (("left", left), ("right", right))
+        panel(s, fit(_shape(s), bar_of(s), style, panels=2), sets, title, style, synthetic=synthetic)
+        for s, sets, title in (left, right)
     ]
     chart = alt.HConcatChart(hconcat=panels)
     chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", x="independent", y="independent"))
@@ -99,7 +99,6 @@ def panel(
     title: str,
     style: Style,
     *,
-    prefix: str = "map",
     significant: bool = False,
     synthetic: bool = False,
 ) -> alt.LayerChart:
@@ -110,12 +109,10 @@ def panel(
     if significant:
         charts.append(_significance(scores, grid, axes))
     charts += overlays.layers(placed, grid, axes)
-    charts.append(_bar_label(theme.clean(scores.label), grid, bar, axes))
+    charts += _bar_words(theme.clean(scores.label), grid, bar, axes)
     charts += legend.layers(legend.boxes(placed, scores.values, grid), grid, axes)
     if synthetic:
         charts.append(_watermark(grid, axes))
-    for chart in charts:
-        chart.name = f"{prefix}_{chart.name}"
     layered = alt.LayerChart(layer=charts, width=round(grid.width, 2), height=round(grid.height, 2))
     if title:
         layered.title = theme.clean(title)
@@ -167,8 +164,7 @@ def _known(data: list[dict[str, Any]], grid: Grid, bar: Bar, axes: dict[str, Any
     scale = alt.Scale(**_scheme(bar, style), domain=[bar.low, bar.high], clamp=True)
     colour_bar = alt.Legend(
         title=None, type="gradient", orient="right", offset=bar_offset(grid.font_size), direction="vertical",
-        gradientLength=round(grid.height, 2), gradientThickness=bar_thickness(grid.font_size), values=list(bar.ticks),
-        format=f".{bar.digits}f", labelOverlap=False,
+        gradientLength=round(grid.height, 2), gradientThickness=bar_thickness(grid.font_size), values=[],
     )  # fmt: skip
     # Cells reach a little under their neighbours: side by side, scaled drawings show hairlines between them.
     seam = round(max(grid.cell / 24, 0.3), 2)
@@ -226,12 +222,25 @@ def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.C
     return layer("significant", values, mark, axes)
 
 
-def _bar_label(label: str, grid: Grid, bar: Bar, axes: dict[str, Any]) -> alt.Chart:
-    """The colour bar's label, read from below; Vega would set a legend's title flat, above the bar."""
-    x = grid.x_at(grid.width + bar_title_x(bar, grid.font_size))
-    at = {"layer": round6(x), "head": round6(grid.y_at(grid.height / 2)), "text": label}
-    mark = {"type": "text", "angle": 270, "baseline": "middle", "fontSize": grid.font_size, "color": theme.INK}
-    return layer("bar_label", [at], mark, {**axes, "text": alt.Text("text:N")})
+def _bar_words(label: str, grid: Grid, bar: Bar, axes: dict[str, Any]) -> list[alt.Chart]:
+    """Ticks, numbers and label of the colour bar; a Vega legend has no ticks and sets its title flat, above the bar."""
+    size = grid.font_size
+    edge = grid.width + bar_offset(size) + bar_thickness(size)
+    span = bar.high - bar.low
+    down = [round6(grid.y_at(grid.height * (bar.high - tick) / span)) for tick in bar.ticks]
+    words = [text.replace("-", "\u2212") for text in bar.labels()]
+    at, end, beside = (round6(grid.x_at(edge + away * size)) for away in (0.0, 0.35, 0.6))
+    rows = [{"layer": at, "layer_end": end, "head": y} for y in down]
+    numbers = [{"layer": beside, "head": y, "text": word} for y, word in zip(down, words, strict=True)]
+    title = {"layer": grid.x_at(grid.width + bar_title_x(bar, size)), "head": grid.y_at(grid.height / 2), "text": label}
+    line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
+    text = {"type": "text", "baseline": "middle", "color": theme.INK}
+    channels = {**axes, "text": alt.Text("text:N")}
+    return [
+        layer("bar_ticks", rows, line, {**axes, "x2": alt.X2("layer_end:Q")}),
+        layer("bar_numbers", numbers, {**text, "align": "left", "fontSize": round6(grid.label_size)}, channels),
+        layer("bar_label", [title], {**text, "angle": 270, "fontSize": size}, channels),
+    ]
 
 
 def _watermark(grid: Grid, axes: dict[str, Any]) -> alt.Chart:

@@ -19,11 +19,12 @@ import numpy.typing as npt
 from reportgen.figures.data import round6
 from reportgen.figures.geometry import Grid
 from reportgen.figures.marks import layer
-from reportgen.figures.overlays import Overlay, marker_radius, symbol
+from reportgen.figures.overlays import Overlay, marker_radius, symbols
 from reportgen.figures.theme import NOT_COMPUTED, NOT_COMPUTED_LINE, PAPER_INK, clean, text_width
 from reportgen.scores import FloatGrid
 
 _MARKER_COST = 60.0  # hiding one marker is worse than hiding any five cells or so
+_ALIKE = 1.5  # corners that differ by less than one and a half full cells are alike
 _MAX_SHARE = 0.5  # of the map's area that boxes may take before they move below it
 
 
@@ -137,7 +138,7 @@ def _corner(box: Box, taken: Sequence[Box], cost: FloatGrid, grid: Grid) -> Box 
     ]
     if not fits:
         return None
-    best = min(fits, key=lambda p: round(_hidden(p, cost, grid), 3))
+    best = min(fits, key=lambda p: round(_hidden(p, cost, grid) / _ALIKE))
     return best if _hidden(best, cost, grid) < _MARKER_COST / 2 else None
 
 
@@ -174,10 +175,10 @@ def _stacked(made: list[Box], grid: Grid) -> list[Box]:
 
 
 def layers(placed: Sequence[Box], grid: Grid, axes: dict[str, Any]) -> list[alt.Chart]:
-    """The marks of all boxes: `legend_<i>_box`, `_title`, `_text` and a pair of symbol layers per entry."""
+    """The marks of all boxes: `legend<i>_box`, `_title`, `_text` and a pair of symbol layers per entry."""
     charts: list[alt.Chart] = []
     for i, box in enumerate(placed):
-        name = f"legend_{i}"
+        name = f"legend{i}"
         charts.append(_frame(box, grid, axes, f"{name}_box"))
         titles, words = _text_rows(box, grid)
         if titles:
@@ -223,21 +224,22 @@ def _text(values: Rows, align: str, size: float, axes: dict[str, Any], name: str
 def _symbols(box: Box, grid: Grid, axes: dict[str, Any], name: str) -> list[alt.Chart]:
     charts: list[alt.Chart] = []
     y = box.y + box.pad + (len(box.title) + 0.5) * box.line_height - 0.1 * box.size
-    radius = min(max(marker_radius(grid), 0.3 * box.size), 0.42 * box.size)
+    radius = min(max(marker_radius(grid), 0.36 * box.size), 0.46 * box.size)
     for i, entry in enumerate(box.entries):
-        at = {**_at(grid, box.x + box.pad + 0.7 * box.size, y), "opacity": 1}
+        x = box.x + box.pad + 0.7 * box.size
         if entry.overlay is None:
-            charts += missing([at], 1.1 * box.size, 1.1 * box.size, axes, f"{name}_missing")
+            charts += missing([_at(grid, x, y)], 1.1 * box.size, 1.1 * box.size, axes, f"{name}_missing")
         else:
-            at["size"] = round6((2 * radius * entry.overlay.marker.scale) ** 2)
-            charts += symbol([at], entry.overlay, max(grid.cell, 1.2 * box.size), axes, f"{name}_symbol_{i}")
+            spot = (round6(grid.x_at(x)), round6(grid.y_at(y)), radius, 1.0)
+            charts += symbols([spot], entry.overlay, grid, axes, f"{name}_symbol{i}")
         y += len(entry.lines) * box.line_height
     return charts
 
 
 def missing(values: Rows, width: float, height: float, axes: dict[str, Any], name: str) -> list[alt.Chart]:
     """Cells without a value: grey with a stroke from corner to corner, so that no colour of a scale looks like it."""
-    grey = {"type": "rect", "width": round6(width), "height": round6(height), "fill": NOT_COMPUTED, "opacity": 1}
+    grey = {"type": "rect", "width": round6(width), "height": round6(height), "fill": NOT_COMPUTED, "opacity": 1,
+            "stroke": NOT_COMPUTED_LINE, "strokeWidth": 0.3}  # fmt: skip
     slope = round6(height / width)
     stroke = {
         "type": "point", "shape": f"M-1,{slope}L1,{-slope}", "size": round6(width * width), "filled": False,

@@ -1,6 +1,6 @@
 """Named sets of heads drawn on a map: one marker per set, a light halo under each, none hidden behind another.
 
-- A published list that nobody has confirmed is drawn as a dashed outline.
+- A published list that nobody has confirmed is drawn hollow, dashed where the marker is large enough for dashes.
 - A set's weights become opacity. A head in several sets shows all their markers, smaller and side by side.
 """
 
@@ -19,10 +19,11 @@ from reportgen.figures.marks import layer
 from reportgen.scores import Head, HeadSet, head_name
 
 UNCONFIRMED = "unconfirmed list"
+_DASHED_FROM = 3.5  # points of radius below which dashes would only look ragged
 _BLACK, _GREY, _WHITE = "#000000", "#8c8c8c", "#ffffff"
 _OFFSETS: dict[int, tuple[tuple[float, float], ...]] = {  # in cells, by how many markers a head has
     1: ((0.0, 0.0),),
-    2: ((-0.23, 0.0), (0.23, 0.0)),
+    2: ((-0.24, 0.0), (0.24, 0.0)),
     3: ((-0.23, -0.2), (0.23, -0.2), (0.0, 0.22)),
     4: ((-0.23, -0.23), (0.23, -0.23), (-0.23, 0.23), (0.23, 0.23)),
 }
@@ -30,12 +31,17 @@ _OFFSETS: dict[int, tuple[tuple[float, float], ...]] = {  # in cells, by how man
 
 @dataclass(frozen=True)
 class Marker:
-    """A marker's shape: a path in the square -1..1. `outline` is the hollow form of a shape made of strokes."""
+    """A marker's shape: a path in the square -1..1. `outline` is the hollow form of a shape made of strokes.
+
+    line   stroke width as a share of the marker's radius
+    scale  size relative to the others, so that shapes of different extent look equally large
+    """
 
     name: str
     path: str
     fill: str | None
     stroke: str
+    line: float
     scale: float = 1.0
     outline: str = ""
 
@@ -51,14 +57,14 @@ def _cross(turn: float) -> str:
 
 _CIRCLE = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0Z"
 MARKERS = (
-    Marker("x", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8", None, _BLACK, 1.0, _cross(math.pi / 4)),
-    Marker("dot", _CIRCLE, _GREY, _WHITE, 0.82),
-    Marker("square", "M-0.8,-0.8H0.8V0.8H-0.8Z", _WHITE, _BLACK, 0.85),
-    Marker("triangle", "M0,-0.9L0.95,0.75H-0.95Z", _BLACK, _WHITE, 0.95),
-    Marker("plus", "M0,-1V1M-1,0H1", None, _BLACK, 1.0, _cross(0.0)),
-    Marker("ring", _CIRCLE, None, _BLACK, 0.82),
-    Marker("diamond", "M0,-1L1,0L0,1L-1,0Z", _WHITE, _BLACK, 0.95),
-    Marker("wedge", "M0,0.9L0.95,-0.75H-0.95Z", _BLACK, _WHITE, 0.95),
+    Marker("x", "M-0.85,-0.85L0.85,0.85M-0.85,0.85L0.85,-0.85", None, _BLACK, 0.34, 1.0, _cross(math.pi / 4)),
+    Marker("dot", _CIRCLE, _GREY, _WHITE, 0.26, 0.84),
+    Marker("square", "M-0.8,-0.8H0.8V0.8H-0.8Z", _WHITE, _BLACK, 0.28, 0.86),
+    Marker("triangle", "M0,-0.9L0.95,0.75H-0.95Z", _BLACK, _WHITE, 0.24, 1.0),
+    Marker("plus", "M0,-1V1M-1,0H1", None, _BLACK, 0.34, 1.0, _cross(0.0)),
+    Marker("ring", _CIRCLE, None, _BLACK, 0.28, 0.84),
+    Marker("diamond", "M0,-1L1,0L0,1L-1,0Z", _WHITE, _BLACK, 0.28, 0.95),
+    Marker("wedge", "M0,0.9L0.95,-0.75H-0.95Z", _BLACK, _WHITE, 0.24, 1.0),
 )
 
 
@@ -103,7 +109,7 @@ def _place(head_set: HeadSet, index: int, head: Head, owners: list[int]) -> tupl
     else:  # on a circle
         angle = 2 * math.pi * turn / count
         dx, dy = 0.28 * math.cos(angle), 0.28 * math.sin(angle)
-    factor = (1.0, 0.62, 0.55, 0.5)[min(count, 4) - 1]
+    factor = (1.0, 0.7, 0.6, 0.55)[min(count, 4) - 1]
     weight = min(max(head_set.weights.get(head_name(*head), 1.0), 0.0), 1.0)
     return head[0] + dx, head[1] + dy, factor, 0.25 + 0.75 * weight
 
@@ -113,49 +119,58 @@ def marker_radius(grid: Grid) -> float:
     return max(min(0.3 * grid.cell, 7.0), 1.6)
 
 
-def layers(overlays: Sequence[Overlay], grid: Grid, axes: dict[str, Any], prefix: str = "overlay") -> list[alt.Chart]:
-    """Two layers per overlay, `overlay_<i>_halo` and `overlay_<i>`; `axes` makes the x and y of the map."""
+def layers(overlays: Sequence[Overlay], grid: Grid, axes: dict[str, Any]) -> list[alt.Chart]:
+    """Two layers per overlay, `overlay<i>_halo` and `overlay<i>`; `axes` makes the x and y of the map."""
     charts: list[alt.Chart] = []
     for i, overlay in enumerate(overlays):
-        radius = marker_radius(grid)
-        values = [
-            {"layer": round6(x), "head": round6(y), "size": round6((2 * radius * factor * overlay.marker.scale) ** 2),
-             "opacity": round6(opacity)}
-            for x, y, factor, opacity in overlay.places
-        ]  # fmt: skip
-        charts += symbol(values, overlay, grid.cell, axes, f"{prefix}_{i}")
+        spots = [(x, y, marker_radius(grid) * factor, opacity) for x, y, factor, opacity in overlay.places]
+        charts += symbols(spots, overlay, grid, axes, f"overlay{i}")
     return charts
 
 
-def symbol(
-    values: list[dict[str, Any]], overlay: Overlay, cell: float, axes: dict[str, Any], name: str
+def symbols(
+    spots: Sequence[tuple[float, float, float, float]], overlay: Overlay, grid: Grid, axes: dict[str, Any], name: str
 ) -> list[alt.Chart]:
-    """The halo and the marker of `overlay` at `values` (layer, head, size, opacity)."""
+    """The halo and the marker of `overlay` at `spots`: (layer, head, radius in points, opacity) each."""
     marker, hollow = overlay.marker, not overlay.head_set.verified
-    width = max(min(0.1 * cell, 1.8), 0.6)
     mark: dict[str, Any] = {
         "type": "point",
         "shape": marker.outline if hollow and marker.outline else marker.path,
         "filled": False,
         "fill": "transparent" if hollow or marker.fill is None else marker.fill,
-        "stroke": marker.stroke,
-        "strokeWidth": round6(width),
+        "stroke": _BLACK if hollow else marker.stroke,
     }
-    if hollow:
-        dash = [round6(1.4 * width), round6(0.9 * width)]
-        mark |= {"stroke": _BLACK, "strokeWidth": round6(0.6 * width), "strokeDash": dash}
-    halo = {
-        **mark, "stroke": _WHITE, "strokeWidth": round6(mark["strokeWidth"] + _halo(mark, width)), "strokeDash": [1, 0],
-        "strokeOpacity": 0.85, "fill": _WHITE if hollow else mark["fill"], "fillOpacity": 0.75 if hollow else 1,
-    }  # fmt: skip
-    channels = {
-        **axes,
-        "size": alt.Size("size:Q", scale=None, legend=None),
-        "opacity": alt.Opacity("opacity:Q", scale=None, legend=None),
-    }
-    return [layer(f"{name}_halo", values, halo, channels), layer(name, values, mark, channels)]
+    if hollow and marker_radius(grid) >= _DASHED_FROM:
+        radius = max(spot[2] for spot in spots)
+        mark["strokeDash"] = [round6(0.45 * radius), round6(0.28 * radius)]
+    inside = {"fill": _WHITE, "fillOpacity": 0.75} if hollow else {"fill": mark["fill"]}
+    halo = {**mark, **inside, "stroke": _WHITE, "strokeDash": [1, 0], "strokeOpacity": 0.85}
+    return [
+        layer(f"{name}_halo", _values(spots, overlay, 0.34), halo, {**axes, **_CHANNELS}),
+        layer(name, _values(spots, overlay, 0.0), mark, {**axes, **_CHANNELS}),
+    ]
 
 
-def _halo(mark: dict[str, Any], width: float) -> float:
-    """How much wider the halo is than the stroke; a white outline is its own halo."""
-    return 0.0 if mark["stroke"] == _WHITE else 1.1 * width
+_CHANNELS = {
+    "size": alt.Size("size:Q", scale=None, legend=None),
+    "strokeWidth": alt.StrokeWidth("stroke:Q", scale=None, legend=None),
+    "opacity": alt.Opacity("opacity:Q", scale=None, legend=None),
+}
+
+
+def _values(
+    spots: Sequence[tuple[float, float, float, float]], overlay: Overlay, halo: float
+) -> list[dict[str, float]]:
+    """Rows with area and stroke from each spot's radius; `halo` is how much wider the halo's stroke is, in radii."""
+    marker, hollow = overlay.marker, not overlay.head_set.verified
+    line = (0.2 if hollow else marker.line) + (0.0 if marker.stroke == _WHITE and not hollow else halo)
+    return [
+        {
+            "layer": round6(x),
+            "head": round6(y),
+            "size": round6((2 * radius * marker.scale) ** 2),
+            "stroke": round6(max(line * radius, 0.5)),
+            "opacity": round6(opacity),
+        }
+        for x, y, radius, opacity in spots
+    ]

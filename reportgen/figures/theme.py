@@ -73,7 +73,7 @@ def config(style: Style) -> dict[str, Any]:
             "subtitleColor": INK,
             "fontSize": 1.08 * size,
             "fontWeight": "normal",
-            "offset": 0.6 * size,
+            "offset": 0.35 * size,
         },
         "concat": {"spacing": 1.6 * size},
     }

@@ -1,0 +1,171 @@
+"""Sentences of captions, each computed from the data it speaks of; a sentence that has nothing to say is empty."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from reportgen.figures.figure import View
+from reportgen.figures.overlays import MARKERS, UNCONFIRMED
+from reportgen.published.catalogue import short_citation
+from reportgen.scores import HeadScores, HeadSet, head_name
+
+SIGNIFICANT = 0.05
+_WORDS = {"x": "crosses", "dot": "dots", "square": "squares", "triangle": "triangles", "plus": "pluses",
+          "ring": "rings", "diamond": "diamonds", "wedge": "wedges"}  # fmt: skip
+_PRINTED = {  # how papers print these models' names
+    "gpt2": "GPT-2", "gpt2-medium": "GPT-2 medium", "gpt2-large": "GPT-2 large", "gpt2-xl": "GPT-2 xl",
+    "microsoft/phi-2": "Phi-2", "eleutherai/pythia-6.9b": "Pythia 6.9B", "eleutherai/pythia-12b": "Pythia 12B",
+    "meta-llama/llama-3.1-8b": "Llama-3.1 8B", "meta-llama/llama-3.1-70b": "Llama-3.1 70B",
+}  # fmt: skip
+
+
+def model_name(view: View) -> str:
+    """The model's printed name: its title, else the papers' name of its hub id, else its id."""
+    plain = view.model.hub_id.lower().removeprefix("openai-community/")
+    return view.model.title or _PRINTED.get(plain, view.model.id)
+
+
+def grid_words(view: View) -> str:
+    """`GPT-2 (12 layers × 12 heads)`."""
+    model = view.model
+    grouped = "" if model.n_kv_heads == model.n_heads else f", {model.n_kv_heads} key-value heads a layer"
+    return f"{model_name(view)} ({model.n_layers} layers × {model.n_heads} heads{grouped})"
+
+
+def join(*sentences: str) -> str:
+    """One paragraph of the sentences that say something."""
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def number(value: float) -> str:
+    """Three decimals, or three significant digits below a tenth of a thousandth; a true minus sign."""
+    text = f"{value:.3f}" if value == 0 or abs(value) >= 5e-4 else f"{value:.2e}"
+    return text.replace("-", "\u2212")
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def at_least(scores: HeadScores, tau: float) -> int:
+    """Heads with a score of `tau` or more, counted in whole hits where the score is a share of n: 6 of 40 is 0.15."""
+    values = scores.values[np.isfinite(scores.values)].astype(float)
+    limit = Fraction(str(tau))
+    hits = np.rint(values * scores.n)
+    if scores.n > 0 and np.allclose(hits / scores.n, values, atol=1e-5):
+        return int((hits * limit.denominator >= scores.n * limit.numerator).sum())
+    return int((values >= tau).sum())
+
+
+def beats_null(scores: HeadScores) -> str:
+    """How many heads are beyond the null, by the adjusted p or the line; why there is none where there is none."""
+    total = int(np.isfinite(scores.values).sum())
+    if scores.p is not None:
+        count = int((np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT).sum())
+        return f"{count} of {plural(total, 'head')} beat the null (family-wise p ≤ {SIGNIFICANT})."
+    if scores.line is not None:
+        count = int((np.nan_to_num(scores.values, nan=-math.inf) > scores.line).sum())
+        return f"{count} of {plural(total, 'head')} are above the family-wise line {number(scores.line)}."
+    return f"No null line: {scores.no_null}."
+
+
+def best_head(scores: HeadScores, signed: bool = False) -> str:
+    """The highest head with its interval, and that the interval is not corrected for having been picked."""
+    order = scores.ranking()
+    if not order:
+        return ""
+    words = _one(scores, order[0])
+    if signed and len(order) > 1 and float(scores.values[order[-1]]) < 0:
+        words += f"; lowest: {_one(scores, order[-1])}"
+    caveat = ""
+    if scores.low is not None and scores.high is not None:
+        caveat = f" Intervals are 95 %, not corrected for picking the best of {plural(len(order), 'head')}."
+    return f"Highest: {words}.{caveat}"
+
+
+def _one(scores: HeadScores, head: tuple[int, int]) -> str:
+    words = f"{head_name(*head)} at {number(float(scores.values[head]))}"
+    if scores.low is not None and scores.high is not None and np.isfinite(scores.low[head]):
+        words += f" [{number(float(scores.low[head]))}, {number(float(scores.high[head]))}]"
+    return words
+
+
+def missing(scores: HeadScores) -> str:
+    """How many heads have no value, and why, by reason."""
+    reasons: dict[str, int] = {}
+    for layer, head in np.argwhere(np.isnan(scores.values)):
+        reason = re.sub(r"\s+", " ", scores.reason(int(layer), int(head))).rstrip(".")
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if not reasons:
+        return ""
+    count = sum(reasons.values())
+    words = "; ".join(f"{why} ({n})" if len(reasons) > 1 else why for why, n in reasons.items())
+    return f"Grey, struck through: {plural(count, 'head')} not computed ({words})."
+
+
+def markers(sets: Sequence[HeadSet], shape: tuple[int, int]) -> str:
+    """What each marker stands for and who says so; heads that the grid does not have are named."""
+    shown = [s for s in sets if any(layer < shape[0] and head < shape[1] for layer, head in s.heads)]
+    words = [f"{_WORDS[MARKERS[i % len(MARKERS)].name]}, {_who(s)}" for i, s in enumerate(shown)]
+    outside = sorted({head_name(*h) for s in sets for h in s.heads if h[0] >= shape[0] or h[1] >= shape[1]})
+    sentence = f"Marked: {'; '.join(words)}." if words else ""
+    return join(sentence, f"Not on this grid, not drawn: {', '.join(outside)}." if outside else "")
+
+
+def _who(head_set: HeadSet) -> str:
+    doubt = "" if head_set.verified else f", {UNCONFIRMED}"
+    source = short_citation(head_set.source) if head_set.kind == "published" else head_set.source
+    return f"{head_set.label} ({source}{doubt})"
+
+
+def agreement(sets: Sequence[HeadSet]) -> str:
+    """For each role that has a published and a computed set: how many of the published heads were found here too."""
+    words = []
+    for published in (s for s in sets if s.kind == "published"):
+        for computed in (s for s in sets if s.kind == "computed" and role(s) and role(s) == role(published)):
+            both, all_ = len(set(published.heads) & set(computed.heads)), len(published.heads)
+            words.append(f"{published.label}: {both} of {all_} agree with the {len(computed.heads)} computed here")
+    return f"{'; '.join(words)}." if words else ""
+
+
+_ROLES = (
+    ("backup_negative", r"backup_negative_(name_)?mover_heads?"),
+    ("backup", r"backups|backup_(name_)?mover(s|_heads?)"),
+    ("negative", r"negative_(name_)?mover(s|_heads?)"),
+    ("mover", r"(name_)?mover(s|_heads?)"),
+    ("induction", r"induction_heads?"),
+    ("duplicate_token", r"duplicate_token_heads?"),
+    ("previous_token", r"previous_token_heads?"),
+    ("inhibition", r"(s_)?inhibition_heads?"),
+)
+
+
+def role(head_set: HeadSet) -> str:
+    """What a set's heads do, from its key's last part: "mover", "negative", "backup", "induction", ... or empty."""
+    name = head_set.key.rsplit("/", 1)[-1]
+    return next((found for found, pattern in _ROLES if re.fullmatch(pattern, name)), "")
+
+
+def choose(view: View, *roles: str, tasks: Sequence[str] = (), papers: Sequence[str] | None = None) -> list[HeadSet]:
+    """The sets that a map of these roles draws: published, then computed, by role; then the user's, which go on all.
+
+    tasks   computed sets whose key starts with one of these, e.g. "circuits/ioi/"
+    papers  citation keys whose published sets may be drawn; None = any
+    """
+    chosen = [s for s in view.sets("published/") if role(s) in roles and (papers is None or s.source in papers)]
+    chosen += [s for s in view.sets("optional/") if role(s) in roles and role(s) == "backup_negative"]
+    chosen += [s for s in view.overlays if s.kind == "computed" and role(s) in roles and s.key.startswith(tuple(tasks))]
+    chosen.sort(key=lambda s: (s.kind == "computed", roles.index(role(s))))
+    return [s for s in chosen if s.heads] + [s for s in view.overlays if s.kind == "user"]
+
+
+def synthetic(view: View) -> str:
+    """The sentence that marks made-up numbers."""
+    if not (view.synthetic or view.model.synthetic):
+        return ""
+    return "SYNTHETIC: made-up numbers or untrained weights; this says nothing about any real model."

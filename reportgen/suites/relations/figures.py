@@ -1,0 +1,158 @@
+"""Figures of the relation scores: one map per relation, and the two pairs that papers know.
+
+Panel titles, axes, colour bars and legend titles of the pairs follow Elhelo and Geva, arXiv 2412.11965.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reportgen.figures import captions
+from reportgen.figures.data import table
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.heatmap import heatmap, pair
+from reportgen.scores import HeadScores, HeadSet, SuiteResult
+
+_NAMES = {"name_copying": "Name Copying"}  # how the pairs print a relation's name
+_PAPERS = ("wang2022ioi", "merullo2023reuse")  # whose movers the pairs mark
+_TASKS = {
+    "name_copying": "ioi",
+    "copying": "ioi",
+    "country_to_capital": "capitals",
+    "year_to_following": "greater_than",
+}
+
+
+def figures(result: SuiteResult, view: View) -> list[Figure]:
+    """The pairs first, then one map per relation, in the order scored."""
+    made = [_pair(result, view, stem, other) for stem, other in _pairs(result)]
+    made += [_single(result, view, stem) for stem in result.tasks("score")]
+    return made
+
+
+def _pairs(result: SuiteResult) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """(measure, relation) left and right, for the pairs this result has."""
+    name = ("score", "name_copying")
+    wanted = [(name, ("suppression", "name_copying")), (name, ("score", "country_to_capital"))]
+    return [(a, b) for a, b in wanted if result.get(*a) is not None and result.get(*b) is not None]
+
+
+def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[str, str]) -> Figure:
+    suppression = right[0] == "suppression"
+    panels = [(_labelled(result, *at), _sets(view, *at)) for at in (left, right)]
+    # The published pairs hyphenate the name beside the suppression panel, and not beside the capitals.
+    name = captions.model_name(view)
+    titles = (
+        (f"{name}: Name-Copying heads", f"{name}: (Suppression) Name-Copying heads")
+        if suppression
+        else (f"{name}: Name Copying heads", f"{name}: Country to capital heads")
+    )
+    (scores, sets), (other, other_sets) = panels
+    words = [_caption(result, view, s, chosen) for s, chosen in panels]
+    drawn = list({s.key: s for s in [*sets, *other_sets]}.values())
+    return Figure(
+        id="relations-name_copying-suppression" if suppression else "relations-name_copying-country_to_capital",
+        suite=result.suite,
+        title=f"{name}: name copying and {'its suppression' if suppression else 'country to capital'}",
+        caption=captions.join(
+            _opening(view),
+            f"Left: {words[0]}",
+            f"Right: {words[1]}",
+            _limits(result, left[1]),
+            captions.synthetic(view),
+        ),
+        alt=f"Two layer by head maps of {name}: {scores.label} and {other.label}.",
+        chart=pair((scores, sets, titles[0]), (other, other_sets, titles[1]), view),
+        data=table([scores, other], drawn, f"{scores.label} and {other.label}"),
+        head_sets=tuple(drawn),
+    )
+
+
+def _single(result: SuiteResult, view: View, stem: str) -> Figure:
+    scores, sets = _labelled(result, "score", stem), _sets(view, "score", stem)
+    title = f"{captions.model_name(view)}: {_title(result, stem)} heads"
+    return Figure(
+        id=f"relations-{stem}",
+        suite=result.suite,
+        title=title,
+        caption=captions.join(
+            _opening(view), _caption(result, view, scores, sets), _limits(result, stem), captions.synthetic(view)
+        ),
+        alt=f"Layer by head map of the {scores.label} in {captions.model_name(view)}.",
+        chart=heatmap(scores, view, sets, title),
+        data=table([scores], sets),
+        head_sets=tuple(sets),
+    )
+
+
+def _labelled(result: SuiteResult, measure: str, stem: str) -> HeadScores:
+    """The scores with the colour bar's words: `Name Copying score`, `(Suppression) Name Copying score`."""
+    prefix = "(Suppression) " if measure == "suppression" else ""
+    return replace(result[f"{measure}/{stem}"], label=f"{prefix}{_title(result, stem)} score")
+
+
+def _title(result: SuiteResult, stem: str) -> str:
+    return _NAMES.get(stem, str(_facts(result, stem).get("title", stem.replace("_", " ").capitalize())))
+
+
+def _sets(view: View, measure: str, stem: str) -> list[HeadSet]:
+    """Movers and backups on copied names, negative movers on their suppression; else what the task's circuit has."""
+    tasks = [f"circuits/{_TASKS[stem]}/"] if stem in _TASKS else []
+    if measure == "suppression":
+        return captions.choose(view, "negative", "backup_negative", tasks=tasks, papers=_PAPERS)
+    if stem in ("name_copying", "copying"):
+        return captions.choose(view, "mover", "backup", tasks=tasks, papers=_PAPERS)
+    return captions.choose(view, "mover", "backup", tasks=tasks, papers=())  # no paper lists heads of these relations
+
+
+def _facts(result: SuiteResult, stem: str) -> Mapping[str, Any]:
+    relations = result.facts.get("relations")
+    found = relations.get(stem) if isinstance(relations, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _opening(view: View) -> str:
+    return f"Relation scores of the attention heads of {captions.grid_words(view)}, read from the weights alone."
+
+
+def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[HeadSet]) -> str:
+    shape = (view.model.n_layers, view.model.n_heads)
+    return captions.join(
+        _meaning(result, scores),
+        _threshold(result, scores),
+        captions.beats_null(scores),
+        captions.best_head(scores),
+        _controls(result, scores),
+        captions.missing(scores),
+        captions.markers(sets, shape),
+        captions.agreement(sets),
+    )
+
+
+def _meaning(result: SuiteResult, scores: HeadScores) -> str:
+    """What the colour says, with k and n."""
+    k = _facts(result, scores.task).get("k")
+    top = "the top tokens" if k is None else ("the top token" if k == 1 else f"the top {k} tokens")
+    side = top.replace("top", "lowest", 1) if scores.measure == "suppression" else top
+    return f"Colour: share of n = {scores.n} pairs whose target is among {side} of the source's row of E W_V W_O W_U."
+
+
+def _threshold(result: SuiteResult, scores: HeadScores) -> str:
+    tau = result.facts.get("tau")
+    if not isinstance(tau, int | float):
+        return ""
+    return f"{captions.plural(captions.at_least(scores, float(tau)), 'head')} at τ = {tau:g} or above."
+
+
+def _controls(result: SuiteResult, scores: HeadScores) -> str:
+    """What an ideal copier and a randomly initialised twin score on the same scale, where the run has them."""
+    return ""
+
+
+def _limits(result: SuiteResult, stem: str) -> str:
+    """What the null does not say; empty where no null was drawn."""
+    if result[f"score/{stem}"].p is None:
+        return ""
+    return "The null permutes targets over pairs: a head that beats it prefers s's own target; it may merely copy."
