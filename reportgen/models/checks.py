@@ -61,7 +61,8 @@ class Facts:
 
     @property
     def n_params(self) -> int:
-        return sum(info.numel for info in self.tensors.values() if info.dtype in _BYTES)
+        """Numbers in the files; GPT-2's old files also hold causal masks, which have four axes and are left out."""
+        return sum(info.numel for info in self.tensors.values() if info.dtype in _BYTES and len(info.shape) < 4)
 
     def find(self, name: str) -> TensorInfo | None:
         """A tensor by its name in the state dict, also where the file leaves out the base model's prefix."""

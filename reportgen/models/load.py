@@ -118,7 +118,7 @@ def _find(name: str, revision: str, *, offline: bool, trust_remote_code: bool, b
     place = _resolve(name, revision, offline=offline, trust_remote_code=trust_remote_code)
     facts = checks.check_folder(place.folder, place.id, trust_remote_code=trust_remote_code)
     config = _read_config(place.folder, place.id, trust_remote_code=trust_remote_code)
-    tokens = read_tokens(place.folder, place.id, bos)
+    tokens = read_tokens(place.folder, place.id, bos, trust_remote_code=trust_remote_code)
     checks.check_vocabulary(tokens.size, facts, place.id)
     return _Found(place.folder, facts, config, tokens, _record(place, facts, config, tokens))
 
@@ -152,14 +152,16 @@ def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:
     return config
 
 
-def read_tokens(folder: Path, label: str, bos: str = "auto") -> Tokens:
+def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_code: bool = False) -> Tokens:
     """The folder's tokenizer. tokenizer.json is read as it stands; older folders go through AutoTokenizer."""
     try:
         with quiet():
             if (folder / "tokenizer.json").is_file():
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
             else:
-                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=trust_remote_code
+                )
     except Exception as error:  # tokenizers (Rust) raises bare Exceptions
         raise ModelError(f"The tokenizer of {label} can't be read: {error}.", "Download it again.") from error
     path = folder / "tokenizer_config.json"
@@ -194,9 +196,15 @@ def _assemble(hf_model: Any, record: ModelRecord, tokens: Tokens) -> Model:
     config = copy.deepcopy(hf_model.config)
     ids = selfcheck.sample_ids(tokens.size, record.n_ctx)
     expected = selfcheck.reference(hf_model, ids)
-    bridge = boot(hf_model, hf_model.device)
+    n_params = sum(p.numel() for p in hf_model.parameters())
+    try:
+        bridge = boot(hf_model)
+    except (ValueError, KeyError, AttributeError, AssertionError, TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"TransformerLens can't wrap {record.id}: {error}.", "Report it with the config.json."
+        ) from error
     dtype = hf_model.dtype
-    record = msgspec.structs.replace(record, dtype=str(dtype).removeprefix("torch."))
+    record = msgspec.structs.replace(record, dtype=str(dtype).removeprefix("torch."), n_params=n_params)
     model = Model(bridge, tensors, config, record, tokens)
     check: SelfCheck = selfcheck.compare(expected, model.logits(ids), dtype)
     model.record = msgspec.structs.replace(record, self_check=check)

@@ -60,28 +60,29 @@ class Model(StaticWeights):
         """[batch pos] -> [batch pos vocab] float32."""
         return self.run(ids)
 
-    def run(self, ids: Tensor, hooks: Hooks | None = None, *, grad: bool = False) -> Tensor:
+    def run(self, ids: Tensor, hooks: Hooks | None = None, *, last: bool = False, grad: bool = False) -> Tensor:
         """Logits [batch pos vocab] float32 of ids [batch pos] with `hooks` applied, which are gone afterwards.
 
         hooks   {(kind, layer): fn}; fn(tensor) returns a replacement or None; kinds and shapes: `POINTS`
+        last    unembed the last position only: [batch 1 vocab], much cheaper with a large vocabulary
         grad    keep the graph: every activation from the embedding on can be differentiated; weights stay frozen
 
         Raises NotApplicable for writes that the family cannot honour, ValueError for an unknown kind or layer.
         """
-        return self._forward(ids, hooks or {}, grad=grad, stop=None).float()
+        return self._forward(ids, hooks or {}, grad=grad, logits_to_keep=int(last)).float()
 
     def run_until(self, ids: Tensor, hooks: Hooks, layer: int) -> None:
         """Run the blocks before `layer` only: for reading activations of early layers."""
-        self._forward(ids, hooks, grad=False, stop=layer)
+        self._forward(ids, hooks, grad=False, stop_at_layer=layer)
 
-    def _forward(self, ids: Tensor, hooks: Hooks, *, grad: bool, stop: int | None) -> Tensor:
+    def _forward(self, ids: Tensor, hooks: Hooks, *, grad: bool, **how: int) -> Tensor:
         if ids.ndim != 2 or ids.shape[1] > self.record.n_ctx:
             raise ValueError(f"ids of shape {tuple(ids.shape)}: want [batch pos] with at most {self.record.n_ctx} pos")
         named = [(self._point(kind, layer), self._wrap(kind, fn)) for (kind, layer), fn in hooks.items()]
         if grad:
             named.append(("hook_embed", _require_grad))
         with torch.enable_grad() if grad else torch.no_grad():
-            out: Tensor = self.bridge.run_with_hooks(ids.to(self.device), fwd_hooks=named, stop_at_layer=stop)
+            out: Tensor = self.bridge.run_with_hooks(ids.to(self.device), fwd_hooks=named, use_cache=False, **how)
         return out
 
     def _point(self, kind: str, layer: int) -> str:
