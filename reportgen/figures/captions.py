@@ -48,6 +48,12 @@ def number(value: float) -> str:
     return text.replace("-", "\u2212")
 
 
+def percent(share: float) -> str:
+    """`93 %`, one decimal below ten per cent where it says more."""
+    text = f"{100 * share:.1f}".removesuffix(".0")
+    return f"{text if share < 0.1 else f'{100 * share:.0f}'} %"
+
+
 def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
@@ -75,17 +81,22 @@ def beats_null(scores: HeadScores) -> str:
 
 
 def best_head(scores: HeadScores, signed: bool = False) -> str:
-    """The highest head with its interval, and that the interval is not corrected for having been picked."""
+    """The highest head with its interval; with `signed` also the lowest, where it is below zero."""
     order = scores.ranking()
     if not order:
         return ""
     words = _one(scores, order[0])
-    if signed and len(order) > 1 and float(scores.values[order[-1]]) < 0:
+    if signed and float(scores.values[order[-1]]) < 0:
         words += f"; lowest: {_one(scores, order[-1])}"
-    caveat = ""
-    if scores.low is not None and scores.high is not None:
-        caveat = f" Intervals are 95 %, not corrected for picking the best of {plural(len(order), 'head')}."
-    return f"Highest: {words}.{caveat}"
+    return f"Highest: {words}."
+
+
+def caveat(scores: Sequence[HeadScores]) -> str:
+    """That intervals of picked heads are too narrow: at face value the best of many covers its truth almost never."""
+    if not any(s.low is not None for s in scores):
+        return ""
+    heads = max(int(np.isfinite(s.values).sum()) for s in scores)
+    return f"Brackets: 95 % intervals, not corrected for picking the extreme of {plural(heads, 'head')}."
 
 
 def _one(scores: HeadScores, head: tuple[int, int]) -> str:

@@ -60,7 +60,7 @@ def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[s
             _opening(view),
             f"Left: {words[0]}",
             f"Right: {words[1]}",
-            _limits(result, left[1]),
+            _limits(scores),
             captions.synthetic(view),
         ),
         alt=f"Two layer by head maps of {name}: {scores.label} and {other.label}.",
@@ -78,7 +78,11 @@ def _single(result: SuiteResult, view: View, stem: str) -> Figure:
         suite=result.suite,
         title=title,
         caption=captions.join(
-            _opening(view), _caption(result, view, scores, sets), _limits(result, stem), captions.synthetic(view)
+            _opening(view),
+            f"Colour: {_caption(result, view, scores, sets)}",
+            captions.caveat([scores]),
+            _limits(scores),
+            captions.synthetic(view),
         ),
         alt=f"Layer by head map of the {scores.label} in {captions.model_name(view)}.",
         chart=heatmap(scores, view, sets, title),
@@ -133,10 +137,14 @@ def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence
 
 def _meaning(result: SuiteResult, scores: HeadScores) -> str:
     """What the colour says, with k and n."""
-    k = _facts(result, scores.task).get("k")
-    top = "the top tokens" if k is None else ("the top token" if k == 1 else f"the top {k} tokens")
-    side = top.replace("top", "lowest", 1) if scores.measure == "suppression" else top
-    return f"Colour: share of n = {scores.n} pairs whose target is among {side} of the source's row of E W_V W_O W_U."
+    k, lowest = _facts(result, scores.task).get("k"), scores.measure == "suppression"
+    if k is None:
+        where = "one of the lowest entries" if lowest else "one of the top entries"
+    elif k == 1:
+        where = "the lowest entry" if lowest else "the top entry"
+    else:
+        where = f"among the {'lowest' if lowest else 'top'} {k} entries"
+    return f"share of n = {scores.n} pairs whose target is {where} of the source's row of E W_V W_O W_U."
 
 
 def _threshold(result: SuiteResult, scores: HeadScores) -> str:
@@ -151,8 +159,8 @@ def _controls(result: SuiteResult, scores: HeadScores) -> str:
     return ""
 
 
-def _limits(result: SuiteResult, stem: str) -> str:
+def _limits(scores: HeadScores) -> str:
     """What the null does not say; empty where no null was drawn."""
-    if result[f"score/{stem}"].p is None:
+    if scores.p is None:
         return ""
     return "The null permutes targets over pairs: a head that beats it prefers s's own target; it may merely copy."

@@ -1,0 +1,82 @@
+"""Figures of the attention patterns: one layer x head map per measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reportgen.figures import captions
+from reportgen.figures.data import table
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.heatmap import heatmap
+from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.suites.attention.suite import SUITE, TASK
+
+_NAMED = ("induction", "previous_token", "duplicate_token")  # measures that papers name heads after
+
+
+def figures(result: SuiteResult, view: View) -> list[Figure]:
+    """One map per measure on repeated random tokens, in the suite's order."""
+    found = [result.get(measure.name, TASK) for measure in SUITE.measures]
+    return [_figure(result, view, scores) for scores in found if scores is not None]
+
+
+def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
+    sets = _sets(view, scores.measure)
+    name = captions.model_name(view)
+    title = f"{name}: {scores.label}"
+    return Figure(
+        id=f"attention-{scores.measure}",
+        suite=result.suite,
+        title=title,
+        caption=_caption(result, view, scores, sets),
+        alt=f"Layer by head map of {scores.label.lower()} in {name} on repeated random tokens.",
+        chart=heatmap(scores, view, sets, title),
+        data=table([scores], sets),
+        head_sets=tuple(sets),
+    )
+
+
+def _sets(view: View, measure: str) -> list[HeadSet]:
+    """Heads named after the measure, published and computed; the user's own on every map."""
+    roles = (measure,) if measure in _NAMED else ()
+    return captions.choose(view, *roles, tasks=("attention/",))
+
+
+def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: list[HeadSet]) -> str:
+    facts = result.facts
+    formula = SUITE.measure(scores.measure).formula
+    return captions.join(
+        f"{scores.label} of every head of {captions.grid_words(view)}.",
+        f"Colour: {formula}.",
+        _material(facts, scores),
+        _base_rate(facts, scores.measure),
+        captions.beats_null(scores),
+        _null(facts, scores.measure),
+        captions.best_head(scores),
+        captions.caveat([scores]),
+        captions.missing(scores),
+        captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        captions.agreement(sets),
+        captions.synthetic(view),
+    )
+
+
+def _material(facts: Mapping[str, Any], scores: HeadScores) -> str:
+    words = f"Mean over n = {scores.n} sequences of random tokens, each block repeated once"
+    lags = facts.get("lags")
+    if isinstance(lags, list | tuple) and lags:
+        words += f" (blocks of {', '.join(str(lag) for lag in lags)} tokens)"
+    return f"{words}."
+
+
+def _base_rate(facts: Mapping[str, Any], measure: str) -> str:
+    rates = facts.get("base_rates")
+    rate = rates.get(measure) if isinstance(rates, Mapping) else None
+    return f"A uniform causal row scores {captions.number(float(rate))}." if isinstance(rate, int | float) else ""
+
+
+def _null(facts: Mapping[str, Any], measure: str) -> str:
+    nulls = facts.get("null")
+    words = nulls.get(measure) if isinstance(nulls, Mapping) else None
+    return f"Null: {words}." if words else ""
