@@ -19,14 +19,16 @@ def boot(hf_model: Any) -> Any:
     The bridge insists on a tokenizer and would look for one by name; it gets a throwaway, since ids are made by
     `Tokens` alone.
     """
-    hf_model.requires_grad_(False)
     hf_model.config.architectures = [type(hf_model).__name__]  # what was loaded, whatever the file says
     fast: Any = PreTrainedTokenizerFast  # half-typed upstream
     blank = fast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")))
     with quiet():
-        return TransformerBridge.boot_transformers(
+        bridge = TransformerBridge.boot_transformers(
             "reportgen", hf_model=hf_model, tokenizer=blank, device=str(hf_model.device)
         )
+    for parameter in bridge.parameters():  # the bridge makes parameters of its own for joint Q, K and V
+        parameter.requires_grad_(False)
+    return bridge
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from reportgen.manifest import ModelRecord, SelfCheck
 from reportgen.models import checks, hub, selfcheck
 from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
-from reportgen.models.hashing import content_hash
+from reportgen.models.hashing import TOKENIZER_FILES, content_hash
 from reportgen.models.layouts import LAYOUTS
 from reportgen.models.memory import check_memory, pick_device, pick_dtype
 from reportgen.models.model import Model
@@ -154,6 +154,8 @@ def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:
 
 def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_code: bool = False) -> Tokens:
     """The folder's tokenizer. tokenizer.json is read as it stands; older folders go through AutoTokenizer."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(f"{label} has no tokenizer.", "Put its tokenizer.json into the folder.")
     try:
         with quiet():
             if (folder / "tokenizer.json").is_file():

@@ -78,7 +78,7 @@ class Model(StaticWeights):
     def _forward(self, ids: Tensor, hooks: Hooks, *, grad: bool, **how: int) -> Tensor:
         if ids.ndim != 2 or ids.shape[1] > self.record.n_ctx:
             raise ValueError(f"ids of shape {tuple(ids.shape)}: want [batch pos] with at most {self.record.n_ctx} pos")
-        named = [(self._point(kind, layer), self._wrap(kind, fn)) for (kind, layer), fn in hooks.items()]
+        named = [(self._point(kind, layer), self._wrap(kind, fn, grad=grad)) for (kind, layer), fn in hooks.items()]
         if grad:
             named.append(("hook_embed", _require_grad))
         with torch.enable_grad() if grad else torch.no_grad():
@@ -94,7 +94,7 @@ class Model(StaticWeights):
             raise NotApplicable(f"Attention scores before softmax can't be read in a {self.record.family} model.")
         return POINTS[kind].format(layer)
 
-    def _wrap(self, kind: str, fn: HookFn) -> Callable[..., Tensor | None]:
+    def _wrap(self, kind: str, fn: HookFn, *, grad: bool) -> Callable[..., Tensor | None]:
         """`fn` as the bridge calls it. Where a write would be dropped in silence, it is refused instead."""
         read_only = kind == "pattern" and not self.can_edit_pattern
 
@@ -102,7 +102,8 @@ class Model(StaticWeights):
             out = fn(tensor)
             if out is not None and read_only:
                 raise NotApplicable(f"Attention patterns of a {self.record.family} model can be read but not replaced.")
-            return out
+            # The tensor that fn sees is a view: the graph goes through it only when it is handed back.
+            return tensor if out is None and grad and not read_only else out
 
         return hook
 

@@ -35,6 +35,8 @@ class Tokens:
         self.bos_id, self.bos_rule = self._bos(bos, adds_bos)
 
     def _bos(self, bos: str, adds_bos: bool) -> tuple[int | None, str]:
+        if bos not in {"auto", "always", "never"}:
+            raise ModelError(f"There is no BOS rule {bos!r}.", "Use auto, always or never.")
         known: int | None = self._tokenizer.bos_token_id
         if bos == "never":
             return None, "none: switched off; position 0 is treated as the sink"
