@@ -34,13 +34,13 @@ def rows(scores: HeadScores, sets: Sequence[HeadSet] = ()) -> list[dict[str, Any
     return [_row(scores, (layer, head), rank, marks) for layer in range(layers) for head in range(heads)]
 
 
-def table(scores: Sequence[HeadScores], sets: Sequence[HeadSet] = (), title: str = "") -> Table:
-    """The rows of one or more maps, under each other, as a `Table` with the columns `COLUMNS`."""
+def table(panels: Sequence[tuple[HeadScores, Sequence[HeadSet]]], title: str = "") -> Table:
+    """The rows of one or more maps, each with the sets marked on it, under each other, with the columns `COLUMNS`."""
     cells: list[tuple[Cell, ...]] = []
-    for score in scores:
-        for row in rows(score, sets):
-            cells.append((score.key, *(row[column.name] for column in COLUMNS[1:])))  # noqa: PERF401
-    return Table(scores[0].key, title or scores[0].label, COLUMNS, tuple(cells))
+    for scores, sets in panels:
+        cells += [(scores.key, *(row[column.name] for column in COLUMNS[1:])) for row in rows(scores, sets)]
+    first = panels[0][0]
+    return Table(first.key, title or first.label, COLUMNS, tuple(cells))
 
 
 def _row(scores: HeadScores, at: Head, rank: dict[Head, int], marks: dict[Head, str]) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class Bar:
     signed: bool
 
     def labels(self) -> list[str]:
-        return [f"{tick:.{self.digits}f}" for tick in self.ticks]
+        """The numbers beside the bar, with a true minus sign."""
+        return [f"{tick:.{self.digits}f}".replace("-", "\u2212") for tick in self.ticks]
 
 
 def bar_of(scores: HeadScores) -> Bar:

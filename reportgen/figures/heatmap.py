@@ -228,10 +228,9 @@ def _bar_words(label: str, grid: Grid, bar: Bar, axes: dict[str, Any]) -> list[a
     edge = grid.width + bar_offset(size) + bar_thickness(size)
     span = bar.high - bar.low
     down = [round6(grid.y_at(grid.height * (bar.high - tick) / span)) for tick in bar.ticks]
-    words = [text.replace("-", "\u2212") for text in bar.labels()]
     at, end, beside = (round6(grid.x_at(edge + away * size)) for away in (0.0, 0.35, 0.6))
     rows = [{"layer": at, "layer_end": end, "head": y} for y in down]
-    numbers = [{"layer": beside, "head": y, "text": word} for y, word in zip(down, words, strict=True)]
+    numbers = [{"layer": beside, "head": y, "text": word} for y, word in zip(down, bar.labels(), strict=True)]
     title = {"layer": grid.x_at(grid.width + bar_title_x(bar, size)), "head": grid.y_at(grid.height / 2), "text": label}
     line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
     text = {"type": "text", "baseline": "middle", "color": theme.INK}

@@ -32,7 +32,7 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         caption=_caption(result, view, scores, sets),
         alt=f"Layer by head map of {scores.label.lower()} in {name} on repeated random tokens.",
         chart=heatmap(scores, view, sets, title),
-        data=table([scores], sets),
+        data=table([(scores, sets)]),
         head_sets=tuple(sets),
     )
 

@@ -35,7 +35,7 @@ def _figure(result: SuiteResult, view: View, task: str) -> Figure:
         caption=_caption(_facts(result, task), view, scores, sets),
         alt=f"Layer by head map of the direct effects on {short} in {name}, both signs.",
         chart=heatmap(scores, view, sets, title),
-        data=table([scores], sets, title),
+        data=table([(scores, sets)], title),
         head_sets=tuple(sets),
     )
 
@@ -77,7 +77,8 @@ def _circuit(facts: Mapping[str, Any]) -> str:
     count, share, alpha = facts.get("n_circuit"), facts.get("effect_share"), facts.get("alpha")
     if not (isinstance(count, int) and isinstance(share, int | float) and isinstance(alpha, int | float)):
         return ""
-    return f"{captions.plural(count, 'head')} with |effect| ≥ {captions.percent(float(share))} of the gap and p ≤ {alpha:g}."
+    heads, least = captions.plural(count, "head"), captions.percent(float(share))
+    return f"{heads} with |effect| ≥ {least} of the gap and p ≤ {alpha:g}."
 
 
 def _estimated(facts: Mapping[str, Any]) -> str:

@@ -41,33 +41,33 @@ def _pairs(result: SuiteResult) -> list[tuple[tuple[str, str], tuple[str, str]]]
 
 def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[str, str]) -> Figure:
     suppression = right[0] == "suppression"
-    panels = [(_labelled(result, *at), _sets(view, *at)) for at in (left, right)]
-    # The published pairs hyphenate the name beside the suppression panel, and not beside the capitals.
     name = captions.model_name(view)
-    titles = (
-        (f"{name}: Name-Copying heads", f"{name}: (Suppression) Name-Copying heads")
-        if suppression
-        else (f"{name}: Name Copying heads", f"{name}: Country to capital heads")
-    )
-    (scores, sets), (other, other_sets) = panels
-    words = [_caption(result, view, s, chosen) for s, chosen in panels]
-    drawn = list({s.key: s for s in [*sets, *other_sets]}.values())
+    (scores, sets), (other, other_sets) = panels = [(_labelled(result, *at), _sets(view, *at)) for at in (left, right)]
+    titles = _pair_titles(name, suppression)
     return Figure(
         id="relations-name_copying-suppression" if suppression else "relations-name_copying-country_to_capital",
         suite=result.suite,
         title=f"{name}: name copying and {'its suppression' if suppression else 'country to capital'}",
         caption=captions.join(
             _opening(view),
-            f"Left: {words[0]}",
-            f"Right: {words[1]}",
+            f"Left: {_caption(result, view, scores, sets)}",
+            f"Right: {_caption(result, view, other, other_sets)}",
+            captions.caveat([scores, other]),
             _limits(scores),
             captions.synthetic(view),
         ),
         alt=f"Two layer by head maps of {name}: {scores.label} and {other.label}.",
         chart=pair((scores, sets, titles[0]), (other, other_sets, titles[1]), view),
-        data=table([scores, other], drawn, f"{scores.label} and {other.label}"),
-        head_sets=tuple(drawn),
+        data=table(panels, f"{scores.label} and {other.label}"),
+        head_sets=tuple({s.key: s for s in [*sets, *other_sets]}.values()),
     )
+
+
+def _pair_titles(name: str, suppression: bool) -> tuple[str, str]:
+    """The panels' titles as published: the name is hyphenated beside its suppression, and not beside the capitals."""
+    if suppression:
+        return f"{name}: Name-Copying heads", f"{name}: (Suppression) Name-Copying heads"
+    return f"{name}: Name Copying heads", f"{name}: Country to capital heads"
 
 
 def _single(result: SuiteResult, view: View, stem: str) -> Figure:
@@ -86,7 +86,7 @@ def _single(result: SuiteResult, view: View, stem: str) -> Figure:
         ),
         alt=f"Layer by head map of the {scores.label} in {captions.model_name(view)}.",
         chart=heatmap(scores, view, sets, title),
-        data=table([scores], sets),
+        data=table([(scores, sets)]),
         head_sets=tuple(sets),
     )
 
@@ -112,9 +112,7 @@ def _sets(view: View, measure: str, stem: str) -> list[HeadSet]:
 
 
 def _facts(result: SuiteResult, stem: str) -> Mapping[str, Any]:
-    relations = result.facts.get("relations")
-    found = relations.get(stem) if isinstance(relations, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    return _part(_part(result.facts, "relations"), stem)
 
 
 def _opening(view: View) -> str:
@@ -128,6 +126,7 @@ def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence
         _threshold(result, scores),
         captions.beats_null(scores),
         captions.best_head(scores),
+        _held_out(result, scores),
         _controls(result, scores),
         captions.missing(scores),
         captions.markers(sets, shape),
@@ -154,9 +153,36 @@ def _threshold(result: SuiteResult, scores: HeadScores) -> str:
     return f"{captions.plural(captions.at_least(scores, float(tau)), 'head')} at τ = {tau:g} or above."
 
 
+def _held_out(result: SuiteResult, scores: HeadScores) -> str:
+    """The head that is best on one half of the pairs, measured on the other half."""
+    found = _part(_part(_facts(result, scores.task), "best"), scores.measure)
+    if not {"head", "value", "low", "high", "n"} <= set(found):
+        return ""
+    value, low, high = (captions.number(float(found[key])) for key in ("value", "low", "high"))
+    return (
+        f"Best on one half of the pairs and measured on the other: {found['head']} at {value} [{low}, {high}] "
+        f"(n = {found['n']})."
+    )
+
+
 def _controls(result: SuiteResult, scores: HeadScores) -> str:
-    """What an ideal copier and a randomly initialised twin score on the same scale, where the run has them."""
-    return ""
+    """What an ideal copier and random heads score on the same scale, where the run has them."""
+    facts, words = _facts(result, scores.task), []
+    for name, what in (("embedding", "the embedding"), ("first_mlp", "the first MLP's output")):
+        copied = _part(_part(facts, "copier"), name).get(scores.measure)
+        if isinstance(copied, int | float):
+            words.append(f"an ideal copier of {what} {captions.number(float(copied))}")
+    if scores.measure == "score":
+        for name, what in (("twin", "a randomly initialised twin"), ("matched", "random OV maps of the same spectra")):
+            top = _part(facts, name).get("max")
+            if isinstance(top, int | float):
+                words.append(f"the highest head of {what} {captions.number(float(top))}")
+    return f"On the same scale: {', '.join(words)}." if words else ""
+
+
+def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = facts.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _limits(scores: HeadScores) -> str:
