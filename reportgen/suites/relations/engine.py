@@ -102,8 +102,9 @@ class HeadSink(Protocol):
 
     depth: int  # extreme values wanted per row and sign
 
-    def add(self, head: int, logits: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
-        """logits [row column] float32 of `Ranker.columns`, top/bottom [row depth] extreme values, bound [row]."""
+    def add(self, head: int, z: Tensor, g: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
+        """z [row d_head] and g [d_head column] of `Ranker.columns`: z @ g are logits. top, bottom [row depth] extreme
+        values, in buffers that the next head overwrites. bound [row] of the rounding. All float32."""
 
 
 @contextmanager
@@ -203,10 +204,10 @@ class Ranker:
         sink: HeadSink | None,
     ) -> None:
         """One head: exact target logits, counts in float32, and float64 where the bound could touch a rank <= limit."""
-        out64 = z64 if O64 is None else z64 @ O64  # [row d_model]
-        exact = out64 @ self.W_U64  # [row column]
-        target = exact[self.row, self.target_place]  # [pair]
-        source = exact[self.row, self.source_place]
+        g64 = self.W_U64 if O64 is None else O64 @ self.W_U64  # [d_head column]
+        rows = z64[self.row]  # [pair d_head]
+        target = (rows * g64[:, self.target_place].mT).sum(1)  # [pair]
+        source = (rows * g64[:, self.source_place].mT).sum(1)
         bound = scale * self.largest_column  # [row], in units of u
         reach = (bound * U32).clamp_min(TINY)
         above, below, top, bottom = self._counts(z64, slabs, target, reach, sink)
@@ -217,14 +218,14 @@ class Ranker:
         tolerance = bound[self.row] * U64 * 2
         gap = source - target
         beats = (gap > tolerance).int() * 2 + (gap.abs() <= tolerance).int()
-        self._recheck(twice, torch.nonzero(unsure)[:, 0], out64, target, tolerance)
+        self._recheck(twice, torch.nonzero(unsure)[:, 0], z64, O64, target, tolerance)
         beats[torch.from_numpy(self.pairs.targets == self.pairs.sources[self.pairs.row]).to(self.wide)] = 0
         beats[broken], twice[broken] = 0, 0
         result.twice[:, head] = twice.cpu().numpy().astype(np.uint32)
         result.above[:, head] = beats.cpu().numpy().astype(np.uint8)
         result.broken[:, head] = broken.cpu().numpy()
         if sink is not None:
-            sink.add(head, exact.float(), top, bottom, reach.float())
+            sink.add(head, z64.float(), g64.float(), top, bottom, reach.float())
 
     def _counts(
         self, z64: Tensor, slabs: list[Tensor], target: Tensor, reach: Tensor, sink: HeadSink | None
@@ -258,11 +259,14 @@ class Ranker:
             self._tiles[depth] = Tile(rows, len(z), depth, self.spans, z)
         return self._tiles[depth]
 
-    def _recheck(self, twice: Tensor, unsure: Tensor, out64: Tensor, target: Tensor, tolerance: Tensor) -> None:
+    def _recheck(
+        self, twice: Tensor, unsure: Tensor, z64: Tensor, O64: Tensor | None, target: Tensor, tolerance: Tensor
+    ) -> None:
         """Overwrites `twice` of the unsure pairs by float64 mid-ranks; nearer than float64 rounding is a tie."""
         for start in range(0, len(unsure), RECHECK_ROWS):
             some = unsure[start : start + RECHECK_ROWS]
-            rows, t, near = out64[self.row[some]], target[some, None], tolerance[some, None]
+            rows, t, near = z64[self.row[some]], target[some, None], tolerance[some, None]
+            rows = rows if O64 is None else rows @ O64  # [pair d_model]
             above, tied = torch.zeros_like(some), torch.full_like(some, -1)  # the own column ties with itself
             for a, b in self.spans:
                 gap = rows @ self.W_U[:, a:b].to(self.wide, torch.float64) - t

@@ -1,162 +1,240 @@
-"""Scores every head on every relation. Static: weights only, no prompt is run.
+"""Scores every head on every relation. Static: weights only, no prompt is run. Formulas: the measures in suite.py.
 
-Filled below, after the functions are settled: the keys of result.facts.
+Arrays, per relation STEM, [pair layer head] uint32 with labels for "pair" ("source -> target"):
+
+    ranks/STEM              twice the mid-rank of the target; 0 = not computed
+    ranks_suppression/STEM  the same with the signs turned
+    ranks_strict/STEM       twice the mid-rank without the source's column; 0 also where target = source
+
+Tables: relations (a row per relation), top_heads (five heads per relation), coverage (pairs kept per pair list).
+Head sets: relations/STEM/score, /suppression, /adjusted: heads with at least tau, where there are any.
+
+Facts, JSON values; MEASURE stands for score, suppression, strict, adjusted, folded:
+
+    tau, alpha, permutations, seed, d_vocab         as used
+    n_heads, n_tested, inactive                     all heads; those that have scores; names of the inactive ones
+    first_mlp                                       whether layers >= 1 read MLP_0(LN2_0(e)) in place of e
+    twin_seeds, matched_seeds                       seeds of the controls that were scored, [] = none
+    spearman_folded                                 median over relations of the rank correlation raw / folded, or None
+    relations: {STEM: {
+      title, category, copying, provenance          from relations.toml
+      k, k_over_vocab                               k / number of columns of W_U: the chance level of score
+      n_pairs, n_raw, n_sources, n_targets          kept and listed pairs; distinct sources and targets among the kept
+      n_apart                                       kept pairs with target != source: the n of strict and adjusted
+      n_heads_at_tau: {MEASURE: count}              heads with at least tau, compared in whole numbers
+      heads_at_tau: {MEASURE: ["L9H6", ...]}        the same by name, highest first
+      n_significant: {MEASURE: count or None}       heads with adjusted p <= alpha; None: no null. Not for folded
+      n_bh: {MEASURE: count or None}                heads that pass Benjamini-Hochberg at alpha; None: B can't resolve
+      it copier: {"embedding": C, "first_mlp": C or None}   the ideal copier on either input, C = {"score",
+      "suppression", "strict", "adjusted"}, None = no pair twin, matched: {"max", "n_at_tau", "n_heads", "draws"} or
+      None highest score of the control's heads; how many of all draws' n_heads reach tau best: {"score" |
+      "suppression" | "adjusted": {"head", "value", "low", "high", "n", "n_targets", "chosen_n"} or None} the head
+      that is best on one half of the pairs (chosen_n pairs, split by distinct target), estimated on the other half (n
+      pairs); the interval takes pairs that share a target as one cluster
+      spearman_folded                               rank correlation of score and folded over heads, or None
+    }}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from fractions import Fraction
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from reportgen.errors import NotApplicable
-from reportgen.scores import HeadScores, NamedArray, NotComputed, SuiteResult, head_name
-from reportgen.stats import wilson
+from reportgen.scores import NamedArray, NotComputed, SuiteResult
 from reportgen.suites.base import Context
+from reportgen.suites.relations import summary
+from reportgen.suites.relations.controls import Folded, Matched, twin_of
 from reportgen.suites.relations.data import Kept, keep, load_relations
-from reportgen.suites.relations.engine import LayerRanks, PairIndex, Ranker
+from reportgen.suites.relations.engine import PairIndex, Ranker
+from reportgen.suites.relations.null import ADJUSTED, MAX_CELLS, Cells, HitTables, Permutations
+from reportgen.suites.relations.passes import Inputs, Pass, mirrored, rank_all, read_inputs
+from reportgen.suites.relations.results import RelationResult, Shares, relation_result, shares
 from reportgen.suites.relations.suite import RelationsSettings
 
 if TYPE_CHECKING:
     from reportgen.models.model import Weights
 
-NO_NULL = "not permuted yet"
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One model's relations, made ready: `ks` and every mapping below go by the relation's stem."""
+
+    weights: Weights
+    settings: RelationsSettings
+    kept: Sequence[Kept]
+    ks: Mapping[str, int]
+    inputs: Inputs
+    ranker: Ranker
+    seed: int
+    tick: Callable[[], None]  # one layer of one pass is done
+
+    @property
+    def n_layers(self) -> int:
+        return self.weights.record.n_layers
 
 
 def score(model: Weights, settings: RelationsSettings, context: Context) -> SuiteResult:
-    """Relation, suppression scores of every head, with ranks. Raises DataError, SettingsError, NotApplicable."""
-    d_vocab = model.record.d_vocab
-    kept, missing = filtered(model, settings)
+    """All measures of every head, with nulls and controls.
+
+    Raises DataError for a malformed pair list, SettingsError for an unknown relation, NotApplicable where no relation
+    keeps enough pairs on the model's tokenizer.
+    """
+    lists = [keep(relation, model.tokens) for relation in load_relations(settings.relations_dir, settings.relations)]
+    job = prepare(model, [k for k in lists if len(k.pairs) >= settings.min_pairs], settings, context)
+    copiers, raw, nulls = score_raw(job)
+    folded = None
+    if settings.folded and Folded(model).changes:
+        folded = rank_all(job.ranker, Folded(model).maps, job.inputs, job.n_layers, job.tick)
+    controls = {"twin": score_twins(job), "matched": score_matched(job)}
+    results = [
+        relation_result(k, job.ks[k.relation.stem], settings, raw, folded, copiers, controls, nulls, job.seed)
+        for k in job.kept
+    ]
+    return SuiteResult(
+        suite="relations",
+        scores=tuple(scores for result in results for scores in result.scores.values()),
+        head_sets=tuple(heads for result in results for heads in summary.head_sets(result, settings.tau)),
+        tables=(
+            summary.relations_table(results, settings.tau),
+            summary.top_heads_table(results),
+            summary.coverage_table(lists, settings.min_pairs),
+        ),
+        arrays={name: array for result in results for name, array in evidence(result, raw.ranker.d_vocab).items()},
+        facts=summary.facts(results, raw, job.inputs, settings, job.seed, twins=bool(controls["twin"])),
+        notes=tuple(notes(job, results)),
+        not_computed=tuple(left_out(job, lists, folded, nulls, twins=bool(controls["twin"]))),
+    )
+
+
+def prepare(model: Weights, kept: Sequence[Kept], settings: RelationsSettings, context: Context) -> Job:
+    """Inputs, buffers and the unique pairs of all relations."""
     if not kept:
-        raise NotApplicable(f"no relation keeps {settings.min_pairs} pairs of single-token words on this tokenizer")
-    pairs = PairIndex.build({k.relation.stem: (k.sources, k.targets) for k in kept})
-    x0, x1, note = inputs(model, torch.from_numpy(pairs.sources), first_mlp=settings.first_mlp)
-    norms = ov_norms(model)
-    active = np.isfinite(norms) & (norms > 1e-6 * np.nanmedian(norms))
+        why = f"No relation keeps {settings.min_pairs} pairs whose words are single tokens of this model's tokenizer."
+        raise NotApplicable(why)
+    d_vocab = model.record.d_vocab
     ks = {k.relation.stem: settings.rank_limit(d_vocab, k.relation.copying) for k in kept}
-    ranker = Ranker(
-        model.W_U(), pairs, limit=max(*ks.values(), 1) + 1, chunk=settings.chunk, tile_mib=settings.tile_mib
-    )
-    layers = []
-    for layer in range(model.record.n_layers):
-        x = x0 if layer == 0 else x1
-        layers.append(ranker.layer(x, model.W_V(layer), model.W_O(layer), active[layer]))
-        context.progress(layer + 1, model.record.n_layers, "relations: layers")
-    scores: list[HeadScores] = []
-    arrays: dict[str, NamedArray] = {}
-    for k in kept:
-        stem = k.relation.stem
-        twice, reasons = ranks_of(layers, pairs.members[stem], active, norms)
-        flipped = np.where(twice == 0, 0, 2 * (d_vocab + 1) - twice).astype(np.uint32)
-        for measure, ranks, words in (("score", twice, ""), ("suppression", flipped, "(Suppression) ")):
-            hits = ((ranks > 0) & (ranks <= 2 * ks[stem])).sum(axis=0)
-            scores.append(
-                share(f"relations/{measure}/{stem}", f"{words}{k.relation.title} score", hits, reasons, len(twice))
-            )
-        labels = {"pair": k.labels}
-        arrays[f"ranks/{stem}"] = NamedArray(("pair", "layer", "head"), twice, labels)
-        arrays[f"ranks_suppression/{stem}"] = NamedArray(("pair", "layer", "head"), flipped, labels)
-    facts: dict[str, object] = {
-        "tau": settings.tau,
-        "d_vocab": d_vocab,
-        "relations": {
-            k.relation.stem: {
-                "title": k.relation.title,
-                "category": k.relation.category,
-                "copying": k.relation.copying,
-                "k": ks[k.relation.stem],
-                "n_pairs": len(k.pairs),
-                "n_targets": len(set(k.targets)),
-            }
-            for k in kept
-        },
+    if max(ks.values()) + 1 >= d_vocab:
+        raise NotApplicable(f"k = {max(ks.values())} leaves no room in a vocabulary of {d_vocab} tokens.")
+    pairs = PairIndex.build({k.relation.stem: (k.sources, k.targets) for k in kept})
+    inputs = read_inputs(model, pairs.sources, first_mlp=settings.first_mlp)
+    # Strict and adjusted ranks leave one column out, so ranks must be exact to one beyond k.
+    limit = max(max(ks.values()), 1) + 1
+    ranker = Ranker(model.W_U(), pairs, limit=limit, chunk=settings.chunk, tile_mib=settings.tile_mib)
+    passes = 1 + settings.folded + settings.matched + (settings.twins if twin_of(model) else 0)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        context.progress(done, passes * model.record.n_layers, "layers")
+
+    return Job(model, settings, kept, ks, inputs, ranker, context.seed, tick)
+
+
+def score_raw(job: Job) -> tuple[dict[str, Pass], Pass, dict[str, Permutations]]:
+    """The ideal copiers, the model's own ranks, and the permuted scores of the relations that have a null."""
+    ranker, record = job.ranker, job.weights.record
+    cells = []
+    if job.settings.permutations:
+        built = (Cells.build(stem, k, ranker.pairs, ranker.columns) for stem, k in job.ks.items())
+        cells = [c for c in built if c.same.size <= MAX_CELLS]
+    sink = HitTables(cells, ranker, 1, {}) if cells else None
+    alive = np.ones((1, 1), dtype=np.bool_)
+    copiers = {"embedding": Pass(ranker, [ranker.copier(job.inputs.first, sink)], alive, np.ones((1, 1)))}
+    if job.inputs.mlp:
+        copiers["first_mlp"] = Pass(ranker, [ranker.copier(job.inputs.later)], alive, np.ones((1, 1)))
+    copied = {} if sink is None else {c.stem: sink.tables[c.stem][:, :, ADJUSTED, 0].astype(np.bool_) for c in cells}
+    tables = HitTables(cells, ranker, record.n_heads, copied) if cells else None
+    nulls = {}
+    for c in cells:
+        rng = np.random.default_rng([job.seed, zlib.crc32(c.stem.encode())])
+        nulls[c.stem] = Permutations(c, job.settings.permutations, record.n_layers, record.n_heads, rng)
+
+    def maps(layer: int) -> tuple[Tensor, Tensor]:
+        return job.weights.W_V(layer), job.weights.W_O(layer)
+
+    return copiers, rank_all(ranker, maps, job.inputs, job.n_layers, job.tick, tables, list(nulls.values())), nulls
+
+
+def score_twins(job: Job) -> list[Shares]:
+    """Scores of the randomly initialised twins; none where the weights come without a model."""
+    make = twin_of(job.weights) if job.settings.twins else None
+    if make is None:
+        return []
+    return [_score_twin(job, make(seed)) for seed in summary.twin_seeds(job.settings, job.seed)]
+
+
+def _score_twin(job: Job, twin: Weights) -> Shares:
+    def maps(layer: int) -> tuple[Tensor, Tensor]:
+        return twin.W_V(layer), twin.W_O(layer)
+
+    settings, pairs = job.settings, job.ranker.pairs
+    inputs = read_inputs(twin, pairs.sources, first_mlp=settings.first_mlp)
+    ranker = Ranker(twin.W_U(), pairs, limit=job.ranker.limit, chunk=settings.chunk, tile_mib=settings.tile_mib)
+    return shares(rank_all(ranker, maps, inputs, job.n_layers, job.tick), job.ks)
+
+
+def score_matched(job: Job) -> list[Shares]:
+    """Scores of random OV maps with the singular values of each head's own."""
+    return [
+        shares(rank_all(job.ranker, Matched(job.weights, seed).maps, job.inputs, job.n_layers, job.tick), job.ks)
+        for seed in summary.matched_seeds(job.settings, job.seed)
+    ]
+
+
+def evidence(result: RelationResult, d_vocab: int) -> dict[str, NamedArray]:
+    """Ranks per pair, so that k, thresholds and intervals can be redone from the run folder."""
+    stem, labels = result.stem, {"pair": result.kept.labels}
+    ranks = {
+        "ranks": result.raw.twice,
+        "ranks_suppression": mirrored(result.raw.twice, d_vocab),
+        "ranks_strict": result.raw.strict,
     }
-    return SuiteResult("relations", tuple(scores), arrays=arrays, facts=facts, notes=note, not_computed=tuple(missing))
+    return {f"{name}/{stem}": NamedArray(("pair", "layer", "head"), grid, labels) for name, grid in ranks.items()}
 
 
-def filtered(model: Weights, settings: RelationsSettings) -> tuple[list[Kept], list[NotComputed]]:
-    """The relations that keep enough single-token pairs, and the others with their counts."""
-    kept, missing = [], []
-    for relation in load_relations(settings.relations_dir, settings.relations):
-        k = keep(relation, model.tokens)
-        if len(k.pairs) >= settings.min_pairs:
-            kept.append(k)
-        else:
-            why = f"{len(k.pairs)} of {len(relation.pairs)} pairs are single tokens, fewer than {settings.min_pairs}"
-            missing.append(NotComputed(f"relation {relation.stem}", why))
-    return kept, missing
+def notes(job: Job, results: Sequence[RelationResult]) -> list[str]:
+    """What a reader should know before the numbers."""
+    words = [job.inputs.note] if job.inputs.note else []
+    draws, alpha = job.settings.permutations, job.settings.alpha
+    tested = max(int(np.isfinite(r.scores["score"].values).sum()) for r in results)
+    if draws and all(r.bh["score"] is None for r in results):
+        need = int(np.ceil(tested / alpha)) - 1
+        words.append(
+            f"Benjamini-Hochberg at {alpha:g} over {tested} heads cannot be resolved by {draws:,} permutations: "
+            f"it takes {need:,}."
+        )
+    if job.weights.record.n_kv_heads < job.weights.record.n_heads:
+        group = job.weights.record.n_heads // job.weights.record.n_kv_heads
+        words.append(f"Heads in groups of {group} share W_V: their scores are not independent.")
+    return words
 
 
-def inputs(model: Weights, ids: Tensor, *, first_mlp: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """What layer 0 reads, what layers >= 1 read [row d_model], and a note where the first MLP could not be used."""
-    ids = ids.to(model.device)
-    x0 = model.embed(ids).float()
-    if not first_mlp:
-        return x0, x0, ("Every layer reads the token's embedding (first_mlp is off).",)
-    try:
-        return x0, model.first_mlp(ids).float(), ()
-    except NotApplicable as reason:
-        return x0, x0, (f"Every layer reads the token's embedding: {reason}.",)
-
-
-def ov_norms(model: Weights) -> npt.NDArray[np.float64]:
-    """||W_V W_O|| (Frobenius) per head [layer head]: the root of tr((W_V' W_V)(W_O W_O')), in float64."""
-    rows = []
-    for layer in range(model.record.n_layers):
-        W_V, W_O = model.W_V(layer).cpu().double(), model.W_O(layer).cpu().double()
-        gram_V = (W_V.mT @ W_V).repeat_interleave(len(W_O) // len(W_V), dim=0)  # [head d_head d_head]
-        rows.append((gram_V * (W_O @ W_O.mT)).sum((1, 2)).clamp_min(0).sqrt().numpy())
-    return np.stack(rows)
-
-
-def ranks_of(
-    layers: list[LayerRanks],
-    members: npt.NDArray[np.int64],
-    active: npt.NDArray[np.bool_],
-    norms: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.uint32], dict[str, str]]:
-    """Doubled ranks [pair layer head] of one relation, and why heads have none."""
-    twice = np.stack([layer.twice[members] for layer in layers], axis=1)
-    broken = np.stack([layer.broken[members] for layer in layers], axis=1).sum(axis=0)  # [layer head]
-    reasons = {}
-    for layer, head in np.argwhere(~active | (broken > 0)):
-        if not np.isfinite(norms[layer, head]):
-            why = "non-finite weights"
-        elif not active[layer, head]:
-            why = "inactive: ||W_V W_O|| is below 1e-6 of the median head's"
-        else:
-            why = f"non-finite logits on {broken[layer, head]} of {len(members)} pairs"
-        reasons[head_name(int(layer), int(head))] = why
-        twice[:, layer, head] = 0
-    return twice, reasons
-
-
-def share(key: str, label: str, hits: npt.NDArray[np.int64], reasons: Mapping[str, str], n: int) -> HeadScores:
-    """hits / n per head with Wilson's interval; NaN for heads with a reason."""
-    counts = hits.astype(np.float64)
-    for name in reasons:
-        layer, head = (int(part) for part in name[1:].split("H"))
-        counts[layer, head] = np.nan
-    low, high = wilson(counts, n)
-    return HeadScores(
-        key=key,
-        label=label,
-        values=(counts / n).astype(np.float32),
-        n=n,
-        low=low.astype(np.float32),
-        high=high.astype(np.float32),
-        no_null=NO_NULL,
-        range=(0.0, 1.0),
-        reasons=reasons,
-    )
-
-
-def at_least(hits: int, n: int, tau: float) -> bool:
-    """hits / n >= tau in whole numbers: 6 of 40 is exactly 0.15."""
-    limit = Fraction(str(tau))
-    return hits * limit.denominator >= n * limit.numerator
+def left_out(
+    job: Job, lists: Sequence[Kept], folded: Pass | None, nulls: Mapping[str, Permutations], *, twins: bool
+) -> list[NotComputed]:
+    """Relations, measures and controls that the result does not have, and why."""
+    settings, out = job.settings, []
+    for k in lists:
+        if k.relation.stem not in job.ks:
+            why = f"{len(k.pairs)} of {len(k.relation.pairs)} pairs are single tokens; it takes {settings.min_pairs}"
+            out.append(NotComputed(f"relation {k.relation.stem}", why))
+    if folded is None:
+        why = "the model's norms have no scales" if settings.folded else "folded is off"
+        out.append(NotComputed("measure folded", why))
+    if not twins:
+        why = "the weights come without a model to initialise" if settings.twins else "twins is 0"
+        out.append(NotComputed("control: randomly initialised twin", why))
+    if not settings.matched:
+        out.append(NotComputed("control: OV maps with matched spectra", "matched is 0"))
+    if not settings.permutations:
+        out.append(NotComputed("permuted-target null", "permutations is 0"))
+    why = f"more than {MAX_CELLS:,} sources x targets"
+    without = [stem for stem in job.ks if settings.permutations and stem not in nulls]
+    return [*out, *(NotComputed(f"permuted-target null of {stem}", why) for stem in without)]

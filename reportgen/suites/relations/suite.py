@@ -1,9 +1,9 @@
 """The suite `relations`: what each head's OV map does to words, read from the weights alone.
 
 After Elhelo and Geva, "Inferring Functionality of Attention Heads from their Parameters", arXiv 2412.11965. No prompt
-is run: a head is the map M = E W_V W_O W_U from source tokens to output tokens, a relation is a list of (source, target)
-pairs, and every score is a count of targets that stand high enough in their source's row of M. Imports neither torch
-nor altair.
+is run: a head is the map M = E W_V W_O W_U from source tokens to output tokens, a relation is a list of (source,
+target) pairs, and every score is a count of targets that stand high enough in their source's row of M. Imports
+neither torch nor altair.
 """
 
 from __future__ import annotations
