@@ -1,7 +1,8 @@
 """Nulls and intervals over prompts and sequences: sign flips, permuted labels, bootstrap by template.
 
 - Family-wise p-values are step-free max-T (Westfall and Young 1993): every head is standardised first, so that a head
-  with a wide null does not hide the others. A head whose null does not vary has p = 1.
+  with a wide null does not hide the others. A head whose null does not vary by more than `floor` has p = 1: rounding
+  errors of one sign are no finding.
 - p = (1 + draws at least as large) / (1 + draws).
 - Effects are ratios of means over prompts, never means of ratios.
 """
@@ -21,7 +22,9 @@ def _p_values(observed: Floats, maxima: Floats) -> Floats:
     return np.asarray((1.0 + above) / (1.0 + len(maxima)))
 
 
-def sign_flip_p(effects: npt.ArrayLike, draws: int, rng: np.random.Generator, *, two_sided: bool = True) -> Floats:
+def sign_flip_p(
+    effects: npt.ArrayLike, draws: int, rng: np.random.Generator, *, two_sided: bool = True, floor: float = 0.0
+) -> Floats:
     """Adjusted p per head [...] of effects [prompt ...]: is the mean zero (or, one-sided, not above zero)?
 
     Under the null the two runs of a pair are exchangeable, so a prompt's effects change sign together. Each head's
@@ -31,7 +34,7 @@ def sign_flip_p(effects: npt.ArrayLike, draws: int, rng: np.random.Generator, *,
     count, shape = len(values), values.shape[1:]
     flat = values.reshape(count, -1)  # [prompt head]
     scale = np.sqrt((flat**2).mean(0))
-    alive = scale > 0
+    alive = scale > floor
     flat, squares = flat / np.where(alive, scale, 1.0), np.where(alive, 1.0, 0.0)
 
     def t(means: Floats) -> Floats:
@@ -47,7 +50,9 @@ def sign_flip_p(effects: npt.ArrayLike, draws: int, rng: np.random.Generator, *,
     return _p_values(t(flat.mean(0)), maxima).reshape(shape)
 
 
-def permuted_labels_p(cells: npt.ArrayLike, labels: npt.ArrayLike, draws: int, rng: np.random.Generator) -> Floats:
+def permuted_labels_p(
+    cells: npt.ArrayLike, labels: npt.ArrayLike, draws: int, rng: np.random.Generator, *, floor: float = 0.0
+) -> Floats:
     """Adjusted p per head [...] of cells [example label ...]: does each example's own label stand out?
 
     The statistic is the mean of cells[i, labels[i]]; under the null the labels are exchangeable between examples. Heads
@@ -66,7 +71,7 @@ def permuted_labels_p(cells: npt.ArrayLike, labels: npt.ArrayLike, draws: int, r
         np.put_along_axis(chosen, at + shuffled, 1.0 / count, axis=1)
         null[start : start + size] = chosen @ flat
     centre, spread = null.mean(0), null.std(0)
-    alive = spread > 1e-9 * np.maximum(np.abs(centre), 1e-12)
+    alive = spread > floor
     safe = np.where(alive, spread, 1.0)
     maxima = np.where(alive, (null - centre) / safe, -np.inf).max(1)
     return _p_values(np.where(alive, (observed - centre) / safe, -np.inf), maxima).reshape(shape)

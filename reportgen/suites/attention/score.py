@@ -50,6 +50,7 @@ _NULL = {
         "heads; one-sided",
     ),
 }
+_ROUNDING = 1e-6  # attention mass
 _NO_NULL = "entropy describes how spread a row is; there is no claim to test"
 
 
@@ -118,9 +119,10 @@ def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Ge
     p = None
     if name in REPEATS:
         cells = measured.tally.induction if name == "induction" else measured.tally.duplicate
-        p = permuted_labels_p(cells, measured.made.which, settings.permutations, rng).astype(np.float32)
+        p = permuted_labels_p(cells, measured.made.which, settings.permutations, rng, floor=_ROUNDING)
     elif name != "entropy":
-        p = sign_flip_p(values - measured.base[name], settings.permutations, rng, two_sided=False).astype(np.float32)
+        excess = values - measured.base[name]
+        p = sign_flip_p(excess, settings.permutations, rng, two_sided=False, floor=_ROUNDING)
     return HeadScores(
         key=f"attention/{name}/{TASK}",
         label=SUITE.measure(name).title,
@@ -128,7 +130,7 @@ def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Ge
         n=count,
         low=low.astype(np.float32),
         high=high.astype(np.float32),
-        p=p,
+        p=None if p is None else p.astype(np.float32),
         no_null=_NO_NULL if p is None else "",
         range=(0.0, 1.0),
     )

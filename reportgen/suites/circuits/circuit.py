@@ -13,6 +13,8 @@ from reportgen.suites.resampling import bootstrap_ratio, sign_flip_p
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+_ROUNDING = 1e-6  # share of the gap; effects below it are rounding errors of float32
+
 
 @dataclass(frozen=True, eq=False)
 class Effects:
@@ -58,7 +60,7 @@ def summarise(
         raw=each.mean(0),
         raw_low=raw_low,
         raw_high=raw_high,
-        p=sign_flip_p(each, flips, rng),
+        p=sign_flip_p(each, flips, rng, floor=_ROUNDING * float(np.abs(gaps).mean())),
         stability=kept.mean(0),
         halves=halves(each, gaps, templates),
     )

@@ -105,7 +105,7 @@ def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Fl
     layers = model.record.n_layers
     if model.post_attn_scale(0) is not None:
         raise NotApplicable("a norm follows W_O in this family, so one head's part of the logits is not linear")
-    toward = _directions(model, task, clean.final)  # [prompt d_model]
+    toward = directions(model, task, clean.final)  # [prompt d_model]
     out = np.empty(tuple(clean.z.shape[:3]), np.float32)
     for layer in range(layers):
         change = clean.z[:, layer] - corrupted.z[:, layer]  # [prompt head d_head]
@@ -114,7 +114,7 @@ def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Fl
     return out
 
 
-def _directions(model: Model, task: Task, final: Tensor) -> Tensor:
+def directions(model: Model, task: Task, final: Tensor) -> Tensor:
     """Per prompt, the residual-stream direction whose product with an addend is its part of m, final norm frozen."""
     W_U = model.W_U()
     rows = []

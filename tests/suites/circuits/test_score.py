@@ -1,0 +1,223 @@
+"""The circuit of a model whose IOI heads are written by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from reportgen import codec
+from reportgen.errors import SettingsError
+from reportgen.models.load import load
+from reportgen.models.model import Model
+from reportgen.scores import SuiteResult
+from reportgen.suites.base import Context
+from reportgen.suites.circuits.circuit import Effects, circuit, halves, replicated
+from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.suite import SUITE, Settings
+from tests.suites.circuits.planted import ioi_folder
+from tests.tiny import tiny_folder
+
+SETTINGS = Settings(prompts=64, flips=300, resamples=200, batch=16)
+CONTEXT = Context(seed=0, threads=1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(ioi_folder(tmp_path_factory.mktemp("ioi")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def result(model: Model) -> SuiteResult:
+    return score(model, SETTINGS, CONTEXT)
+
+
+def sets(result: SuiteResult) -> dict[str, tuple[tuple[int, int], ...]]:
+    return {s.key.removeprefix("circuits/ioi/"): s.heads for s in result.head_sets}
+
+
+def facts(result: SuiteResult) -> dict[str, object]:
+    tasks = result.facts["tasks"]
+    assert isinstance(tasks, dict)
+    found = tasks["ioi"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_planted_roles_are_found_and_no_others(result: SuiteResult) -> None:
+    assert sets(result) == {
+        "direct": ((2, 0), (2, 1)),
+        "name_movers": ((2, 0),),
+        "negative_movers": ((2, 1),),
+        "subject_suppressors": (),
+        "backups": ((3, 0),),
+    }
+
+
+def test_effects_are_those_planted(result: SuiteResult) -> None:
+    direct = result["direct/ioi"]
+    # the mover writes 4 and the negative mover -1.6 of what the answer gets: 2.4 in all, up to the norms
+    assert direct.values[2, :2].tolist() == pytest.approx([4 / 2.4, -1.6 / 2.4], abs=0.01)
+    assert abs(np.delete(direct.values.ravel(), [8, 9])).max() < 0.01
+    assert facts(result)["sum_direct"] == pytest.approx(1.0, abs=0.01)
+    gap = facts(result)["gap"]
+    assert isinstance(gap, float)
+    np.testing.assert_allclose(result["direct_raw/ioi"].values, direct.values * gap, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result["dla/ioi"].values, direct.values, atol=0.01)  # no MLP after the movers
+    assert direct.p is not None
+    assert direct.p[2, :2].max() < 0.05
+    assert direct.p[0].tolist() == [1.0] * 4
+
+
+def test_intervals_are_ratios_of_means_over_templates(result: SuiteResult) -> None:
+    each = result.arrays["ioi/direct"].values
+    gap = result.arrays["ioi/m_clean"].values - result.arrays["ioi/m_corrupted"].values
+    np.testing.assert_allclose(result["direct/ioi"].values, each.mean(0) / gap.mean(), rtol=1e-4, atol=1e-6)
+    direct = result["direct/ioi"]
+    assert direct.low is not None
+    assert direct.high is not None
+    assert (direct.low <= direct.values + 1e-6).all()
+    assert (direct.values <= direct.high + 1e-6).all()
+
+
+def test_knocking_the_mover_out_brings_the_backup(result: SuiteResult) -> None:
+    table = next(t for t in result.tables if t.key == "circuits/ioi/backups")
+    names = [column.name for column in table.columns]
+    (row,) = table.rows
+    assert row[0] == "L3H0"
+    assert row[names.index("direct effect before")] == pytest.approx(0.0, abs=0.01)
+    assert row[names.index("gain")] == pytest.approx(4 / 2.4, abs=0.05)
+    knocked = facts(result)["knock_out"]
+    assert isinstance(knocked, dict)
+    assert knocked["heads"] == ["L2H0"]
+    assert knocked["m_after"] == pytest.approx(2.4, abs=0.1)  # the backup makes up for it
+    again = result.arrays["ioi/direct_knocked_out"].values
+    assert abs(again[:, 2, 0]).max() < 1e-5  # an ablated head is the same on both prompts
+
+
+def test_the_table_shows_attention_and_copying(result: SuiteResult) -> None:
+    table = next(t for t in result.tables if t.key == "circuits/ioi/heads")
+    names = [column.name for column in table.columns]
+    rows = {row[0]: dict(zip(names, row, strict=True)) for row in table.rows}
+    assert list(rows) == ["L2H0", "L2H1"]
+    assert rows["L2H0"]["role"] == "name mover"
+    assert rows["L2H0"]["attention END to IO"] == pytest.approx(1.0, abs=0.01)
+    assert (rows["L2H0"]["copying, top 5"], rows["L2H0"]["suppression, bottom 5"]) == (1.0, 0.0)
+    assert (rows["L2H1"]["copying, top 5"], rows["L2H1"]["suppression, bottom 5"]) == (0.0, 1.0)
+    assert rows["L2H1"]["both template halves"] is True
+
+
+def test_every_set_says_how_a_head_got_in(result: SuiteResult) -> None:
+    for found in result.head_sets:
+        assert found.kind == "computed"
+        assert found.legend == "Computed on this model (IOI)"
+        assert "2%" in found.rule
+        assert "0.05" in found.rule
+        assert set(found.weights) == {f"L{layer}H{head}" for layer, head in found.heads}
+        if found.heads:
+            assert found.evidence["causal effect"] == "passed"
+            assert found.evidence["replicated (templates)"] == "passed"
+
+
+def test_the_best_head_is_estimated_on_the_other_half(result: SuiteResult) -> None:
+    top = facts(result)["top_head"]
+    assert isinstance(top, dict)
+    templates = result.arrays["ioi/template"].values
+    rows = templates % 2 == 1
+    gap = (result.arrays["ioi/m_clean"].values - result.arrays["ioi/m_corrupted"].values)[rows]
+    each = result.arrays["ioi/direct"].values[rows, 2, 0]
+    assert top["head"] == "L2H0"
+    assert top["n"] == int(rows.sum())
+    assert top["effect"] == pytest.approx(float(each.mean() / gap.mean()))
+    assert top["low"] <= top["effect"] <= top["high"]
+
+
+def test_a_model_that_does_not_do_the_task_gets_no_circuit(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    W_O = model.source.tensors["transformer.h.2.attn.c_proj.weight"]  # type: ignore[attr-defined]
+    kept = W_O.clone()
+    try:
+        W_O.zero_()
+        model.source.tensors["transformer.h.3.attn.c_proj.weight"][:16] *= -1  # type: ignore[attr-defined]
+        without = score(model, SETTINGS, CONTEXT)
+    finally:
+        W_O.copy_(kept)
+        model.source.tensors["transformer.h.3.attn.c_proj.weight"][:16] *= -1  # type: ignore[attr-defined]
+    assert without.scores == ()
+    assert without.head_sets == ()
+    assert facts(without)["done"] is False
+    assert "does not do the task: the answer stands above its foil on" in without.not_computed[0].why
+    assert [t.key for t in without.tables] == ["circuits/ioi/performance"]
+
+
+def test_too_few_pairs_are_counted(tmp_path: object) -> None:
+    model = load(tiny_folder("gpt2", f"{tmp_path}", words=["tide", "moon"]), device="cpu")
+    result = score(model, SETTINGS, CONTEXT)
+    (missing,) = result.not_computed
+    assert missing.what == "circuit of IOI"
+    assert missing.why == "0 usable prompt pairs, at least 30 are needed"
+    assert result.scores == ()
+
+
+def test_without_backups_says_so(model: Model) -> None:
+    result = score(model, dataclasses.replace(SETTINGS, backups=False), CONTEXT)
+    assert "backups" not in sets(result)
+    assert [(n.what, n.why) for n in result.not_computed] == [("backups of IOI", "switched off (circuits.backups)")]
+
+
+def test_same_seed_same_bytes_and_clean_hooks(model: Model, result: SuiteResult) -> None:
+    ids = torch.tensor([[2, 3, 4]])
+    before = model.logits(ids)
+    again = score(model, SETTINGS, CONTEXT)
+    assert codec.encode(again) == codec.encode(result)
+    assert torch.equal(model.logits(ids), before)
+
+
+def test_the_result_can_be_stored_and_documents_its_facts(result: SuiteResult) -> None:
+    from reportgen.suites.circuits import score as module
+
+    meaning, arrays = codec.encode(result)
+    stored = codec.decode(meaning, arrays, "test")
+    assert json.dumps(stored.facts)
+    assert module.__doc__ is not None
+    undocumented = [key for key in facts(result) if key not in module.__doc__]
+    assert undocumented == []
+
+
+def effects(value: list[float], p: list[float], halved: list[list[float]]) -> Effects:
+    grid = np.array([value])
+    zero = np.zeros_like(grid)
+    return Effects(grid, zero, zero, zero, zero, zero, np.array([p]), zero, np.array(halved)[:, None])
+
+
+def test_the_circuit_needs_size_and_significance() -> None:
+    found = effects([0.02, -0.03, 0.019, 0.5], [0.05, 0.01, 0.001, 0.06], [[0.0] * 4, [0.0] * 4])
+    assert circuit(found, 0.02, 0.05).heads() == ((0, 0), (0, 1))
+    assert int(circuit(found, 0.02, 0.05).large.sum()) == 3
+    assert int(circuit(found, 0.02, 0.05).beyond.sum()) == 3
+
+
+def test_replication_needs_both_halves_of_the_templates() -> None:
+    found = effects([0.1] * 4, [0.01] * 4, [[0.1, 0.1, 0.1, np.nan], [0.1, -0.1, 0.01, 0.1]])
+    assert replicated(found, 0.02).tolist() == [[True, False, False, False]]
+
+
+def test_halves_split_by_template() -> None:
+    each = np.array([1.0, 2.0, 3.0, 4.0])[:, None, None]
+    split = halves(each, np.array([1.0, 1.0, 2.0, 2.0]), np.array([0, 1, 2, 1]))
+    assert split[:, 0, 0].tolist() == pytest.approx([4 / 3, 6 / 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("tasks", "ioi,chess"), ("prompts", "0"), ("alpha", "0"), ("effect_share", "1")]
+)
+def test_settings_out_of_range_are_refused(name: str, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=f"circuits: {name}"):
+        SUITE.make_settings("full", {name: wrong})
+
+
+def test_settings_have_help_and_the_data_enters_the_resume_key() -> None:
+    assert all(f.metadata["help"] for f in dataclasses.fields(Settings))
+    assert all(path.is_file() for path in SUITE.data(SUITE.make_settings("quick")))

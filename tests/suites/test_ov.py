@@ -1,0 +1,59 @@
+"""OV copying against a plain computation over the whole vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from reportgen.models.load import load
+from reportgen.models.model import Model
+from reportgen.suites import ov
+from tests.tiny import tiny_folder
+
+
+@pytest.fixture(scope="module", params=["gpt2", "qwen2", "mixtral"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder: Path = tiny_folder(request.param, tmp_path_factory.mktemp(request.param))
+    return load(folder, device="cpu")
+
+
+def rows(model: Model, ids: list[int], layer: int, head: int) -> torch.Tensor:
+    """Logits [token vocab] of a head's OV map, one head at a time."""
+    tokens = torch.tensor(ids)
+    x = model.embed(tokens)
+    if layer > 0 and model.record.family != "mixtral":
+        x = model.first_mlp(tokens)
+    group = head // (model.record.n_heads // model.record.n_kv_heads)
+    return x @ model.W_V(layer)[group] @ model.W_O(layer)[head] @ model.W_U()
+
+
+def test_top_k_share_counts_the_whole_vocabulary(model: Model) -> None:
+    ids = list(range(5, 45))
+    names = ov.sources(model, ids)
+    assert bool(names.note) == (model.record.family == "mixtral")
+    heads = [(layer, head) for layer in range(model.record.n_layers) for head in range(model.record.n_heads)]
+    for sign in (1, -1):
+        shares = ov.copying_top_k(model, names, heads, k=10, sign=sign)
+        for layer, head in heads:
+            top = (sign * rows(model, ids, layer, head)).topk(10, dim=1).indices
+            wanted = (top == torch.tensor(ids)[:, None]).any(1).float().mean()
+            assert shares[layer, head] == pytest.approx(float(wanted))
+
+
+def test_copying_among_words_is_rank_one_among_them(model: Model) -> None:
+    ids = list(range(5, 30))
+    shares = ov.copying_among(model, ov.sources(model, ids))
+    assert shares.shape == (model.record.n_layers, model.record.n_heads)
+    for layer, head in ((0, 1), (2, 3)):
+        best = rows(model, ids, layer, head)[:, ids].argmax(1)
+        assert shares[layer, head] == pytest.approx(float((best == torch.arange(25)).float().mean()))
+
+
+def test_a_head_that_writes_nothing_does_not_copy(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    zero = torch.zeros_like(model.W_O(0))
+    monkeypatch.setattr(model, "W_O", lambda layer: zero)
+    names = ov.sources(model, [5, 6, 7])
+    assert not ov.copying_among(model, names).any()
+    assert ov.copying_top_k(model, names, [(1, 0)], k=5) == {(1, 0): 0.0}
