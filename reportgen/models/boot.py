@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -22,7 +23,7 @@ def boot(hf_model: Any) -> Any:
     hf_model.config.architectures = [type(hf_model).__name__]  # what was loaded, whatever the file says
     fast: Any = PreTrainedTokenizerFast  # half-typed upstream
     blank = fast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")))
-    with quiet():
+    with quiet(), torch.random.fork_rng(devices=[]):  # splitting joint Q, K and V draws random numbers it throws away
         bridge = TransformerBridge.boot_transformers(
             "reportgen", hf_model=hf_model, tokenizer=blank, device=str(hf_model.device)
         )

@@ -160,7 +160,7 @@ class StaticWeights:
     def _block0(self) -> torch.nn.Module:
         """Hugging Face's block 0 without memory: only its code is used."""
         auto_model: Any = AutoModelForCausalLM  # half-typed upstream
-        with torch.device("meta"):
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
             skeleton = auto_model.from_config(copy.deepcopy(self.config)).float().eval()
         block: torch.nn.Module = skeleton.get_submodule(self.layout.block.format(0))
         return block
