@@ -51,18 +51,22 @@ class Facts:
         return str(self.config["model_type"])
 
     @property
-    def dtype(self) -> str:
-        """The type that holds most of the weights: "float32", "float16" or "bfloat16"."""
-        sizes = dict.fromkeys(_BYTES, 0)
+    def counts(self) -> dict[str, int]:
+        """Parameters by number type. GPT-2's old files also hold causal masks, which have four axes: left out."""
+        sizes: dict[str, int] = {}
         for info in self.tensors.values():
-            if info.dtype in sizes:
-                sizes[info.dtype] += info.numel
-        return {"F16": "float16", "BF16": "bfloat16"}.get(max(sizes, key=lambda name: sizes[name]), "float32")
+            if info.dtype in _BYTES and len(info.shape) < 4:
+                sizes[info.dtype] = sizes.get(info.dtype, 0) + info.numel
+        return sizes
 
     @property
     def n_params(self) -> int:
-        """Numbers in the files; GPT-2's old files also hold causal masks, which have four axes and are left out."""
-        return sum(info.numel for info in self.tensors.values() if info.dtype in _BYTES and len(info.shape) < 4)
+        return sum(self.counts.values())
+
+    @property
+    def unembedding(self) -> int:
+        """Numbers in the unembedding (or in the embedding, where they are tied)."""
+        return max((i.numel for i in self.tensors.values() if i.shape[:1] == (self.embedding_rows,)), default=0)
 
     def find(self, name: str) -> TensorInfo | None:
         """A tensor by its name in the state dict, also where the file leaves out the base model's prefix."""

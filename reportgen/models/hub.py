@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,25 @@ def looks_like_path(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1
 
 
-def fetch(name: str, revision: str = "", *, offline: bool = False, trust_remote_code: bool = False) -> Place:
-    """The snapshot of a hub model, downloaded where the cache lacks it; ModelError for what goes wrong."""
+Admit = Callable[[Mapping[str, int]], None]
+
+
+def admit_all(counts: Mapping[str, int]) -> None:
+    """Refuse nothing for its size."""
+
+
+def fetch(
+    name: str,
+    revision: str = "",
+    *,
+    offline: bool = False,
+    trust_remote_code: bool = False,
+    admit: Admit = admit_all,
+) -> Place:
+    """The snapshot of a hub model, downloaded where the cache lacks it; ModelError for what goes wrong.
+
+    `admit` gets the number of parameters by type, where the hub tells, and raises when that is too many.
+    """
     if not _ID.fullmatch(name) or ".." in name or len(name) > 200:
         raise ModelError(f"{name!r} is neither a folder nor a hub id.", "Give owner/name, a folder, or mini.")
     if offline or constants.HF_HUB_OFFLINE:
@@ -71,7 +88,7 @@ def fetch(name: str, revision: str = "", *, offline: bool = False, trust_remote_
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     with _hushed():
         try:
-            return _download(api, name, revision, trust_remote_code=trust_remote_code)
+            return _download(api, name, revision, trust_remote_code=trust_remote_code, admit=admit)
         except GatedRepoError as error:
             raise ModelError(
                 f"{name} is gated: its owner grants access.",
@@ -89,7 +106,7 @@ def fetch(name: str, revision: str = "", *, offline: bool = False, trust_remote_
             return _cached(name, revision, f"and {reason}")
 
 
-def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool) -> Place:
+def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool, admit: Admit) -> Place:
     info = api.model_info(name, revision=revision or None, timeout=_TIMEOUT_S)
     present = {sibling.rfilename for sibling in info.siblings or []}
     common: dict[str, Any] = {"revision": revision or "main", "cache_dir": _cache_dir()}
@@ -104,6 +121,8 @@ def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool) 
         weights = ["model.safetensors"]
     else:
         checks.refuse_no_weights(present, name)
+    if info.safetensors is not None:
+        admit(info.safetensors.parameters)
     wanted = ["config.json", checks.INDEX, *TOKENIZER_FILES, *weights]
     if trust_remote_code:
         wanted.append("*.py")
@@ -112,7 +131,7 @@ def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool) 
 
 
 def _cached(name: str, revision: str, why: str) -> Place:
-    """The snapshot in the local cache; whether it is whole is for the folder's checks to say."""
+    """The snapshot in the local cache, where it is whole."""
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
         with _hushed():
@@ -125,6 +144,10 @@ def _cached(name: str, revision: str, why: str) -> Place:
     except LocalEntryNotFoundError as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ModelError(f"{name}{at} is not in the local cache, {why}.", "Give a local folder, or mini.") from error
+    try:
+        checks.weight_files(folder, name)
+    except ModelError as error:
+        raise ModelError(f"{name} is only partly in the local cache, {why}.", "Fetch it while online.") from error
     owner = _FORWARDED.get(name)
     return Place(folder, name, "hub", folder.name, f"{owner}/{name}" if owner else name)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib.resources
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
 from reportgen.models.hashing import TOKENIZER_FILES, content_hash
 from reportgen.models.layouts import LAYOUTS
-from reportgen.models.memory import check_memory, pick_device, pick_dtype
+from reportgen.models.memory import check_memory, main_dtype, pick_device, pick_dtype
 from reportgen.models.model import Model
 from reportgen.models.statics import DiskSource, StaticWeights
 from reportgen.models.tokens import Tokens
@@ -58,9 +59,15 @@ def load(
     Raises ModelError, in one line, for everything the user can mend.
     """
     chosen = pick_device(device)
-    found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos=bos)
-    number = pick_dtype(dtype, found.facts, chosen)
-    check_memory(found.facts, number, chosen, found.record.id)
+    pick_dtype(dtype, {}, chosen)  # a misspelt one is refused before anything is fetched
+
+    def admit(counts: Mapping[str, int], unembedding: int = 0) -> None:
+        check_memory(sum(counts.values()), unembedding, pick_dtype(dtype, counts, chosen), chosen, str(name))
+
+    found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos=bos, admit=admit)
+    counts = found.facts.counts
+    admit(counts, found.facts.unembedding)
+    number = pick_dtype(dtype, counts, chosen)
     hf_model = _read_weights(found, number, trust_remote_code=trust_remote_code).to(chosen)
     return _assemble(hf_model, found.record, found.tokens)
 
@@ -72,7 +79,7 @@ def stream(
     chosen = pick_device(device)
     found = _find(str(name), revision, offline=offline, trust_remote_code=False, bos=bos)
     check = selfcheck.not_run("weights streamed from disk: there is no forward pass")
-    record = msgspec.structs.replace(found.record, dtype=found.facts.dtype, self_check=check)
+    record = msgspec.structs.replace(found.record, self_check=check)
     source = DiskSource(found.facts.files, LAYOUTS[record.family].prefix)
     return StaticWeights(source, found.config, record, found.tokens, chosen)
 
@@ -114,8 +121,10 @@ class _Found:
     record: ModelRecord
 
 
-def _find(name: str, revision: str, *, offline: bool, trust_remote_code: bool, bos: str) -> _Found:
-    place = _resolve(name, revision, offline=offline, trust_remote_code=trust_remote_code)
+def _find(
+    name: str, revision: str, *, offline: bool, trust_remote_code: bool, bos: str, admit: hub.Admit = hub.admit_all
+) -> _Found:
+    place = _resolve(name, revision, offline=offline, trust_remote_code=trust_remote_code, admit=admit)
     facts = checks.check_folder(place.folder, place.id, trust_remote_code=trust_remote_code)
     config = _read_config(place.folder, place.id, trust_remote_code=trust_remote_code)
     tokens = read_tokens(place.folder, place.id, bos, trust_remote_code=trust_remote_code)
@@ -123,7 +132,7 @@ def _find(name: str, revision: str, *, offline: bool, trust_remote_code: bool, b
     return _Found(place.folder, facts, config, tokens, _record(place, facts, config, tokens))
 
 
-def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool) -> hub.Place:
+def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool, admit: hub.Admit) -> hub.Place:
     """Where the model's files lie on this machine; downloads them when `name` is a hub id."""
     if name in BUNDLED:
         folder = Path(str(importlib.resources.files("reportgen.mini"))) / BUNDLED[name]
@@ -135,7 +144,7 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
         return hub.Place(folder, folder.resolve().name, "folder")
     if hub.looks_like_path(name):
         raise ModelError(f"There is no folder {name!r}.", "Give a Hugging Face folder, a hub id, or mini.")
-    return hub.fetch(name, revision, offline=offline, trust_remote_code=trust_remote_code)
+    return hub.fetch(name, revision, offline=offline, trust_remote_code=trust_remote_code, admit=admit)
 
 
 # What transformers raises for a config that is well-formed JSON and still makes no sense.
@@ -231,7 +240,7 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
         d_vocab=facts.embedding_rows,
         n_ctx=config.max_position_embeddings,
         n_params=facts.n_params,
-        dtype=facts.dtype,
+        dtype=main_dtype(facts.counts),
         weights="raw",
         bos=tokens.bos_rule,
         hub_id=place.hub_id,

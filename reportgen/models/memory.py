@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from reportgen.errors import ModelError, nearest
-from reportgen.models.checks import Facts
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _GB = 1e9
@@ -31,37 +31,39 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_dtype(name: str, facts: Facts, device: torch.device) -> torch.dtype:
+def main_dtype(counts: Mapping[str, int]) -> str:
+    """The type that holds most parameters, as torch names it. `counts`: safetensors' type -> parameters."""
+    most = max(counts, key=lambda name: counts[name], default="F32")
+    return {"F16": "float16", "BF16": "bfloat16"}.get(most, "float32")
+
+
+def pick_dtype(name: str, counts: Mapping[str, int], device: torch.device) -> torch.dtype:
     """ "auto" is float32 on the CPU, and on a GPU what the checkpoint holds."""
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else DTYPES[facts.dtype]
+        return torch.float32 if device.type == "cpu" else DTYPES[main_dtype(counts)]
     if name not in DTYPES:
         raise ModelError(f"There is no --dtype {name}.", nearest(name, ["auto", *DTYPES]))
     return DTYPES[name]
 
 
-def check_memory(facts: Facts, dtype: torch.dtype, device: torch.device, label: str) -> None:
-    """Refuse a model whose weights and float32 unembedding exceed what is free on the device or while loading."""
-    need = needed_bytes(facts, dtype)
+def check_memory(n_params: int, unembedding: int, dtype: torch.dtype, device: torch.device, label: str) -> None:
+    """Refuse a model that exceeds what is free on the device, or in RAM while loading.
+
+    It needs its weights in `dtype`, and one float32 copy of the unembedding for static scores.
+    """
+    need, half = (n_params * size + unembedding * 4 for size in (dtype.itemsize, torch.bfloat16.itemsize))
     for place in {device, torch.device("cpu")}:
         free = available_bytes(place)
         if need <= free:
             continue
         hint = "Use --stream for static scores only, or a machine with more memory."
-        half = needed_bytes(facts, torch.bfloat16)
-        if dtype == torch.float32 and half <= free:
+        if half < need and half <= free:
             hint = f"Use --dtype bfloat16 ({half / _GB:.1f} GB), or --stream for static scores only."
         raise ModelError(
-            f"{label} needs about {need / _GB:.1f} GB ({facts.n_params / 1e9:.2f} billion parameters as "
+            f"{label} needs about {need / _GB:.1f} GB ({n_params / 1e9:.2f} billion parameters as "
             f"{str(dtype).removeprefix('torch.')}), and {free / _GB:.1f} GB are free on {place}.",
             hint,
         )
-
-
-def needed_bytes(facts: Facts, dtype: torch.dtype) -> int:
-    """Weights in `dtype`, and one float32 copy of the unembedding for static scores."""
-    embedding = max((i.numel for i in facts.tensors.values() if i.shape[:1] == (facts.embedding_rows,)), default=0)
-    return facts.n_params * dtype.itemsize + embedding * 4
 
 
 def available_bytes(device: torch.device) -> int:

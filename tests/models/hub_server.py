@@ -32,6 +32,7 @@ class Repository:
     revisions: dict[str, str] = field(default_factory=dict)
     token: str = ""
     canonical: str = ""  # the id that the hub itself uses, where it forwards
+    parameters: Mapping[str, int] = field(default_factory=dict)  # number type -> how many, as the hub counts them
 
 
 class HubServer:
@@ -50,9 +51,16 @@ class HubServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def add(self, model_id: str, revisions: Mapping[str, Path], token: str = "", canonical: str = "") -> dict[str, str]:
+    def add(
+        self,
+        model_id: str,
+        revisions: Mapping[str, Path],
+        token: str = "",
+        canonical: str = "",
+        parameters: Mapping[str, int] | None = None,
+    ) -> dict[str, str]:
         """Publish folders as revisions of one model; returns revision -> commit."""
-        repository = Repository(token=token, canonical=canonical or model_id)
+        repository = Repository(token=token, canonical=canonical or model_id, parameters=parameters or {})
         for name, folder in revisions.items():
             files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
             commit = hashlib.sha1(
@@ -108,7 +116,16 @@ class _Handler(BaseHTTPRequestHandler):
         files = repository.commits[commit]
         if rest[:1] == ["tree"]:
             return self._json([_entry(name, content) for name, content in files.items()], body=body)
-        info = {"id": repository.canonical, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+        info: dict[str, object] = {
+            "id": repository.canonical,
+            "sha": commit,
+            "siblings": [{"rfilename": name} for name in files],
+        }
+        if repository.parameters:
+            info["safetensors"] = {
+                "parameters": dict(repository.parameters),
+                "total": sum(repository.parameters.values()),
+            }
         return self._json({"private": False, "downloads": 0, "likes": 0, "tags": [], **info}, body=body)
 
     def _file(self, model_id: str, repository: Repository, rest: list[str], *, body: bool) -> None:

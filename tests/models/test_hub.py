@@ -184,6 +184,23 @@ def test_what_the_config_shows_is_refused_before_the_weights(
     assert [name for _, name in hub.fetched] == ["config.json"]
 
 
+def test_what_cannot_fit_is_not_downloaded(hub: HubServer, folder_of: FolderOf) -> None:
+    hub.add("owner/vast", {"main": folder_of("gpt2")}, parameters={"BF16": 405 * 10**12, "F32": 5})
+    text = refusal("owner/vast")
+    assert "owner/vast needs about 1620000.0 GB (405000.00 billion parameters as float32)" in text
+    assert "--stream" in text
+    assert [name for _, name in hub.fetched] == ["config.json"]
+    assert stream("owner/vast", device="cpu").record.n_layers == 3  # streaming needs no such room
+
+
+def test_half_a_download_is_not_a_model(hub: HubServer, folder_of: FolderOf, tmp_path: Path) -> None:
+    hub.add("owner/net", {"main": folder_of("gpt2")})
+    load("owner/net", device="cpu")
+    next((tmp_path / "hub-cache").rglob("model.safetensors")).unlink()
+    assert "only partly in the local cache" in refusal("owner/net", offline=True)
+    assert load("owner/net", device="cpu").record.self_check is not None  # online, the rest is fetched again
+
+
 def test_repository_that_is_no_model(hub: HubServer, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("nothing here")
     hub.add("owner/empty", {"main": tmp_path})

@@ -170,8 +170,8 @@ class TestRefusedBeforeLoading:
 
     def test_too_little_memory_names_the_way_out(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         facts = checks.check_folder(folder, "net")
-        full, half = (memory.needed_bytes(facts, d) for d in (torch.float32, torch.bfloat16))
-        assert full - half == facts.n_params * 2
+        assert (facts.n_params, facts.unembedding) == (31952, 229 * 32)
+        full, half = ((facts.n_params * size + facts.unembedding * 4) for size in (4, 2))
         monkeypatch.setattr(memory, "available_bytes", lambda device: (full + half) // 2)
         text = refusal(folder)
         assert "--dtype bfloat16" in text
@@ -203,6 +203,13 @@ class TestRefusedBeforeLoading:
 
     def test_unknown_dtype(self, folder: Path) -> None:
         assert "Did you mean bfloat16" in refusal(folder, dtype="bfloat")
+
+
+def test_mini_takes_the_same_path_as_any_folder() -> None:
+    record = load("mini", device="cpu").record
+    assert (record.id, record.source, record.family, record.hub_id) == ("mini", "bundled", "gpt2", "")
+    assert record.self_check is not None
+    assert record.self_check.passed
 
 
 def test_mini_that_is_not_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,8 +269,8 @@ def test_half_precision_checkpoints_run_in_float32_on_a_cpu(folder: Path) -> Non
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     edit_config(folder, dtype="bfloat16")
     facts = checks.check_folder(folder, "net")
-    assert facts.dtype == "bfloat16"
-    assert memory.pick_dtype("auto", facts, torch.device("cuda")) == torch.bfloat16
+    assert memory.main_dtype(facts.counts) == "bfloat16"
+    assert memory.pick_dtype("auto", facts.counts, torch.device("cuda")) == torch.bfloat16
     assert load(folder, device="cpu").record.dtype == "float32"
 
 
