@@ -26,12 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.scores import Cell, Column, HeadScores, NamedArray, NotComputed, SuiteResult, Table, head_name
+from reportgen.stats import bootstrap_interval, sign_flip_null, step_down_max_t
 from reportgen.suites import ov
 from reportgen.suites.attention import patterns, sequences
 from reportgen.suites.attention.heads import head_sets
+from reportgen.suites.attention.nulls import permuted_labels
 from reportgen.suites.attention.suite import SUITE, TASK, Settings
 from reportgen.suites.base import Context
-from reportgen.suites.resampling import bootstrap_ratio, bootstrap_weights, permuted_labels_p, sign_flip_p
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -42,12 +43,12 @@ REPEATS = ("duplicate_token", "induction")
 _NULL = {
     **dict.fromkeys(
         ("previous_token", "current_token", "first_token"),
-        "sign flips over sequences of the excess over a uniform causal row, maximum over heads; one-sided",
+        "sign flips over sequences of the excess over a uniform causal row, step-down max-T over heads; one-sided",
     ),
     **dict.fromkeys(
         REPEATS,
-        "block lengths permuted over sequences: the same cells, the same distances, without the repeat; maximum over "
-        "heads; one-sided",
+        "block lengths permuted over sequences: the same cells, the same distances, without the repeat; step-down "
+        "max-T over heads; one-sided",
     ),
 }
 _ROUNDING = 1e-6  # attention mass
@@ -114,15 +115,8 @@ def _collect(made: sequences.Sequences, tally: patterns.Tally, copying: Floats) 
 def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Generator) -> HeadScores:
     values = measured.per_sequence[name]  # [sequence layer head]
     count = len(values)
-    weights = bootstrap_weights(np.zeros(count, np.int64), settings.resamples, rng)
-    low, high, _ = bootstrap_ratio(values, np.ones(count), weights)
-    p = None
-    if name in REPEATS:
-        cells = measured.tally.induction if name == "induction" else measured.tally.duplicate
-        p = permuted_labels_p(cells, measured.made.which, settings.permutations, rng, floor=_ROUNDING)
-    elif name != "entropy":
-        excess = values - measured.base[name]
-        p = sign_flip_p(excess, settings.permutations, rng, two_sided=False, floor=_ROUNDING)
+    low, high = bootstrap_interval(values, [0] * count, rng, draws=settings.resamples)
+    p = _adjusted_p(name, measured, settings, rng)
     return HeadScores(
         key=f"attention/{name}/{TASK}",
         label=SUITE.measure(name).title,
@@ -134,6 +128,23 @@ def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Ge
         no_null=_NO_NULL if p is None else "",
         range=(0.0, 1.0),
     )
+
+
+def _adjusted_p(
+    name: str, measured: Measured, settings: Settings, rng: np.random.Generator
+) -> npt.NDArray[np.float64] | None:
+    """Family-wise adjusted p [layer head], one-sided; None for entropy."""
+    if name == "entropy":
+        return None
+    values = measured.per_sequence[name]
+    if name in REPEATS:
+        cells = measured.tally.induction if name == "induction" else measured.tally.duplicate
+        flat = cells.reshape(*cells.shape[:2], -1)
+        observed, null = permuted_labels(flat, measured.made.which, settings.permutations, rng)
+        return step_down_max_t(observed, null, floor=_ROUNDING).reshape(values.shape[1:])
+    excess = (values - measured.base[name]).reshape(len(values), -1)
+    null = sign_flip_null(excess, settings.permutations, rng).astype(np.float32)
+    return step_down_max_t(excess.mean(0), null, floor=_ROUNDING).reshape(values.shape[1:])
 
 
 def _head_table(scores: tuple[HeadScores, ...], measured: Measured, settings: Settings) -> Table:

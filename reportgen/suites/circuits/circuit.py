@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.scores import Head
-from reportgen.suites.resampling import bootstrap_ratio, sign_flip_p
+from reportgen.stats import sign_flip_null, step_down_max_t
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -50,8 +50,8 @@ def summarise(
     """Effects [prompt layer head] and gaps m_clean - m_corrupted [prompt], summarised over prompts."""
     each, gaps = np.asarray(effects, np.float64), np.asarray(gap, np.float64)
     value = each.mean(0) / gaps.mean()
-    low, high, draws = bootstrap_ratio(each, gaps, weights)
-    raw_low, raw_high, _ = bootstrap_ratio(each, np.ones(len(gaps)), weights)
+    low, high, draws = ratio_of_means(each, gaps, weights)
+    raw_low, raw_high, _ = ratio_of_means(each, np.ones(len(gaps)), weights)
     kept = (np.abs(draws) >= share) & (np.sign(draws) == np.sign(value))
     return Effects(
         value=value,
@@ -60,10 +60,31 @@ def summarise(
         raw=each.mean(0),
         raw_low=raw_low,
         raw_high=raw_high,
-        p=sign_flip_p(each, flips, rng, floor=_ROUNDING * float(np.abs(gaps).mean())),
+        p=_adjusted_p(each, flips, rng, floor=_ROUNDING * float(np.abs(gaps).mean())),
         stability=kept.mean(0),
         halves=halves(each, gaps, templates),
     )
+
+
+def ratio_of_means(
+    numerator: npt.ArrayLike, denominator: npt.ArrayLike, weights: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Mean numerator over mean denominator in every bootstrap draw: (low [...], high [...], draws [draw ...]).
+
+    numerator [prompt ...], denominator [prompt], weights [draw prompt]; 95 % percentile interval.
+    """
+    top = np.asarray(numerator, np.float64)
+    ratios = (weights @ top.reshape(len(top), -1)) / (weights @ np.asarray(denominator, np.float64))[:, None]
+    low, high = np.quantile(ratios, (0.025, 0.975), axis=0)
+    shape = top.shape[1:]
+    return low.reshape(shape), high.reshape(shape), ratios.reshape(len(weights), *shape)
+
+
+def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float) -> Floats:
+    """Family-wise adjusted p [layer head], two-sided: clean and corrupted swapped per prompt, alike for all heads."""
+    flat = effects.reshape(len(effects), -1)
+    null = np.abs(sign_flip_null(flat, flips, rng)).astype(np.float32)
+    return step_down_max_t(np.abs(flat.mean(0)), null, floor=floor).reshape(effects.shape[1:])
 
 
 def halves(effects: Floats, gap: Floats, templates: npt.NDArray[np.int64]) -> Floats:

@@ -10,16 +10,15 @@ import numpy.typing as npt
 
 from reportgen.errors import NotApplicable
 from reportgen.scores import Head, HeadScores, HeadSet, NamedArray, NotComputed, Table, head_name
-from reportgen.stats import wilson
+from reportgen.stats import template_weights, wilson
 from reportgen.suites import ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import movers, tables
-from reportgen.suites.circuits.circuit import Effects, circuit, summarise
+from reportgen.suites.circuits.circuit import Effects, circuit, ratio_of_means, summarise
 from reportgen.suites.circuits.effects import attributions, direct_effects
 from reportgen.suites.circuits.suite import Settings
 from reportgen.suites.circuits.tasks import Task
 from reportgen.suites.circuits.traces import Trace, knock_out, trace
-from reportgen.suites.resampling import bootstrap_ratio, bootstrap_weights
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -28,9 +27,7 @@ Floats = npt.NDArray[np.float64]
 Effects32 = npt.NDArray[np.float32]  # [prompt layer head]
 
 INTERVAL = "95 % percentile bootstrap, templates first, then prompts within them; ratio of means"
-NULL = (
-    "clean and corrupted swapped per prompt (sign flip), effects standardised per head, maximum over heads; two-sided"
-)
+NULL = "clean and corrupted swapped per prompt (sign flip), effects standardised per head, step-down max-T; two-sided"
 REMARK = "the null is a mean effect of zero, which many heads fail when there are many prompts"
 
 
@@ -108,7 +105,7 @@ def _run(model: Model, task: Task, settings: Settings, context: Context) -> Runs
     rng = np.random.default_rng([context.seed, 2])
     templates = np.array([pair.template for pair in task.pairs], np.int64)
     gap = (clean.m - corrupted.m).double().cpu().numpy()
-    weights = bootstrap_weights(templates, settings.resamples, rng)
+    weights = template_weights(templates.tolist(), settings.resamples, rng)
     return Runs(model, task, settings, context, clean, corrupted, gap, templates, weights, rng)
 
 
@@ -117,7 +114,7 @@ def _performance(out: Outcome, runs: Runs) -> str:
     clean, least = runs.clean, runs.settings.min_accuracy
     count, right = len(runs.gap), int((clean.m > 0).sum())
     low, high = wilson(right, count)
-    gap_low, gap_high, _ = bootstrap_ratio(runs.gap, np.ones(count), runs.weights)
+    gap_low, gap_high, _ = ratio_of_means(runs.gap, np.ones(count), runs.weights)
     out.facts.update(
         accuracy=right / count, accuracy_low=float(low), accuracy_high=float(high),
         top=float(clean.top.double().mean()), p_answer=float(clean.p_answer.mean()),
@@ -221,8 +218,8 @@ def _top_head(effects: Effects, runs: Runs, each: Effects32) -> dict[str, object
     chosen, measured = effects.halves
     layer, head = (int(i) for i in np.unravel_index(int(np.abs(chosen).argmax()), chosen.shape))
     rows = runs.templates % 2 == 1
-    weights = bootstrap_weights(runs.templates[rows], runs.settings.resamples, runs.rng)
-    low, high, _ = bootstrap_ratio(each[rows, layer, head], runs.gap[rows], weights)
+    weights = template_weights(runs.templates[rows].tolist(), runs.settings.resamples, runs.rng)
+    low, high, _ = ratio_of_means(each[rows, layer, head], runs.gap[rows], weights)
     return {
         "head": head_name(layer, head),
         "chosen_on": "templates of even index",

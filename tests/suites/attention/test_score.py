@@ -73,7 +73,7 @@ def test_a_head_of_fixed_distance_fails_the_same_distance_control(planted: Suite
     # L0H1 stands 3 back: induction at block length 4, so a third of its sequences look like induction
     assert value(planted, "induction", 0, 1) == pytest.approx(1 / 3, abs=0.01)
     assert value(planted, "induction", 0, 1) > SETTINGS.threshold
-    assert p(planted, "induction", 0, 1) == 1.0
+    assert p(planted, "induction", 0, 1) > 0.5
     control = planted.arrays["control"]
     at = control.labels["measure"].index("induction")
     assert float(control.values[at, 0, 1]) == pytest.approx(1 / 3, abs=0.01)

@@ -15,7 +15,6 @@ from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits.circuit import Effects, circuit, halves, replicated
 from reportgen.suites.circuits.score import score
 from reportgen.suites.circuits.suite import SUITE, Settings
 from tests.suites.circuits.planted import ioi_folder
@@ -184,30 +183,6 @@ def test_the_result_can_be_stored_and_documents_its_facts(result: SuiteResult) -
     assert module.__doc__ is not None
     undocumented = [key for key in facts(result) if key not in module.__doc__]
     assert undocumented == []
-
-
-def effects(value: list[float], p: list[float], halved: list[list[float]]) -> Effects:
-    grid = np.array([value])
-    zero = np.zeros_like(grid)
-    return Effects(grid, zero, zero, zero, zero, zero, np.array([p]), zero, np.array(halved)[:, None])
-
-
-def test_the_circuit_needs_size_and_significance() -> None:
-    found = effects([0.02, -0.03, 0.019, 0.5], [0.05, 0.01, 0.001, 0.06], [[0.0] * 4, [0.0] * 4])
-    assert circuit(found, 0.02, 0.05).heads() == ((0, 0), (0, 1))
-    assert int(circuit(found, 0.02, 0.05).large.sum()) == 3
-    assert int(circuit(found, 0.02, 0.05).beyond.sum()) == 3
-
-
-def test_replication_needs_both_halves_of_the_templates() -> None:
-    found = effects([0.1] * 4, [0.01] * 4, [[0.1, 0.1, 0.1, np.nan], [0.1, -0.1, 0.01, 0.1]])
-    assert replicated(found, 0.02).tolist() == [[True, False, False, False]]
-
-
-def test_halves_split_by_template() -> None:
-    each = np.array([1.0, 2.0, 3.0, 4.0])[:, None, None]
-    split = halves(each, np.array([1.0, 1.0, 2.0, 2.0]), np.array([0, 1, 2, 1]))
-    assert split[:, 0, 0].tolist() == pytest.approx([4 / 3, 6 / 3])
 
 
 @pytest.mark.parametrize(
