@@ -150,7 +150,7 @@ def overlay_grid(sets: Sequence[HeadSet]) -> Grid | None:
             s.legend,
             ", ".join(head_name(*h) for h in s.heads) or NOT_COMPUTED,
             s.rule or NOT_COMPUTED,
-            s.source,
+            catalogue.short_citation(s.source),
             s.kind if s.verified else f"{s.kind}, unconfirmed list",
             "; ".join(f"{rung}: {outcome}" for rung, outcome in s.evidence.items()) or NOT_COMPUTED,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, SuiteResult
 
 COLUMNS = ("suite", "measure", "task", "layer", "head", "value", "low", "high", "n", "p", "line", "note")
@@ -51,13 +52,5 @@ def _number(value: float | None) -> str:
 
 def escape(text: str) -> str:
     """`text` on one line and safe to open in a spreadsheet: what would be read as a formula gets a leading quote."""
-    flat = " ".join(text.split())
+    flat = " ".join(clean(text).split())
     return f"'{flat}" if flat.startswith(_FORMULA) else flat
-
-
-def read(text: str) -> list[dict[str, str]]:
-    """The rows of a scores.csv."""
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-__all__: Iterable[str] = ["COLUMNS", "escape", "read", "scores_csv"]

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from xml.etree import ElementTree
 
@@ -21,7 +22,8 @@ T = TypeVar("T")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
 _SVG = "{http://www.w3.org/2000/svg}"
-_FOREIGN = {"script", "foreignObject", "iframe", "a", "image", "animate", "set"}
+_FOREIGN = {"script", "style", "foreignObject", "iframe", "a", "image", "animate", "set"}
+_URL = re.compile(r"url\((?!#)")
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,24 @@ class Drawing:
 
 
 def draw(suite: Suite, result: SuiteResult, view: View, style: Style) -> tuple[list[Drawing], list[str]]:
-    """The suite's figures with their SVGs, and a sentence for each that could not be drawn. Never raises for a suite."""
-    figures, problem = _attempt(lambda: list(suite.load_figures()(result, view)))
-    if figures is None:
-        return [], [f"The figures of this suite could not be drawn: {problem}"]
-    drawings, problems = [], []
+    """The suite's figures with their SVGs, and a sentence for each that could not be drawn. Never raises."""
+    figures, problems = figures_of(suite, result, view)
+    drawings = []
     for figure in figures:
-        drawing, problem = _attempt(lambda figure=figure: _one(figure, style))
+        drawing, problem = _attempt(partial(_one, figure, style))
         if drawing is None:
             problems.append(f"Figure {clean(str(figure.id))} could not be drawn: {problem}")
         else:
             drawings.append(drawing)
     return drawings, problems
+
+
+def figures_of(suite: Suite, result: SuiteResult, view: View) -> tuple[list[Figure], list[str]]:
+    """The suite's figures as specifications, or the sentence that says why there are none. Never raises."""
+    figures, problem = _attempt(lambda: list(suite.load_figures()(result, view)))
+    if figures is None:
+        return [], [f"The figures of this suite could not be drawn: {problem}"]
+    return figures, []
 
 
 def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:
@@ -67,8 +75,8 @@ def _one(figure: Figure, style: Style) -> Drawing:
 
 
 def _checked(svg: str) -> tuple[int, int]:
-    """Width and height in px of an SVG that is well-formed and neither runs nor loads anything; ValueError otherwise."""
-    root = ElementTree.fromstring(svg)  # noqa: S314  our own renderer's output; entities are refused below
+    """Width and height in px of a well-formed SVG that neither runs nor loads anything; ValueError otherwise."""
+    root = ElementTree.fromstring(svg)
     if root.tag != f"{_SVG}svg" or "<!" in svg.replace("<![CDATA[", ""):
         raise ValueError("not a plain SVG document")
     for element in root.iter():
@@ -77,7 +85,8 @@ def _checked(svg: str) -> tuple[int, int]:
             raise ValueError(f"SVG with a <{name}> element")
         for attribute, value in element.attrib.items():
             local = attribute.rsplit("}", 1)[-1]
-            if local.startswith("on") or (local == "href" and not value.startswith("#")):
+            outside = (local == "href" and not value.startswith("#")) or _URL.search(value)
+            if local.startswith("on") or local == "style" or outside:
                 raise ValueError(f"SVG with the attribute {local}")
     view_box = [float(v) for v in root.get("viewBox", "").replace(",", " ").split()]
     if len(view_box) != 4:

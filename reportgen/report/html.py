@@ -38,18 +38,22 @@ DOWNLOADS = (
 def page(report: Report, formats: Sequence[str] = (), tex: Mapping[str, str] | None = None) -> str:
     """The page. `formats` of figures lie beside it in figures/; `tex` are LaTeX snippets by figure id."""
     style, script = template("style.css"), template("page.js")
-    return _environment().get_template("report.html.jinja").render(
-        r=report,
-        version=__version__,
-        style=Markup(style),
-        script=Markup(script),
-        policy=policy(style, script),
-        downloads=[d for d in DOWNLOADS if d[0] in formats],
-        has_pdf="pdf" in formats,
-        tex=tex or {},
-        thumbs=thumbnails(report),
-        passport=passport(report.scores, report.overlays),
-        wide_px=WIDE_PX,
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            r=report,
+            version=__version__,
+            style=Markup(style),
+            script=Markup(script),
+            policy=policy(style, script),
+            downloads=[d for d in DOWNLOADS if d[0] in formats],
+            has_pdf="pdf" in formats,
+            tex=tex or {},
+            thumbs=thumbnails(report),
+            passport=passport(report.scores, report.overlays),
+            wide_px=WIDE_PX,
+        )
     )
 
 
@@ -77,12 +81,12 @@ def template(name: str) -> str:
 
 
 def inline(plate: Plate) -> Markup:
-    """The plate's SVG as part of the page, with a name for screen readers; titles inside would pop up over the chart."""
+    """The plate's SVG as part of the page, named for screen readers; a title inside would pop up over the chart."""
     art = _TITLE.sub("", _ROOT.sub("", plate.svg.split("?>", 1)[-1].strip(), count=1))
     head = Markup('<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"><g id="{}">').format(
         plate.width, plate.height, round(SCALE * plate.width), round(SCALE * plate.height), plate.alt, f"art-{plate.id}"
     )
-    return head + Markup(art.removesuffix("</svg>") + "</g></svg>")  # noqa: S704  checked in draw.py
+    return head + Markup(art.removesuffix("</svg>") + "</g></svg>")  # checked in draw.py
 
 
 def data_block(value: object) -> Markup:
@@ -90,7 +94,7 @@ def data_block(value: object) -> Markup:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)  # noqa: S704  no character left that HTML reads
+    return Markup(text)  # no character left that HTML reads
 
 
 @cache

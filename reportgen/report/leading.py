@@ -113,6 +113,9 @@ def _no_null(scores: Sequence[HeadScores]) -> list[str]:
             by_reason.setdefault(s.no_null, []).append(s.label)
     sentences = []
     for reason, labels in by_reason.items():
+        if len(labels) == len(scores):
+            sentences.append(f"No null: {reason.rstrip('.')}.")
+            continue
         more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
         sentences.append(f"No null for {', '.join(labels[:4])}{more}: {reason.rstrip('.')}.")
     return sentences

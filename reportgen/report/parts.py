@@ -1,4 +1,4 @@
-"""What a report consists of: plain data, every string ready to print and already cleaned. HTML and PDF only lay it out."""
+"""What a report consists of: plain data, every string cleaned and ready to print. HTML and PDF only lay it out."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reportgen.published import catalogue
 from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
 
@@ -26,11 +27,13 @@ def passport(scores: Sequence[HeadScores], sets: Sequence[HeadSet]) -> dict[str,
         "layers": layers,
         "heads": heads,
         "scores": [_entry(s) for s in scores if s.values.shape == (layers, heads)],
-        "sets": [
-            {"label": clean(s.label), "legend": clean(s.legend), "source": clean(s.source), "heads": [head_name(*h) for h in s.heads]}
-            for s in sets
-        ],
+        "sets": [_set(s) for s in sets],
     }
+
+
+def _set(heads: HeadSet) -> dict[str, object]:
+    words = {"label": heads.label, "legend": heads.legend, "source": catalogue.short_citation(heads.source)}
+    return {**{k: clean(v) for k, v in words.items()}, "heads": [head_name(*h) for h in heads.heads]}
 
 
 def _entry(scores: HeadScores) -> dict[str, object]:

@@ -26,6 +26,7 @@ _HELD = re.compile(
     "\u1e80-\u1e85\u2010-\u2015\u2018-\u201e\u2020-\u2022\u2026\u2030\u2032\u2033\u2039\u203a\u20ac\u2122"
     "\u2190-\u2195\u2202\u2206\u220f\u2211\u2212\u221a\u221e\u222b\u2248\u2260\u2264\u2265\u25a0\u25a1\u25cb\u25cf]"
 )
+_METADATA = {"document", "alt", "file"}  # never set as text: no places to break at
 _LONG = re.compile(r"\S{24}(?=\S)")
 
 
@@ -85,7 +86,7 @@ def breakable(text: str) -> str:
 def data(report: Report) -> dict[str, Any]:
     """What the template reads: plain JSON values, all text ready to set."""
     value = {
-        "title": report.title,
+        "document": report.title,
         "model": report.model,
         "date": report.date,
         "slug": report.slug,
@@ -106,11 +107,15 @@ def data(report: Report) -> dict[str, Any]:
     return result
 
 
+def _plain(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
+
+
 def _set(value: Any) -> Any:
     if isinstance(value, str):
         return breakable(printable(value))
     if isinstance(value, Mapping):
-        return {key: _set(item) if key != "file" else item for key, item in value.items()}
+        return {key: _plain(item) if key in _METADATA else _set(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_set(item) for item in value]
     return value

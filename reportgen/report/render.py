@@ -10,13 +10,14 @@ from pathlib import Path
 
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
-from reportgen.figures.figure import Style
+from reportgen.figures.figure import Figure, Style
 from reportgen.files import write_atomic
-from reportgen.report.build import RunLike, build
+from reportgen.report.build import build
 from reportgen.report.csv import scores_csv
 from reportgen.report.html import page
-from reportgen.report.parts import Plate, Report
+from reportgen.report.parts import Report
 from reportgen.report.pdf import document
+from reportgen.report.scene import RunLike
 
 ENDINGS = {"svg": "svg", "pdf": "pdf", "png": "png", "csv": "csv", "tex": "tex", "json": "vl.json"}
 Progress = Callable[[int, int, str], None]
@@ -51,16 +52,14 @@ def render(
     return write(report, run, folder, style, formats, progress or _silent)
 
 
-def write(
-    report: Report, run: RunLike, folder: Path, style: Style, formats: Sequence[str], progress: Progress
-) -> Path:
+def write(report: Report, run: RunLike, folder: Path, style: Style, formats: Sequence[str], progress: Progress) -> Path:
     """Write a built report into `folder`; returns the page's path."""
     total = len(report.plates) + 1
     written: set[str] = set()
     tex: dict[str, str] = {}
     for done, plate in enumerate(report.plates):
         for name in formats:
-            content = figure_file(plate, name, style)
+            content = figure_file(plate.figure, name, style, plate.svg)
             if name == "tex":
                 tex[plate.id] = content.decode()
             file = f"{plate.id}.{ENDINGS[name]}"
@@ -80,19 +79,18 @@ def write(
     return index
 
 
-def figure_file(plate: Plate, name: str, style: Style) -> bytes:
-    """One figure in one format; the drawing is reused for SVG, PDF and PNG."""
+def figure_file(figure: Figure, name: str, style: Style, svg: str | None = None) -> bytes:
+    """One figure in one of the formats `ENDINGS`; `svg` is its drawing where there is one already."""
+    if name == "csv":
+        return export.csv(figure).encode()
+    if name == "tex":
+        return export.tex(figure).encode()
+    if name == "json":
+        return export.vega_lite(figure, style).encode()
+    drawn = export.svg(figure, style) if svg is None else svg
     if name == "pdf":
-        return export.pdf(plate.svg, plate.title, plate.alt)
-    if name == "png":
-        return export.png(plate.svg)
-    made = {
-        "svg": lambda: plate.svg,
-        "csv": lambda: export.csv(plate.figure),
-        "tex": lambda: export.tex(plate.figure),
-        "json": lambda: export.vega_lite(plate.figure, style),
-    }
-    return made[name]().encode()
+        return export.pdf(drawn, figure.title, figure.alt)
+    return export.png(drawn) if name == "png" else drawn.encode()
 
 
 def _remove_stale(folder: Path, written: set[str]) -> None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 NOT_COMPUTED = "–"
@@ -16,14 +18,14 @@ _KEPT = frozenset("\n\t\u00a0\u2009\u202f\u200c\u200d")  # unprintable to Python
 
 
 def clean(text: str) -> str:
-    r"""`text` with control, direction-changing, unassigned and lone surrogate characters written out, e.g. `\u{202e}`."""
+    r"""`text` with control, direction-changing, unassigned and surrogate characters written out, e.g. `\u{202e}`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in _KEPT else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def cleaned(value: T) -> T:
-    """`value` with `clean` applied to every string inside, through dataclasses, tuples and mappings."""
+    """`value` with `clean` applied to every string inside, through records, sequences and mappings."""
     return _cleaned(value)  # type: ignore[no-any-return]
 
 
@@ -34,6 +36,10 @@ def _cleaned(value: Any) -> Any:
         return tuple(_cleaned(item) for item in value)
     if isinstance(value, Mapping):
         return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, **_cleaned(msgspec.structs.asdict(value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _cleaned(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return dataclasses.replace(value, **fields)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from reportgen.report.parts import Grid
 from reportgen.report.text import NOT_COMPUTED, count, number
 from reportgen.scores import Cell, Table
+
+Cells = dict[tuple[int, int], Cell]  # (layer, head) -> value
 
 MAX_ROWS = 200
 MAX_MATRIX_CELLS = 6_000  # 80 layers x 64 heads, and one panel more of small models
@@ -23,9 +28,16 @@ def panel_keys(data: Table) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(row[names.index("key")]) for row in data.rows))
 
 
-def twins(data: Table, limit: int | None = MAX_MATRIX_CELLS) -> tuple[Grid, ...]:
-    """Layer x head matrices where `data` is a score map, else its rows, at most 200 of them."""
-    return matrices(data, limit) or (rows(data),)
+def twins(
+    data: Table, labels: Mapping[str, str] | None = None, limit: int | None = MAX_MATRIX_CELLS
+) -> tuple[Grid, ...]:
+    """Layer x head matrices where `data` is a score map, else its rows, at most 200 of them.
+
+    labels  score key -> printed name, for the titles of panels
+    """
+    found = matrices(data, limit)
+    named = tuple(replace(grid, title=(labels or {}).get(grid.title, grid.title)) for grid in found)
+    return named or (rows(data),)
 
 
 def cell(value: Cell, digits: int) -> str:
@@ -43,22 +55,21 @@ def cell(value: Cell, digits: int) -> str:
 
 def rows(table: Table, most: int = MAX_ROWS) -> Grid:
     """A table as it stands, cut after `most` rows."""
-    numeric = tuple(
-        any(isinstance(row[i], int | float) for row in table.rows) and not any(isinstance(row[i], str) for row in table.rows)
-        for i in range(len(table.columns))
-    )
+    numeric = tuple(_is_numeric(table, i) for i in range(len(table.columns)))
     return Grid(
         title=table.title,
         columns=tuple(f"{c.name} ({c.unit})" if c.unit else c.name for c in table.columns),
         numeric=numeric,
-        rows=tuple(tuple(cell(v, c.digits) for v, c in zip(row, table.columns, strict=True)) for row in table.rows[:most]),
+        rows=tuple(
+            tuple(cell(v, c.digits) for v, c in zip(row, table.columns, strict=True)) for row in table.rows[:most]
+        ),
         caption=table.caption,
         hidden=max(0, len(table.rows) - most),
     )
 
 
 def matrices(data: Table, limit: int | None) -> tuple[Grid, ...]:
-    """One layer x head matrix per group of word columns; empty where `data` is no such map or has over `limit` cells."""
+    """One layer x head matrix per panel; empty where `data` is no such map or has more than `limit` cells."""
     names = [c.name for c in data.columns]
     if "layer" not in names or "head" not in names or not data.rows or (limit and len(data.rows) > limit):
         return ()
@@ -76,9 +87,9 @@ def matrices(data: Table, limit: int | None) -> tuple[Grid, ...]:
     return ()
 
 
-def _panels(data: Table, layer: int, head: int, value: int, split: int | None) -> dict[str, dict[tuple[int, int], Cell]]:
-    """Panel name -> (layer, head) -> value, split by one word column; empty where a head would stand twice in a panel."""
-    panels: dict[str, dict[tuple[int, int], Cell]] = {}
+def _panels(data: Table, layer: int, head: int, value: int, split: int | None) -> dict[str, Cells]:
+    """The cells of each panel, split by one word column; empty where a head would stand twice in a panel."""
+    panels: dict[str, Cells] = {}
     for row in data.rows:
         place = (row[layer], row[head])
         if not (isinstance(place[0], int) and isinstance(place[1], int)):
@@ -90,6 +101,12 @@ def _panels(data: Table, layer: int, head: int, value: int, split: int | None) -
     return panels
 
 
+def _is_numeric(table: Table, column: int) -> bool:
+    """Numbers and gaps only, and at least one number; yes and no are words."""
+    kinds = {type(row[column]) for row in table.rows} - {type(None)}
+    return bool(kinds) and kinds <= {int, float}
+
+
 def _is_float(data: Table, column: int) -> bool:
     kinds = {type(row[column]) for row in data.rows} - {type(None)}
     return float in kinds and kinds <= {int, float}
@@ -99,7 +116,7 @@ def _is_word(data: Table, column: int) -> bool:
     return all(isinstance(row[column], str) for row in data.rows)
 
 
-def _matrix(title: str, cells: dict[tuple[int, int], Cell], digits: int) -> Grid:
+def _matrix(title: str, cells: Cells, digits: int) -> Grid:
     layers = sorted({lay for lay, _ in cells})
     heads = sorted({h for _, h in cells})
     return Grid(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reportgen.report.leading import at, beyond, is_signed, order
-from reportgen.report.text import NOT_COMPUTED, count, interval, number, plural
 from reportgen.report.parts import Verdict
+from reportgen.report.text import NOT_COMPUTED, count, interval, number, plural
 from reportgen.scores import HeadSet, SuiteResult, head_name
 from reportgen.suites.base import Suite
 
@@ -45,9 +45,10 @@ def _score_lines(suite: Suite | None, result: SuiteResult, anchor: str) -> list[
     for _, scores, heads in ranked[:MOST_SCORES]:
         top = heads[0]
         spread = interval(at(scores.low, top), at(scores.high, top))
-        detail = f"n = {count(scores.n)}" if spread == NOT_COMPUTED else f"95 % interval {spread}, n = {count(scores.n)}"
+        detail = ("" if spread == NOT_COMPUTED else f"95 % interval {spread}, ") + f"n = {count(scores.n)}"
         most = "largest in size" if is_signed(scores) else "highest"
-        words = f"{scores.label}: {head_name(*top)} is {most} of {plural(len(heads), 'head')} at {number(at(scores.values, top))} ({detail})"
+        value = number(at(scores.values, top))
+        words = f"{scores.label}: {head_name(*top)} is {most} of {plural(len(heads), 'head')} at {value} ({detail})"
         past = beyond(scores)
         words += "." if past == NOT_COMPUTED else f"; {past} beyond the family-wise null."
         lines.append(Verdict(words, causal=False, anchor=anchor))

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from reportgen import suites
+from reportgen.errors import DataError, SettingsError
+from reportgen.report.build import build, find_figure
+from reportgen.report.parts import Report, thumbnails
+from reportgen.runfolder import Run
+from reportgen.scores import SuiteResult
+from tests import fixtures
+from tests.report import sample
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return build(sample.run(tmp_path_factory.mktemp("run")), suites=sample.SUITES)
+
+
+def test_sections_follow_the_registry_and_figures_are_numbered_through(report: Report) -> None:
+    assert [s.name for s in report.sections] == ["alpha", "beta", "gamma"]
+    assert [(p.number, p.id) for p in report.plates] == [(1, "alpha-capital"), (2, "alpha-ioi"), (3, "alpha-bars")]
+    assert [p.is_map for p in report.plates] == [True, True, False]
+    assert [p.number for p in thumbnails(report)] == [1, 2]
+    assert report.plates[0].keys == ("alpha/score/capital",)
+
+
+def test_a_suite_whose_drawing_fails_keeps_its_numbers_and_says_why(report: Report) -> None:
+    beta = report.sections[1]
+    assert beta.plates == ()
+    assert beta.undrawn == (
+        "The figures of this suite could not be drawn: ZeroDivisionError: the drawing's own bug over two lines",
+    )
+    assert beta.leading[0].overview.rows
+
+
+def test_what_is_missing_is_listed_with_its_reason(report: Report) -> None:
+    missing = {(suite, what): why for suite, what, why in report.not_computed}
+    assert missing["Suite gamma", "the whole suite"] == "failed: ValueError: Mary"
+    assert missing["Suite delta", "the whole suite"] == "not part of this run"
+    assert missing["Suite alpha", "the task Mary"] == "22 of 84 pairs are single tokens"
+    assert missing["Suite alpha", "the slow experiment"] == "left out by the preset quick"
+    assert "could not be drawn" in missing["Suite beta", "a figure"]
+
+
+def test_the_full_preset_leaves_nothing_out(tmp_path: Path) -> None:
+    report = build(sample.run(tmp_path, preset="full"), suites=sample.SUITES)
+    assert all(not section.left_out for section in report.sections)
+
+
+def test_only_causal_and_replicated_sets_are_claims(tmp_path: Path, report: Report) -> None:
+    assert report.verdicts[0].causal
+    assert report.verdicts[0].text == "Movers Mary: L1H2, L2H3. Passed: causal effect, replicated."
+    run = sample.run(tmp_path)
+    strong = run.results["alpha"].head_sets[0]
+    for evidence in ({"causal effect": "passed", "replicated": "failed"}, {"replicated": "passed"}, {}):
+        result = run.results["alpha"]
+        heads = dataclasses.replace(strong, evidence=evidence)
+        changed = SuiteResult("alpha", result.scores, (heads,), notes=result.notes)
+        found = build(sample.FakeRun(tmp_path, run.manifest, {"alpha": changed}), suites=sample.SUITES)
+        assert not any(v.causal for v in found.verdicts)
+        assert found.verdicts[0].text.startswith(("Capital score:", "Names Mary:"))
+
+
+def test_facts_settings_measures_and_sources(report: Report) -> None:
+    facts = dict(report.facts)
+    assert facts["Grid"] == "3 layers × 4 heads"
+    assert report.check_passed is True
+    alpha = report.sections[0]
+    assert [(s.name, s.value, s.given) for s in alpha.settings] == [("k", "5", True), ("words", "Mary", False)]
+    assert alpha.settings[0].help == "a target within the top k is a hit"
+    assert alpha.measures[0].source == "Wang et al. 2022, section 3"
+    assert alpha.measures[1].source == "added by this project"
+    assert [s.key for s in report.sources] == ["wang2022ioi"]
+    assert "2211.00593" in report.sources[0].citation
+    assert dict(dict(report.provenance)["Run"])["Command"] == "reportgen run Mary"
+
+
+@pytest.mark.parametrize(("check", "words", "passed"), [(None, "not run", None)])
+def test_a_missing_self_check_is_not_a_pass(tmp_path: Path, check: None, words: str, passed: None) -> None:
+    run = sample.run(tmp_path)
+    model = msgspec.structs.replace(run.manifest.model, self_check=check)
+    report = build(sample.run(tmp_path, model=model), suites=sample.SUITES)
+    assert (report.check, report.check_passed) == (words, passed)
+
+
+def test_a_failed_self_check_is_named(tmp_path: Path) -> None:
+    run = sample.run(tmp_path)
+    check = msgspec.structs.replace(run.manifest.model.self_check, passed=False)
+    model = msgspec.structs.replace(run.manifest.model, self_check=check)
+    report = build(sample.run(tmp_path, model=model), suites=sample.SUITES)
+    assert report.check_passed is False
+    assert "DIFFER" in report.check
+
+
+def test_hostile_text_is_cleaned_everywhere(tmp_path: Path) -> None:
+    report = build(sample.run(tmp_path, sample.HOSTILE), suites=sample.SUITES)
+    assert not report.sections[0].undrawn
+    texts = [repr(report.sections[0].tables), repr(report.facts), report.model, *(p.svg for p in report.plates)]
+    for text in texts:
+        assert "\u202e" not in text
+        assert "\u0007" not in text
+
+
+def test_synthetic_runs_and_models_are_marked(tmp_path: Path, report: Report) -> None:
+    assert not report.synthetic
+    assert build(sample.run(tmp_path, synthetic=True), suites=sample.SUITES).synthetic
+
+
+def test_a_stored_run_is_read_back_and_unknown_suites_are_said_to_be(tmp_path: Path) -> None:
+    fixtures.write_run(tmp_path, "homemade")
+    report = build(Run.open(tmp_path))
+    homemade = next(s for s in report.sections if s.name == "homemade")
+    assert homemade.undrawn == ("Figures are not drawn: the suite 'homemade' is not installed here.",)
+    assert homemade.tables[0].rows == (("L1H2", "0.500"), ("L0H1", "–"))
+    assert report.synthetic
+    assert ("Relation scores", "the whole suite", "not part of this run") in report.not_computed
+
+
+def test_overlays_are_drawn_checked_and_can_be_left_out(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('[[entry]]\nclass = "Mine"\nheads = ["L9H6"]\n')
+    run = sample.run(tmp_path)
+    with pytest.raises(DataError, match="outside the grid"):
+        build(run, suites=sample.SUITES, overlay_files=[mine])
+    assert build(run, suites=sample.SUITES, overlay_files=[mine], overlays=False).plates
+    with pytest.raises(SettingsError, match="no-such-model"):
+        build(run, suites=sample.SUITES, published="no-such-model")
+
+
+def test_the_head_sets_of_the_report_are_those_drawn_or_computed(report: Report) -> None:
+    assert [s.key for s in report.overlays] == ["alpha/ioi/movers"]
+    assert report.overlay_grid is not None
+    assert report.overlay_grid.rows[0][2] == "L1H2, L2H3"
+
+
+def test_one_figure_is_found_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "known", lambda: sample.SUITES)
+    run = sample.run(tmp_path)
+    assert find_figure(run, "alpha-ioi").title == "Effect on IOI"
+    with pytest.raises(SettingsError, match="alpha-ioi"):
+        find_figure(run, "alpha-io")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.report.csv import COLUMNS, escape, scores_csv
+from reportgen.scores import HeadScores, SuiteResult
+from tests.report import sample
+
+READ = {"alpha": sample.result()}
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_round_trip_is_exact() -> None:
+    found = rows(scores_csv(READ))
+    assert tuple(found[0]) == COLUMNS
+    for score in READ["alpha"].scores:
+        mine = [r for r in found if (r["measure"], r["task"]) == (score.measure, score.task)]
+        assert len(mine) == score.values.size
+        for row in mine:
+            at = int(row["layer"]), int(row["head"])
+            want = score.values[at]
+            assert row["value"] == "" if np.isnan(want) else np.float32(row["value"]) == want
+            if score.low is not None and not np.isnan(want):
+                assert np.float32(row["low"]) == score.low[at]
+            assert row["n"] == str(score.n)
+
+
+def test_nan_is_empty_with_its_reason_and_no_null_is_explained() -> None:
+    found = rows(scores_csv(READ))
+    gap = next(r for r in found if (r["task"], r["layer"], r["head"]) == ("capital", "0", "1"))
+    assert (gap["value"], gap["low"], gap["note"]) == ("", "", "inactive head")
+    names = next(r for r in found if r["task"] == "names")
+    assert (names["p"], names["line"], names["note"]) == ("", "", "no null: no permutations of Mary")
+    effect = next(r for r in found if r["task"] == "ioi")
+    assert (effect["line"], effect["note"]) == ("0.9", "")
+
+
+def test_order_does_not_depend_on_the_order_of_scoring() -> None:
+    result = READ["alpha"]
+    turned = SuiteResult("alpha", tuple(reversed(result.scores)))
+    other = SuiteResult("zeta", (HeadScores("zeta/a/b", "x", sample.grid(0), 1, no_null="none"),))
+    assert scores_csv({"zeta": other, "alpha": turned}) == scores_csv({"alpha": result, "zeta": other})
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\n=1"])
+def test_formulas_are_defused(text: str) -> None:
+    assert escape(text).startswith("'")
+
+
+@given(st.text())
+def test_notes_survive_csv(text: str) -> None:
+    scores = HeadScores("a/b/c", "x", np.full((1, 1), np.nan, np.float32), 1, no_null="n", reasons={"*": text or "-"})
+    (row,) = rows(scores_csv({"a": SuiteResult("a", (scores,))}))
+    assert row["note"] == escape(text or "-")
+    assert not row["note"].startswith(("=", "+", "-", "@"))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from reportgen.figures import export
+from reportgen.figures.figure import Figure, Style, View
+from reportgen.report.draw import draw, unique
+from reportgen.scores import SuiteResult
+from reportgen.suites.base import Suite
+from tests import fixtures
+from tests.report import sample
+
+VIEW = View(fixtures.model_record(sample.LAYERS, sample.HEADS))
+
+
+def bad_ids(found: SuiteResult, view: View) -> list[Figure]:
+    good = sample.figures(found, view)[0]
+    return [dataclasses.replace(good, id=i) for i in ("../etc/passwd", "a b", "", ".hidden", "fine", "Fine")]
+
+
+def suite(drawn: str) -> Suite:
+    return dataclasses.replace(sample.suite(), figures=f"tests.report.test_draw:{drawn}")
+
+
+def test_ids_that_are_no_file_names_are_refused_one_by_one() -> None:
+    drawings, problems = draw(suite("bad_ids"), sample.result(), VIEW, Style())
+    assert [d.figure.id for d in drawings] == ["fine", "Fine"]
+    assert len(problems) == 4
+    assert "not a plain file name" in problems[0]
+
+
+def test_doubled_ids_are_left_out_whatever_their_case() -> None:
+    drawings, _ = draw(suite("bad_ids"), sample.result(), VIEW, Style())
+    kept, problems = unique(drawings, set())
+    assert [d.figure.id for d in kept] == ["fine"]
+    assert problems == ["Figure Fine is left out: another figure has this id."]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["<script>1</script>", "<foreignObject/>", '<image href="http://x/y.png"/>', '<rect onclick="1"/>',
+     '<use href="http://x/#a"/>', "<![CDATA[<x>]]><!-- -->", "<style>@import 'http://x'</style>",
+     '<rect style="fill:url(http://x)"/>', '<rect fill="url(http://x)"/>'],
+)  # fmt: skip
+def test_drawings_that_run_or_load_something_are_refused(monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">{inside}</svg>'
+    monkeypatch.setattr(export, "svg", lambda figure, style: svg)
+    drawings, problems = draw(sample.suite(), sample.result(), VIEW, Style())
+    assert drawings == []
+    assert len(problems) == 3
+
+
+def test_every_drawing_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = export.svg
+
+    def counted(figure: Figure, style: Style) -> str:
+        asked.append(figure.id)
+        return real(figure, style)
+
+    monkeypatch.setattr(export, "svg", counted)
+    draw(sample.suite(), sample.result(), VIEW, Style())
+    assert asked == ["alpha-capital", "alpha-ioi", "alpha-bars"]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+
+from reportgen.report.leading import beyond, general_notes, leading, order
+from reportgen.scores import HeadScores
+from tests import fixtures
+from tests.report import sample
+
+SCORES = sample.result().scores
+
+
+def test_signed_scores_are_ordered_by_size() -> None:
+    assert order(sample.signed())[0] == (2, 1)
+    plain = fixtures.head_scores()
+    assert order(plain) == plain.ranking()
+    assert (0, 1) not in order(plain)
+
+
+def test_parts_are_measures_of_several_tasks_then_the_single_ones() -> None:
+    parts = leading({"score": "Relation score"}, SCORES)
+    assert [p.title for p in parts] == ["Relation score", "By measure"]
+    assert [row[0] for row in parts[0].overview.rows] == ["Capital score", "Names Mary"]
+    assert len(parts[0].heads.rows) == 2 * 5
+    assert len(parts[1].heads.rows) == 10
+
+
+def test_overview_says_value_interval_n_p_and_counts() -> None:
+    capital = fixtures.head_scores()
+    best = capital.ranking()[0]
+    row = leading({}, [capital])[0].overview.rows[0]
+    value = float(capital.values[best])
+    name = f"L{best[0]}H{best[1]}"
+    assert row[1:3] == (name, f"{value:.3f}")
+    assert row[3].startswith(f"[{value - 0.1:.3f}, ")
+    assert row[4:] == ("40", "0.010", str(int((capital.values > 0.8).sum())), "11 / 12")
+
+
+def test_scores_without_a_null_say_so() -> None:
+    parts = leading({}, SCORES)
+    assert parts[0].notes == ("No null for Names Mary: no permutations of Mary.",)
+    assert leading({}, [SCORES[1]])[0].notes == ("No null: no permutations of Mary.",)
+    assert parts[0].overview.rows[1][3:7] == ("–", "0", "–", "–")
+
+
+def test_a_grid_without_any_value_has_dashes() -> None:
+    empty = HeadScores("a/b/c", "x", np.full((1, 2), np.nan, np.float32), 0, no_null="n", reasons={"*": "why"})
+    assert leading({}, [empty])[0].overview.rows == (("x", "–", "–", "–", "0", "–", "–", "0 / 2"),)
+
+
+def test_beyond_counts_by_p_or_by_line() -> None:
+    assert beyond(sample.signed()) == str(int((abs(sample.signed().values) > 0.9).sum()))
+    assert beyond(SCORES[1]) == "–"
+
+
+def test_the_reader_is_warned_of_selection() -> None:
+    assert "rank first" in general_notes(SCORES)[0]
+    assert general_notes([SCORES[1]]) == ()
