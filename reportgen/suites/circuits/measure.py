@@ -104,7 +104,7 @@ def _run(model: Model, task: Task, settings: Settings, context: Context) -> Runs
     corrupted = trace(model, task, settings.batch, corrupted=True)
     rng = np.random.default_rng([context.seed, 2])
     templates = np.array([pair.template for pair in task.pairs], np.int64)
-    gap = (clean.m - corrupted.m).double().cpu().numpy()
+    gap = (clean.m - corrupted.m).cpu().double().numpy()
     weights = template_weights(templates.tolist(), settings.resamples, rng)
     return Runs(model, task, settings, context, clean, corrupted, gap, templates, weights, rng)
 
@@ -117,7 +117,7 @@ def _performance(out: Outcome, runs: Runs) -> str:
     gap_low, gap_high, _ = ratio_of_means(runs.gap, np.ones(count), runs.weights)
     out.facts.update(
         accuracy=right / count, accuracy_low=float(low), accuracy_high=float(high),
-        top=float(clean.top.double().mean()), p_answer=float(clean.p_answer.mean()),
+        top=int(clean.top.sum()) / count, p_answer=float(clean.p_answer.mean()),
         m_clean=float(clean.m.mean()), m_corrupted=float(runs.corrupted.m.mean()),
         gap=float(runs.gap.mean()), gap_low=float(gap_low), gap_high=float(gap_high),
         done_rule=f"the answer stands above its foil on >= {least:.0%} of the prompts (chance 50%) and the 95 % "
@@ -252,7 +252,7 @@ def _backups(out: Outcome, runs: Runs, before: Effects, each: Effects32) -> None
         "heads": [head_name(*head) for head in gone],
         "m_before": float(runs.clean.m.mean()),
         "m_after": float(clean.m.mean()),
-        "accuracy_before": float((runs.clean.m > 0).double().mean()),
-        "accuracy_after": float((clean.m > 0).double().mean()),
+        "accuracy_before": float((runs.clean.m > 0).float().mean()),
+        "accuracy_after": float((clean.m > 0).float().mean()),
         "n_backups": len(found.heads),
     }
