@@ -152,7 +152,7 @@
   for (const plate of document.querySelectorAll("[data-keys]")) {
     const art = plate.querySelector(".art");
     const keys = plate.dataset.keys.split(" ");
-    const frames = [...plate.querySelectorAll('.art [class*="_cells_marks"]')]
+    const frames = [...plate.querySelectorAll('.art [class$="cells_marks"]')]
       .map((cells) => cells.closest("g.mark-group")?.querySelector("path.background"));
     const scores = keys.map((key) => (known.scores ?? []).find((score) => score.key === key));
     if (frames.length !== keys.length || frames.includes(undefined) || scores.includes(undefined)) continue;
@@ -172,7 +172,7 @@
       const name = `L${next.layer}H${next.head}`;
       const sets = known.sets.filter((set) => set.heads.includes(name)).map((set) => set.label);
       tip.textContent = [
-        `${name}  ${shown(at(score, "value", i))}  ${between(score, i)}`,
+        `${name} ${shown(at(score, "value", i))} ${between(score, i)}`,
         `n = ${score.n}` + (Number.isNaN(p) ? "" : `, adjusted p ${chance(p)}`), ...sets,
       ].join("\n");
       tip.hidden = false;

@@ -1,0 +1,198 @@
+"""The page as a reader meets it: opened from disk, light and dark, on a phone, with scripts off, printed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pypdf
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.report import sample
+
+pytestmark = pytest.mark.browser
+
+
+@dataclass
+class Visit:
+    """A page opened from disk, with everything it said and asked for."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+class Visitor:
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser, self.url = browser, url
+        self.contexts: list[Any] = []
+
+    def __call__(self, fragment: str = "", **options: Any) -> Visit:
+        context = self.browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options}
+        )
+        self.contexts.append(context)
+        visit = Visit(context.new_page())
+        visit.page.on("console", lambda message: visit.said.append(message.text))
+        visit.page.on("pageerror", lambda error: visit.said.append(str(error)))
+        visit.page.on("request", lambda request: visit.asked.append(request.url))
+        visit.page.on("dialog", lambda dialog: visit.said.append(f"dialog {dialog.message}"))
+        visit.page.goto(self.url + fragment)
+        return visit
+
+
+@pytest.fixture
+def visit(chromium: Browser, report_folder: Path) -> Iterator[Visitor]:
+    visitor = Visitor(chromium, (report_folder / "index.html").as_uri())
+    yield visitor
+    for context in visitor.contexts:
+        context.close()
+
+
+def colour(page: Page, selector: str, name: str) -> tuple[int, ...]:
+    words = page.evaluate("([s, n]) => getComputedStyle(document.querySelector(s))[n]", [selector, name])
+    return tuple(int(float(part)) for part in words.strip("rgba()").replace(",", " ").split()[:3])
+
+
+def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """WCAG contrast ratio of two sRGB colours."""
+
+    def light(rgb: tuple[int, ...]) -> float:
+        parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_it_opens_from_disk_silently_and_loads_nothing(visit: Visitor) -> None:
+    seen = visit()
+    seen.page.wait_for_load_state("networkidle")
+    assert seen.said == []
+    assert seen.asked == [visit.url]
+    assert seen.page.locator("figure svg[role=img]").count() == 3
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1280, 1920])
+def test_no_width_scrolls_the_page_sideways(visit: Visitor, width: int) -> None:
+    page = visit(viewport={"width": width, "height": 844}).page
+    for details in page.locator("details").all():
+        details.evaluate("node => { node.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_contents_stand_beside_the_report_or_fold_into_it(visit: Visitor) -> None:
+    wide, phone = visit().page, visit(viewport={"width": 390, "height": 844}).page
+    assert wide.locator("nav.side").is_visible()
+    assert not wide.locator("details.narrow").is_visible()
+    assert not phone.locator("nav.side").is_visible()
+    assert phone.locator("details.narrow").is_visible()
+    wide.locator("nav.side a", has_text="Provenance").click()
+    assert wide.evaluate("document.querySelector('#provenance').getBoundingClientRect().top") < 450
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_themes_can_be_read_figures_too(visit: Visitor, scheme: str) -> None:
+    page = visit(color_scheme=scheme).page
+    paper = colour(page, "body", "backgroundColor")
+    assert (sum(paper) < 200) == (scheme == "dark")
+    for selector in ("body", ".quiet", "a[download]", ".check b", ".kicker", "caption"):
+        assert contrast(colour(page, selector, "color"), paper) >= 4.5, selector
+    assert contrast(colour(page, ".art svg text[fill=currentColor]", "fill"), paper) >= 4.5
+
+
+def test_the_switch_changes_the_theme_and_remembers_it(visit: Visitor) -> None:
+    page = visit(color_scheme="light").page
+    light = colour(page, "body", "backgroundColor")
+    page.locator("#theme").click()
+    dark = colour(page, "body", "backgroundColor")
+    assert sum(dark) < 200 < sum(light)
+    page.reload()
+    assert colour(page, "body", "backgroundColor") == dark
+
+
+def test_without_scripts_it_is_whole_and_shows_no_dead_control(visit: Visitor) -> None:
+    seen = visit(java_script_enabled=False)
+    page = seen.page
+    assert page.locator("figure svg[role=img]").count() == 3
+    assert page.locator("button:visible, input:visible").count() == 0
+    page.locator("summary", has_text="Figure 1 as a table").click()
+    assert page.locator("#fig-alpha-capital table.matrix").is_visible()
+    assert page.locator("h2", has_text="What was not computed").is_visible()
+
+
+def test_on_paper_figures_and_tables_are_there_and_navigation_is_not(visit: Visitor) -> None:
+    page = visit(color_scheme="dark").page
+    printed = pypdf.PdfReader(io.BytesIO(page.pdf()))
+    text = " ".join(" ".join(p.extract_text() for p in printed.pages).split())
+    for words in ("Figure 1.", "Figure 3.", "Leading heads", "Glossary"):
+        assert words in text
+    page.emulate_media(media="print")
+    assert not page.locator("nav.side").is_visible()
+    assert not page.locator("#theme").is_visible()
+    assert colour(page, "body", "backgroundColor") == (255, 255, 255)
+    assert sum(colour(page, "body", "color")) < 200
+
+
+def test_a_cell_under_the_pointer_is_named_and_a_click_opens_its_head(visit: Visitor) -> None:
+    seen = visit()
+    page = seen.page
+    frame = page.locator("#fig-alpha-ioi .art g.mark-group path.background").first
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
+    assert box is not None
+    layer, head = 2, 1
+    x = box["x"] + (layer + 0.5) * box["width"] / sample.LAYERS
+    y = box["y"] + (head + 0.5) * box["height"] / sample.HEADS
+    page.mouse.move(x, y)
+    assert page.locator(".tip").inner_text().splitlines()[0].startswith("L2H1 −0.999 [−1.099, −0.899]")
+    page.mouse.click(x, y)
+    assert page.locator("#head h2").inner_text() == "L2H1"
+    rows = [[cell.inner_text() for cell in row.locator("td").all()] for row in page.locator("#head tbody tr").all()]
+    effect = next(row for row in rows if row[0] == "Effect on IOI")
+    assert effect[1:] == ["−0.999", "[−1.099, −0.899]", "–", "12"]
+    page.keyboard.press("Escape")
+    assert not page.locator("#head").is_visible()
+    assert seen.said == []
+
+
+def test_arrow_keys_walk_the_map_and_enter_opens_a_head(visit: Visitor) -> None:
+    page = visit().page
+    art = page.locator("#fig-alpha-capital .art")
+    art.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowUp", "Enter"):
+        art.press(key)
+    assert page.locator("#head h2").inner_text() == "L1H1"
+
+
+def test_links_to_heads_open_the_panel_and_unknown_ones_do_nothing(visit: Visitor) -> None:
+    page = visit("#L1H2").page
+    assert page.locator("#head h2").inner_text() == "L1H2"
+    assert "Movers" in page.locator("#head ul").inner_text()
+    assert not visit("#L99H99").page.locator("#head").is_visible()
+    page = visit().page
+    link = page.locator("table.rows a").first
+    name = link.inner_text()
+    link.click()
+    assert page.locator("#head h2").inner_text() == name
+    page.locator("#find-head").fill("l0h3")
+    assert page.locator("#head h2").inner_text() == "L0H3"
+
+
+def test_hostile_words_stay_words(visit: Visitor) -> None:
+    seen = visit("#L1H2")
+    assert seen.page.locator("img").count() == 0
+    assert "<img src=x onerror=alert(1)>" in seen.page.locator("h1").inner_text()
+    assert "<img src=x onerror=alert(1)>" in seen.page.locator("#head").inner_text()
+    assert seen.said == []
+
+
+def test_downloads_lie_where_the_page_says(visit: Visitor, report_folder: Path) -> None:
+    page = visit().page
+    links = {link.get_attribute("href") or "" for link in page.locator("a[download]").all()}
+    assert len(links) == 3 * 6 + 2
+    assert all((report_folder / link).stat().st_size for link in links)
