@@ -63,11 +63,16 @@ class Folded:
 
 
 def singular_values(W_V: Tensor, W_O: Tensor) -> Tensor:
-    """Singular values of each head's W_V W_O [n_heads d_head], float32 on the CPU, without forming the product."""
-    _, R_V = torch.linalg.qr(W_V.cpu().double())  # [n_kv d_head d_head]
-    _, R_O = torch.linalg.qr(W_O.cpu().double().mT)
-    R_V = R_V.repeat_interleave(len(W_O) // len(W_V), dim=0)
-    values: Tensor = torch.linalg.svdvals(R_V @ R_O.mT).float()
+    """Singular values of each head's W_V W_O [n_heads d_head], float32 on the CPU; NaN for weights that aren't finite.
+
+    Without forming the product: with W_V = Q R and W_O' = P S they are those of R S'.
+    """
+    R = torch.linalg.qr(W_V.cpu().double()).R.repeat_interleave(len(W_O) // len(W_V), dim=0)  # [head d_head d_head]
+    S = torch.linalg.qr(W_O.cpu().double().mT).R
+    inner = R @ S.mT
+    finite = torch.isfinite(inner).flatten(1).all(1)
+    values: Tensor = torch.linalg.svdvals(torch.where(finite[:, None, None], inner, 0.0)).float()
+    values[~finite] = torch.nan
     return values
 
 

@@ -89,7 +89,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
     job = prepare(model, [k for k in lists if len(k.pairs) >= settings.min_pairs], settings, context)
     copiers, raw, nulls = score_raw(job)
     folded = None
-    if settings.folded and Folded(model).changes:
+    if folds(model, settings):
         folded = rank_all(job.ranker, Folded(model).maps, job.inputs, job.n_layers, job.tick)
     controls = {"twin": score_twins(job), "matched": score_matched(job)}
     results = [
@@ -101,7 +101,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
         scores=tuple(scores for result in results for scores in result.scores.values()),
         head_sets=tuple(heads for result in results for heads in summary.head_sets(result, settings.tau)),
         tables=(
-            summary.relations_table(results, settings.tau),
+            summary.relations_table(results, settings),
             summary.top_heads_table(results),
             summary.coverage_table(lists, settings.min_pairs),
         ),
@@ -126,7 +126,7 @@ def prepare(model: Weights, kept: Sequence[Kept], settings: RelationsSettings, c
     # Strict and adjusted ranks leave one column out, so ranks must be exact to one beyond k.
     limit = max(max(ks.values()), 1) + 1
     ranker = Ranker(model.W_U(), pairs, limit=limit, chunk=settings.chunk, tile_mib=settings.tile_mib)
-    passes = 1 + settings.folded + settings.matched + (settings.twins if twin_of(model) else 0)
+    passes = 1 + folds(model, settings) + settings.matched + (settings.twins if twin_of(model) else 0)
     done = 0
 
     def tick() -> None:
@@ -135,6 +135,11 @@ def prepare(model: Weights, kept: Sequence[Kept], settings: RelationsSettings, c
         context.progress(done, passes * model.record.n_layers, "layers")
 
     return Job(model, settings, kept, ks, inputs, ranker, context.seed, tick)
+
+
+def folds(model: Weights, settings: RelationsSettings) -> bool:
+    """Whether there is anything to fold, and it is asked for."""
+    return settings.folded and Folded(model).changes
 
 
 def score_raw(job: Job) -> tuple[dict[str, Pass], Pass, dict[str, Permutations]]:

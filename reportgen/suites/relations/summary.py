@@ -130,13 +130,13 @@ def head_sets(r: RelationResult, tau: float) -> list[HeadSet]:
     return sets
 
 
-def relations_table(results: Sequence[RelationResult], tau: float) -> Table:
+def relations_table(results: Sequence[RelationResult], settings: RelationsSettings) -> Table:
     """A row per relation."""
     columns = (
         Column("relation"), Column("category"), Column("k"), Column("pairs"), Column("targets"),
         Column("best head"), Column("score"), Column("low"), Column("high"),
         Column("suppression, best"), Column("strict, best"), Column("adjusted, best"),
-        Column(f"heads >= {tau:g}"), Column(f"adjusted >= {tau:g}"), Column("significant"),
+        Column(f"heads >= {settings.tau:g}"), Column(f"adjusted >= {settings.tau:g}"), Column("significant"),
         Column("held-out head"), Column("held-out score"), Column("held-out low"), Column("held-out high"),
         Column("copier"), Column("twin, best"), Column("random OV, best"),
     )  # fmt: skip
@@ -144,14 +144,15 @@ def relations_table(results: Sequence[RelationResult], tau: float) -> Table:
         key="relations",
         title="Relations",
         columns=columns,
-        rows=tuple(_relation_row(r, tau) for r in results),
-        caption="Best head at face value with Wilson's 95 % interval; the held-out head was chosen on half of the pairs "
-        "and is estimated on the other half. Copier: the identity in place of a head. Twin: the model at random "
-        "initialisation. Random OV: singular values kept, directions drawn.",
+        rows=tuple(_relation_row(r, settings) for r in results),
+        caption="Best head at face value with Wilson's 95 % interval; the held-out head was chosen on one half of "
+        "the pairs, and its score is that of the other half. Copier: the identity in place of a head. Twin: the model at "
+        "random initialisation. Random OV: singular values kept, directions drawn.",
     )
 
 
-def _relation_row(r: RelationResult, tau: float) -> tuple[Cell, ...]:
+def _relation_row(r: RelationResult, settings: RelationsSettings) -> tuple[Cell, ...]:
+    tau = settings.tau
     score, held = r.scores["score"], r.best["score"]
     ranking = score.ranking()
     best = ranking[0] if ranking else None
@@ -160,7 +161,7 @@ def _relation_row(r: RelationResult, tau: float) -> tuple[Cell, ...]:
         r.kept.relation.title, r.kept.relation.category, r.k, len(r.kept.pairs), len(set(r.kept.targets)),
         head_name(*best) if best else None, _at(score, best), _at(score, best, "low"), _at(score, best, "high"),
         *(_highest(r.scores[m]) for m in ("suppression", "strict", "adjusted")),
-        len(heads_at_tau(score, tau)), len(heads_at_tau(r.scores["adjusted"], tau)), n_significant(score, 0.05),
+        *(len(heads_at_tau(r.scores[m], tau)) for m in ("score", "adjusted")), n_significant(score, settings.alpha),
         *((held.head, held.value, held.low, held.high) if held else (None,) * 4),
         r.copiers["embedding"]["score"], twin and twin["max"], matched and matched["max"],
     )  # fmt: skip

@@ -116,8 +116,8 @@ def reference_logits(x: Tensor, W_V: Tensor, W_O: Tensor, W_U: Tensor, head: int
 
 
 def reference_twice(row: np.ndarray, target: int, *, without: int | None = None) -> int:
-    """Twice the mid-rank of `target` in a row of logits; nearer than 1e-12 of the largest logit is a tie."""
-    near = 1e-12 * max(1e-300, float(np.abs(row).max()))
+    """Twice the mid-rank of `target` in a row of logits; nearer than 1e-14 of the largest logit is a tie."""
+    near = 1e-14 * max(1e-300, float(np.abs(row).max()))
     others = np.ones(len(row), dtype=bool)
     others[target] = False
     if without is not None:

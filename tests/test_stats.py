@@ -1,0 +1,196 @@
+"""Intervals against scipy, families against brute force and by simulation."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from reportgen import stats
+
+
+@given(n=st.integers(1, 400), data=st.data())
+def test_wilson_is_scipys(n: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, n))
+    expected = binomtest(hits, n).proportion_ci(method="wilson")
+    low, high = stats.wilson(hits, n)
+    assert (float(low), float(high)) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_has_no_interval_for_nothing() -> None:
+    low, high = stats.wilson([3, np.nan, 0], [10, 10, 0])
+    assert np.isfinite([low[0], high[0]]).all()
+    assert np.isnan([*low[1:], *high[1:]]).all()
+    with pytest.raises(ValueError, match="outside"):
+        stats.wilson(5, 4)
+
+
+def test_clusters_that_agree_count_once() -> None:
+    hits = [1] * 10 + [0] * 10
+    alone = stats.clustered_wilson(hits, range(20))
+    assert alone == pytest.approx([float(x) for x in stats.wilson(10, 20)])
+    together = stats.clustered_wilson(hits, [i // 5 for i in range(20)])  # 4 clusters, each of one mind
+    assert together == pytest.approx([float(x) for x in stats.wilson(2, 4)])
+    mixed = stats.clustered_wilson(hits, [i % 10 for i in range(20)])  # clusters that spread evenly
+    assert mixed == pytest.approx(alone)
+    assert stats.clustered_wilson([1] * 6, [0, 0, 0, 1, 1, 1]) == pytest.approx([float(x) for x in stats.wilson(2, 2)])
+    assert np.isnan(stats.clustered_wilson([], [])).all()
+
+
+def test_clustered_intervals_cover_where_plain_ones_do_not() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(12), 8)
+    covered = np.zeros(2)
+    for _ in range(300):
+        hits = (rng.random(12) < 0.4)[clusters].astype(float)
+        low, high = stats.clustered_wilson(hits, clusters.tolist())
+        plain_low, plain_high = stats.wilson(hits.sum(), len(hits))
+        covered += [low <= 0.4 <= high, plain_low <= 0.4 <= plain_high]
+    assert covered[0] / 300 > 0.9
+    assert covered[1] / 300 < 0.7
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.integers(0, 99))
+def test_halves_keep_clusters_whole_and_even(clusters: list[int], seed: int) -> None:
+    first = stats.halves(clusters, np.random.default_rng(seed))
+    for cluster in set(clusters):
+        assert len({bool(f) for f, c in zip(first, clusters, strict=True) if c == cluster}) == 1
+    largest = max(clusters.count(c) for c in set(clusters))
+    assert abs(int(first.sum()) - int((~first).sum())) <= largest
+
+
+def test_halves_follow_their_generator() -> None:
+    clusters = list(range(30))
+    draws = [stats.halves(clusters, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert (draws[0] == draws[1]).all()
+    assert (draws[0] != draws[2]).any()
+
+
+def brute_max_t(observed: np.ndarray, null: np.ndarray, floor: float) -> np.ndarray:
+    """Step-down max-T by its definition."""
+    pooled = np.vstack([observed, null])
+    z = (pooled - pooled.mean(0)) / np.maximum(pooled.std(0), floor)
+    order = np.argsort(-z[0], kind="stable")
+    p, least = np.empty(len(observed)), 0.0
+    for place, head in enumerate(order):
+        rest = order[place:]
+        reached = sum(row[rest].max() >= z[0, head] - 1e-9 for row in z[1:])
+        least = max(least, (1 + reached) / len(pooled))
+        p[head] = least
+    return p
+
+
+@given(seed=st.integers(0, 10**6), floor=st.sampled_from([0.0, 0.3]))
+def test_step_down_max_t_is_its_definition(seed: int, floor: float) -> None:
+    rng = np.random.default_rng(seed)
+    null = rng.normal(size=(40, 6)).astype(np.float32)
+    observed = (rng.normal(size=6) + np.array([0, 0, 0, 1, 2, 4])).astype(np.float32).astype(float)
+    np.testing.assert_allclose(
+        stats.step_down_max_t(observed, null, floor=floor), brute_max_t(observed, null, floor), atol=1e-12
+    )
+
+
+def test_a_null_that_does_not_vary_and_a_missing_head_are_no_members() -> None:
+    rng = np.random.default_rng(0)
+    null = np.column_stack([np.ones(99), rng.normal(size=(99, 2)), np.zeros(99)])
+    observed = np.array([1.0, 9.0, np.nan, 5.0])
+    for p in (stats.step_down_max_t(observed, null), stats.step_down_min_p(observed, null)):
+        assert p[[0, 3]].tolist() == [1.0, 1.0]
+        assert p[1] == pytest.approx(0.01)
+        assert np.isnan(p[2])
+    alone = stats.step_down_max_t(observed[1:2], null[:, 1:2])
+    assert stats.step_down_max_t(observed, null)[1] == alone[0]
+
+
+def test_one_head_that_always_scores_does_not_hide_the_others() -> None:
+    """A plain maximum of raw scores would give the second head p = 1."""
+    rng = np.random.default_rng(1)
+    null = np.column_stack([0.9 + 0.01 * rng.normal(size=999), 0.02 * rng.random(999)])
+    p = stats.step_down_max_t([0.9, 0.3], null)
+    assert p[0] > 0.3
+    assert p[1] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("method", [stats.step_down_max_t, stats.step_down_min_p])
+def test_a_family_without_effects_is_rarely_significant(method: object) -> None:
+    rng = np.random.default_rng(2)
+    smallest = []
+    for _ in range(300):
+        draws = rng.binomial(20, [0.02, 0.1, 0.5, 0.9], size=(100, 4)).astype(float)
+        smallest.append(method(draws[0], draws[1:]).min())  # type: ignore[operator]
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(smallest) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 300)
+    assert np.mean(np.array(smallest) <= 0.5) > 0.2
+
+
+def test_min_p_is_its_definition() -> None:
+    rng = np.random.default_rng(3)
+    null = rng.normal(size=(60, 5))
+    observed = rng.normal(size=5) + np.array([0, 0, 1, 2, 4])
+    pooled = np.vstack([observed, null])
+    own = np.array([[(pooled[:, j] >= pooled[i, j]).mean() for j in range(5)] for i in range(61)])
+    order = np.argsort(own[0], kind="stable")
+    least, expected = 0.0, np.empty(5)
+    for place, head in enumerate(order):
+        least = max(least, float(np.mean(own[:, order[place:]].min(axis=1) <= own[0, head] + 1e-12)))
+        expected[head] = least
+    np.testing.assert_allclose(stats.step_down_min_p(observed, null), expected)
+
+
+def test_permutation_p_counts_the_observed_draw() -> None:
+    p = stats.permutation_p([2.0, 0.0, np.nan], [[1, 0, 0], [2, 0, 0], [3, 0, 0]])
+    assert p[:2].tolist() == [0.75, 1.0]
+    assert np.isnan(p[2])
+
+
+def test_benjamini_hochberg_says_when_it_cannot_resolve() -> None:
+    p = np.array([0.001, 0.2, 0.9, np.nan])
+    assert stats.benjamini_hochberg(p, draws=999) == 1
+    assert stats.benjamini_hochberg(p, draws=58) is None  # 3 tests at 0.05 take 59 draws
+    assert stats.benjamini_hochberg(p, draws=59) == 1
+    assert stats.benjamini_hochberg([np.nan], draws=999) is None
+    p = np.full(144, 0.5)
+    assert stats.benjamini_hochberg(p, draws=2878) is None
+    assert stats.benjamini_hochberg(p, draws=2879) == 0
+
+
+def test_sign_flips_are_shared_and_centred() -> None:
+    effects = np.array([[1.0, 2.0], [3.0, 6.0], [-2.0, -4.0]])
+    null = stats.sign_flip_null(effects, 500, np.random.default_rng(0))
+    np.testing.assert_allclose(null[:, 1], 2 * null[:, 0])
+    possible = {round(sum(s * e for s, e in zip(signs, (1, 3, -2), strict=True)) / 3, 9)
+                for signs in itertools.product((1, -1), repeat=3)}  # fmt: skip
+    assert {round(float(x), 9) for x in null[:, 0]} == possible
+
+
+def test_template_weights_draw_templates_then_prompts() -> None:
+    templates = ["a"] * 3 + ["b"] * 5
+    weights = stats.template_weights(templates, 4000, np.random.default_rng(0))
+    assert weights.shape == (4000, 8)
+    first = weights[:, :3].sum(axis=1)
+    assert set(first) <= {0.0, 3.0, 6.0}
+    assert np.mean(first == 0) == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_allclose(weights.mean(axis=0), 1.0, atol=0.1)
+
+
+def test_the_interval_grows_with_the_spread_of_templates() -> None:
+    rng = np.random.default_rng(0)
+    templates = np.repeat(np.arange(6), 20)
+    noise = rng.normal(size=120)
+    alike = stats.bootstrap_interval(noise, templates.tolist(), np.random.default_rng(1))
+    spread = stats.bootstrap_interval(noise + 3.0 * templates, templates.tolist(), np.random.default_rng(1))
+    assert (spread[1] - spread[0]) > 3 * (alike[1] - alike[0])
+
+
+def test_ratios_are_of_means() -> None:
+    values = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    per = np.array([2.0, 2.0, 2.0])
+    low, high = stats.bootstrap_interval(values, [0, 1, 2], np.random.default_rng(0), per=per)
+    plain = stats.bootstrap_interval(values / 2, [0, 1, 2], np.random.default_rng(0))
+    np.testing.assert_allclose(low, plain[0])
+    np.testing.assert_allclose(high, plain[1])
+    assert low.shape == (2,)
