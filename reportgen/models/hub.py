@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,18 +21,19 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr-defined]  # whichever client it uses
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from reportgen.errors import ModelError
 from reportgen.models import checks
 from reportgen.models.hashing import TOKENIZER_FILES
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TIMEOUT_S = 10.0
 # Ids without an owner that the hub forwards; needed where it can't be asked.
 _FORWARDED = {
@@ -81,8 +81,12 @@ def fetch(
 
     `admit` gets the number of parameters by type, where the hub tells, and raises when that is too many.
     """
-    if not _ID.fullmatch(name) or ".." in name or len(name) > 200:
-        raise ModelError(f"{name!r} is neither a folder nor a hub id.", "Give owner/name, a folder, or mini.")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ModelError(
+            f"{name!r} is neither a folder nor a hub id.", "Give owner/name, a folder, or mini."
+        ) from error
     if offline or constants.HF_HUB_OFFLINE:
         return _cached(name, revision, "and --offline forbids looking for it")
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))

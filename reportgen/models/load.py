@@ -31,7 +31,7 @@ from reportgen.models.hashing import TOKENIZER_FILES, content_hash
 from reportgen.models.layouts import LAYOUTS
 from reportgen.models.memory import check_memory, main_dtype, pick_device, pick_dtype
 from reportgen.models.model import Model
-from reportgen.models.statics import DiskSource, StaticWeights
+from reportgen.models.statics import DiskSource, StaticWeights, Weights
 from reportgen.models.tokens import Tokens
 
 BUNDLED = {"mini": "checkpoint", "mini-sparse": "checkpoint-sparse"}  # name -> folder in reportgen.mini
@@ -74,7 +74,7 @@ def load(
 
 def stream(
     name: str | Path, device: str = "auto", revision: str = "", *, offline: bool = False, bos: str = "auto"
-) -> StaticWeights:
+) -> Weights:
     """The static weights of a model that need not fit into memory: each tensor is read when asked for."""
     chosen = pick_device(device)
     found = _find(str(name), revision, offline=offline, trust_remote_code=False, bos=bos)

@@ -12,6 +12,8 @@ from reportgen.errors import ModelError, nearest
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _GB = 1e9
+_UNKNOWN = 1 << 62  # "no limit known"
+MEMINFO = Path("/proc/meminfo")
 
 
 def pick_device(name: str) -> torch.device:
@@ -52,7 +54,7 @@ def check_memory(n_params: int, unembedding: int, dtype: torch.dtype, device: to
     It needs its weights in `dtype`, and one float32 copy of the unembedding for static scores.
     """
     need, half = (n_params * size + unembedding * 4 for size in (dtype.itemsize, torch.bfloat16.itemsize))
-    for place in {device, torch.device("cpu")}:
+    for place in dict.fromkeys([device, torch.device("cpu")]):
         free = available_bytes(place)
         if need <= free:
             continue
@@ -78,13 +80,12 @@ def available_bytes(device: torch.device) -> int:
 
 def _ram_free() -> int:
     """MemAvailable on Linux; elsewhere the installed memory, the best that the standard library tells."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    if MEMINFO.is_file():
+        fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    if hasattr(os, "sysconf"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return 1 << 62
+    return _UNKNOWN
 
 
 def _cgroup_free() -> int:
@@ -92,6 +93,6 @@ def _cgroup_free() -> int:
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        return 1 << 62 if limit == "max" else max(0, int(limit) - used)
+        return _UNKNOWN if limit == "max" else max(0, int(limit) - used)
     except (OSError, ValueError):
-        return 1 << 62
+        return _UNKNOWN

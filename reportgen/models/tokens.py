@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
 from reportgen.errors import ModelError
 
 # A word start is looked for after each of these; the first that stays whole decides.
 _CONTEXTS = ("a", "the", ",", "The")
+_alphabet: Any = bytes_to_unicode  # untyped upstream
+_BYTE_OF = {char: byte for byte, char in _alphabet().items()}
 _META_SPACE = "\u2581"  # SentencePiece's mark for a space
 
 
@@ -69,7 +73,7 @@ class Tokens:
         return text
 
     def text(self, token: int) -> str:
-        """One token for display: leading space kept, control characters escaped, stray bytes as the raw piece."""
+        """One token for display: leading space kept, control characters escaped, stray bytes as <0xE2>."""
         piece: str | None = self._tokenizer.convert_ids_to_tokens(token) if 0 <= token < self.size else None
         if piece is None:
             return f"<no token {token}>"
@@ -80,7 +84,7 @@ class Tokens:
         else:
             shown = self.decode([token])
             if "\ufffd" in shown or not shown:
-                shown = piece
+                shown = "".join(f"<0x{_BYTE_OF[c]:02X}>" if c in _BYTE_OF else c for c in piece)
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
     def word_id(self, word: str) -> int | None:

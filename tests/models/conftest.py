@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,3 +32,9 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def model_of(folder_of: Callable[[str], Path]) -> Callable[[str], Model]:
     """family -> its tiny model on the CPU, loaded once."""
     return functools.cache(lambda family: load(folder_of(family), device="cpu"))
+
+
+@pytest.fixture
+def folder(folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A GPT-2 checkpoint to damage."""
+    return Path(shutil.copytree(folder_of("gpt2"), tmp_path / "net"))
