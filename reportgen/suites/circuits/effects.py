@@ -94,34 +94,49 @@ def _tolerance(model: Model, clean: Trace) -> float:
     return scale * (1e-3 if model.record.dtype in ("float32", "float64") else 0.1)
 
 
-def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Floats:
-    """Direct logit attribution of each head's change, [prompt layer head], in logits.
+@dataclass(frozen=True, eq=False)
+class Attributions:
+    """Direct logit attribution of each head's change between the prompts, [prompt layer head], in logits.
 
-    (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale frozen, onto the unembedding of the
-    answer minus that of the foil (means over sets). Past no MLP.
+    metric  to m: (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale frozen, onto the
+            unembedding of the answer minus that of the foil (means over sets); past no MLP
+    foil    to the foil's logit less the mean over the task's words: below 0, the head lowers the foil among the names
+    """
+
+    metric: Floats
+    foil: Floats
+
+
+def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Attributions:
+    """Direct logit attribution of every head.
 
     Raises NotApplicable where a norm stands between W_O and the residual stream: one head's part is not linear then.
     """
-    layers = model.record.n_layers
     if model.post_attn_scale(0) is not None:
         raise NotApplicable("a norm follows W_O in this family, so one head's part of the logits is not linear")
-    toward = directions(model, task, clean.final)  # [prompt d_model]
-    out = np.empty(tuple(clean.z.shape[:3]), np.float32)
-    for layer in range(layers):
+    toward = directions(model, task, clean.final)  # two of [prompt d_model]
+    out = np.empty((2, *clean.z.shape[:3]), np.float32)
+    for layer in range(model.record.n_layers):
         change = clean.z[:, layer] - corrupted.z[:, layer]  # [prompt head d_head]
-        reader = torch.einsum("nhd,pd->pnh", model.W_O(layer), toward)
-        out[:, layer] = (change * reader).sum(-1).cpu().numpy()
-    return out
+        W_O = model.W_O(layer)
+        for which, direction in enumerate(toward):
+            reader = torch.einsum("nhd,pd->pnh", W_O, direction)
+            out[which, :, layer] = (change * reader).sum(-1).cpu().numpy()
+    return Attributions(out[0], out[1])
 
 
-def directions(model: Model, task: Task, final: Tensor) -> Tensor:
-    """Per prompt, the residual-stream direction whose product with an addend is its part of m, final norm frozen."""
+def directions(model: Model, task: Task, final: Tensor) -> tuple[Tensor, Tensor]:
+    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of m, and of
+    the foil's logit less the mean over the task's words; the final norm frozen at `final`."""
     W_U = model.W_U()
-    rows = []
-    for pair in task.pairs:
-        answer = W_U[:, list(pair.answer_ids)].mean(1)
-        rows.append(answer - W_U[:, list(pair.foil_ids)].mean(1))
-    toward = torch.stack(rows)  # [prompt d_model]
+    answer = torch.stack([W_U[:, list(pair.answer_ids)].mean(1) for pair in task.pairs])
+    foil = torch.stack([W_U[:, list(pair.foil_ids)].mean(1) for pair in task.pairs])
+    words = W_U[:, list(task.words)].mean(1) if task.words else W_U.mean(1)
+    return _through_norm(model, final, answer - foil), _through_norm(model, final, foil - words)
+
+
+def _through_norm(model: Model, final: Tensor, toward: Tensor) -> Tensor:
+    """`toward` [prompt d_model], given after the final norm, as a direction before it."""
     scale = model.final_scale()
     toward = toward if scale is None else toward * scale
     eps = norm_epsilon(model)

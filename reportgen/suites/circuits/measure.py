@@ -15,7 +15,7 @@ from reportgen.suites import ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import movers, tables
 from reportgen.suites.circuits.circuit import Effects, circuit, ratio_of_means, summarise
-from reportgen.suites.circuits.effects import attributions, direct_effects
+from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
 from reportgen.suites.circuits.suite import Settings
 from reportgen.suites.circuits.tasks import Task
 from reportgen.suites.circuits.traces import Trace, knock_out, trace
@@ -139,7 +139,11 @@ def _circuit(out: Outcome, runs: Runs, each: Effects32) -> None:
     task, settings = runs.task, runs.settings
     effects = runs.summarise(each)
     out.scores += tables.head_scores(task, "direct", effects, len(task.pairs))
-    attributed = _attribution(out, runs)
+    parts = _attributions(out, runs)
+    attributed = None if parts is None else runs.summarise(parts.metric)
+    if parts is not None and attributed is not None:
+        out.scores += tables.head_scores(task, "dla", attributed, len(task.pairs))
+        out.arrays[f"{task.name}/dla"] = NamedArray(("prompt", "layer", "head"), parts.metric)
     members = circuit(effects, settings.effect_share, settings.alpha)
     names = ov.sources(runs.model, task.words)
     found = movers.Evidence(
@@ -148,6 +152,7 @@ def _circuit(out: Outcome, runs: Runs, each: Effects32) -> None:
         runs.clean.attention.mean(0).cpu().numpy(),
         ov.copying_top_k(runs.model, names, members.heads(), settings.copy_k),
         ov.copying_top_k(runs.model, names, members.heads(), settings.copy_k, sign=-1),
+        None if parts is None else parts.foil.mean(0),
     )
     out.head_sets += movers.circuit_sets(task, found, settings)
     out.tables.append(tables.heads(task, found, attributed, settings))
@@ -161,18 +166,14 @@ def _circuit(out: Outcome, runs: Runs, each: Effects32) -> None:
     _backups(out, runs, effects, each)
 
 
-def _attribution(out: Outcome, runs: Runs) -> Effects | None:
+def _attributions(out: Outcome, runs: Runs) -> Attributions | None:
     """Direct logit attribution, or its reason in `not_computed`."""
-    task = runs.task
     try:
-        parts = attributions(runs.model, task, runs.clean, runs.corrupted)
+        return attributions(runs.model, runs.task, runs.clean, runs.corrupted)
     except NotApplicable as reason:
-        out.not_computed.append(NotComputed(f"direct logit attribution of {task.title}", str(reason)))
+        what = f"direct logit attribution of {runs.task.title}"
+        out.not_computed.append(NotComputed(what, f"{reason}; subject-suppressing heads need it too"))
         return None
-    effects = runs.summarise(parts)
-    out.scores += tables.head_scores(task, "dla", effects, len(task.pairs))
-    out.arrays[f"{task.name}/dla"] = NamedArray(("prompt", "layer", "head"), parts)
-    return effects
 
 
 def _arrays(runs: Runs, each: Effects32) -> dict[str, NamedArray]:

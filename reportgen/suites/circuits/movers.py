@@ -30,6 +30,7 @@ class Evidence:
     attention     [role layer head] mean attention from END to the task's attended roles; role 0 is the answer's token
     copying       head -> share of names among the k largest logits of their own OV row
     suppression   head -> share among the k smallest
+    on_foil       [layer head] mean direct logit attribution to the foil less the mean over the names, or None
     """
 
     effects: Effects
@@ -37,6 +38,7 @@ class Evidence:
     attention: Floats
     copying: Mapping[Head, float]
     suppression: Mapping[Head, float]
+    on_foil: Floats | None
 
 
 def role_of(head: Head, found: Evidence, settings: Settings) -> str:
@@ -49,7 +51,8 @@ def role_of(head: Head, found: Evidence, settings: Settings) -> str:
     if found.effects.value[head] > 0:
         if on_answer and copies:
             return MOVER
-        return SUPPRESSOR if on_foil and suppresses else SUPPORTS
+        lowers = found.on_foil is not None and bool(found.on_foil[head] < 0)
+        return SUPPRESSOR if on_foil and lowers else SUPPORTS
     return NEGATIVE if on_answer and suppresses else OPPOSES
 
 
@@ -66,7 +69,7 @@ def rules(settings: Settings) -> dict[str, str]:
         MOVER: f"{member}; effect > 0; {where}; OV copying: {names} largest logits of their own OV row",
         NEGATIVE: f"{member}; effect < 0; {where}; OV suppression: {names} smallest logits of their own OV row",
         SUPPRESSOR: f"{member}; effect > 0; mean attention from END to S1 or S2 >= {settings.mover_attention:g} and "
-        f"above that to IO; OV suppression: {names} smallest logits of their own OV row",
+        "above that to IO; direct logit attribution to S, less the mean over all names, below 0",
     }
 
 
@@ -90,7 +93,7 @@ def circuit_sets(task: Task, found: Evidence, settings: Settings) -> tuple[HeadS
             source=source(task),
             rule=words[role],
             weights={head_name(*h): float(found.effects.stability[h]) for h in members},
-            evidence=ladder(members, same, static="not run" if name == "direct" else "passed"),
+            evidence=ladder(members, same, static="passed" if role in (MOVER, NEGATIVE) else "not run"),
         )
         for name, label, role, members in named
     )

@@ -113,7 +113,7 @@ def test_frozen_norm_directions_give_the_metric_back(model: Model) -> None:
         return  # final logits are capped: not linear, and attribution is refused for this family
     task = random_task()
     clean = trace(model, task, 4)
-    toward = effects.directions(model, task, clean.final)
+    toward, _ = effects.directions(model, task, clean.final)
     norm_bias = model.source.get(f"{model.layout.final_norm}.bias")
     unembed_bias = model.source.get("lm_head.bias")
     W_U = model.W_U()
@@ -134,8 +134,8 @@ def test_attributions_and_mlps_add_up_to_the_change_of_the_residual(model: Model
         with pytest.raises(NotApplicable, match="norm follows W_O"):
             attributions(model, task, clean, corrupted)
         return
-    heads = attributions(model, task, clean, corrupted).sum((1, 2))
-    toward = effects.directions(model, task, clean.final)
+    heads = attributions(model, task, clean, corrupted).metric.sum((1, 2))
+    toward, _ = effects.directions(model, task, clean.final)
     layers = model.record.n_layers
     for index, pair in enumerate(task.pairs):
         mlps = torch.zeros(model.record.d_model)
@@ -147,6 +147,19 @@ def test_attributions_and_mlps_add_up_to_the_change_of_the_residual(model: Model
         assert heads[index] == pytest.approx(float(rest), abs=1e-4)
 
 
+def test_attribution_to_the_foil_is_its_logit_among_the_words(gpt2: Model) -> None:
+    task = replace(random_task(), words=(7, 8, 9, 10))
+    clean, corrupted = trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True)
+    # with the words as answers, m is their logit less the foil's: the other sign
+    pairs = tuple(replace(p, answer_ids=(7, 8, 9, 10)) for p in task.pairs)
+    against = replace(task, pairs=pairs)
+    np.testing.assert_allclose(
+        attributions(gpt2, task, clean, corrupted).foil,
+        -attributions(gpt2, against, clean, corrupted).metric,
+        atol=1e-5,
+    )
+
+
 def test_swapping_answer_and_foil_flips_every_sign(gpt2: Model) -> None:
     task = random_task()
     swapped = replace(task, pairs=tuple(replace(p, answer_ids=p.foil_ids, foil_ids=p.answer_ids) for p in task.pairs))
@@ -154,7 +167,7 @@ def test_swapping_answer_and_foil_flips_every_sign(gpt2: Model) -> None:
     for each in (task, swapped):
         clean, corrupted = trace(gpt2, each, 4), trace(gpt2, each, 4, corrupted=True)
         results.append((direct_effects(gpt2, each, clean, corrupted, 4).effects,
-                        attributions(gpt2, each, clean, corrupted), clean.m.numpy()))  # fmt: skip
+                        attributions(gpt2, each, clean, corrupted).metric, clean.m.numpy()))  # fmt: skip
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, -other, atol=1e-5)
 
