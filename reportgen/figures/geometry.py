@@ -87,7 +87,7 @@ def bar_of(scores: HeadScores) -> Bar:
         low = 0.0
     step = nice_step(2 * reach if signed else reach)
     if not math.isfinite(high) or (signed and not math.isfinite(low)):
-        reach = math.ceil(reach / step - 1e-9) * step
+        reach = round(math.ceil(reach / step - 1e-6) * step, 12)
     count = math.floor(reach / step + 1e-9)
     ticks = tuple(round(i * step, 12) for i in range(-count if signed else 0, count + 1))
     return Bar(-reach if signed else low, reach, ticks, _digits(step), signed)

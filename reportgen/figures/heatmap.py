@@ -166,9 +166,12 @@ def _known(data: list[dict[str, Any]], grid: Grid, bar: Bar, axes: dict[str, Any
         title=None, type="gradient", orient="right", offset=bar_offset(grid.font_size), direction="vertical",
         gradientLength=round(grid.height, 2), gradientThickness=bar_thickness(grid.font_size), values=[],
     )  # fmt: skip
-    # Cells reach a little under their neighbours: side by side, scaled drawings show hairlines between them.
-    seam = round(max(grid.cell / 24, 0.3), 2)
-    mark = {"type": "rect", "width": round6(grid.cell_w + seam), "height": round6(grid.cell_h + seam), "opacity": 1}
+    # Each cell reaches under its right and lower neighbour, drawn later: side by side they would show hairlines.
+    under = min(1.0, grid.cell / 4)
+    mark = {
+        "type": "rect", "width": round6(grid.cell_w + under), "height": round6(grid.cell_h + under), "opacity": 1,
+        "xOffset": under / 2, "yOffset": under / 2, "clip": True,
+    }  # fmt: skip
     colour = alt.Color("value:Q", scale=scale, legend=colour_bar)
     values = [{k: row[k] for k in kept} for row in data]
     return layer("cells", values, mark, {**axes, "color": colour, "tooltip": _tips(kept, data)})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 alt.data_transformers.disable_max_rows()  # 80 x 64 heads are 5,120 rows, above Altair's limit for notebooks
 
@@ -18,5 +19,7 @@ def layer(
     The renderer's aria attributes are off: they double an SVG and repeat what the data table says better.
     """
     definition = alt.MarkDef.from_dict({"aria": False, **mark})
-    chart = alt.Chart(alt.InlineData(values=list(values)), mark=definition, name=name)
+    with debug_mode(False):  # our own plain rows: checking 5,120 of them against the schema takes longer than drawing
+        data = alt.InlineData(values=list(values))
+        chart = alt.Chart(data, mark=definition, name=name)
     return chart.encode(**channels)

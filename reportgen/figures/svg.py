@@ -2,7 +2,7 @@
 
 - Ids of gradients and clips come from a counter of the renderer: they get the figure's id and a number of their own.
 - The root gets role, title and description; the renderer's aria attributes on hundreds of marks go.
-- Cells are written as short paths in one group instead of one transformed group each.
+- Numbers and colours are written short: a map of 80 x 64 heads takes 0.3 MB.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from reportgen.figures.theme import clean
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _URL = re.compile(r"url\(#([^)]+)\)")
+_RGB = re.compile(r"rgb\((\d+), (\d+), (\d+)\)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
@@ -33,9 +34,7 @@ def normalise(svg: str, figure_id: str, title: str, description: str, width_in: 
     root = ET.fromstring(svg)  # the renderer's output, not a file from outside
     _strip_aria(root)
     _renumber(root, figure_id)
-    for element in root.iter():
-        if "d" in element.attrib:
-            element.set("d", _NUMBER.sub(_shorter, element.attrib["d"]))
+    _shorten(root)
     _name(root, figure_id, clean(title), clean(description))
     if width_in is not None:
         _resize(root, width_in)
@@ -68,6 +67,18 @@ def _renumber(root: ET.Element, figure_id: str) -> None:
                 element.set(name, f"#{new[value[1:]]}")
             elif "url(#" in value:
                 element.set(name, _URL.sub(lambda m: f"url(#{new.get(m[1], m[1])})", value))
+
+
+def _shorten(root: ET.Element) -> None:
+    """Fewer bytes, the same drawing: two decimals in paths, colours as `#440154`, no `opacity="1"`."""
+    for element in root.iter():
+        if "d" in element.attrib:
+            element.set("d", _NUMBER.sub(_shorter, element.attrib["d"]))
+        if element.attrib.get("opacity") == "1":
+            del element.attrib["opacity"]
+        for name in ("fill", "stroke", "stop-color"):
+            if match := _RGB.fullmatch(element.attrib.get(name, "")):
+                element.set(name, "#" + "".join(f"{int(part):02x}" for part in match.groups()))
 
 
 def _shorter(number: re.Match[str]) -> str:
