@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, mannwhitneyu
 
 from reportgen import stats
 
@@ -194,3 +194,44 @@ def test_ratios_are_of_means() -> None:
     np.testing.assert_allclose(low, plain[0])
     np.testing.assert_allclose(high, plain[1])
     assert low.shape == (2,)
+
+
+@given(seed=st.integers(0, 10**6))
+def test_auroc_is_scipys(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 6, (4, 5)).astype(float)
+    members = rng.random((4, 5)) < 0.3
+    members[0, 0], members[0, 1] = True, False
+    values[3, 4] = np.nan
+    found = stats.enrichment(values, members, rng, draws=50)
+    known = ~np.isnan(values)
+    expected = mannwhitneyu(values[members & known], values[~members & known]).statistic
+    assert found is not None
+    assert found.auroc == pytest.approx(expected / ((members & known).sum() * (~members & known).sum()))
+
+
+def test_three_heads_of_two_layers_are_enumerated() -> None:
+    """Two heads of one layer of 12 and one of another: C(12, 2) * 12 = 792 sets."""
+    values = np.zeros((12, 12))
+    values[9, 6], values[9, 9], values[10, 0] = 0.9, 0.8, 0.7
+    members = values > 0
+    found = stats.enrichment(values, members, np.random.default_rng(0))
+    assert found == stats.Enrichment(auroc=1.0, p=pytest.approx(1 / 792), sets=792, enumerated=True)
+
+
+def test_enrichment_compares_within_layers() -> None:
+    """A late layer that scores high as a whole says nothing for its members."""
+    rng = np.random.default_rng(0)
+    values = rng.random((6, 20))
+    values[5] += 1.0
+    members = np.zeros((6, 20), dtype=bool)
+    members[5, np.argsort(values[5])[8:12]] = True  # of middling rank there
+    found = stats.enrichment(values, members, rng, draws=999)
+    assert found is not None
+    assert (found.auroc > 0.9, found.p > 0.2, found.enumerated) == (True, True, False)
+
+
+def test_enrichment_needs_members_and_others() -> None:
+    rng = np.random.default_rng(0)
+    assert stats.enrichment(np.ones((2, 2)), np.zeros((2, 2), bool), rng) is None
+    assert stats.enrichment(np.ones((2, 2)), np.ones((2, 2), bool), rng) is None

@@ -10,7 +10,7 @@ A head maps source s to the logits x_s W_V W_O W_U over the vocabulary. Notable 
 - The target's own column never counts: it is found within the rounding bound of its own logit and taken off.
 - A target's logit is computed in float64, the row in float32. Columns nearer than the rounding bound count as ties,
   and where that could touch a rank <= `limit` at either end the row is done again in float64: ranks up to `limit` are
-  those of float64.
+  those of float64, and further ones are off by less than the columns within the bound.
 
 Rounding bound: |error| <= u (LAMBDA (sqrt(d_model) + sqrt(d_head)) + 2) * sum_i |z_i| ||W_O[i]|| * max_v ||W_U[:,
 v]||, the probabilistic bound of Higham and Mary (SIAM J. Sci. Comput. 41, 2019) with Cauchy-Schwarz for the inner
@@ -138,7 +138,7 @@ class Ranker:
         self.source_place = torch.from_numpy(places[len(pairs.targets) :][pairs.row]).to(self.wide)
         self.row = torch.from_numpy(pairs.row).to(self.wide)
         self.slots = [torch.from_numpy(s).to(device) for s in pairs.slots]
-        self.W_U64 = W_U[:, torch.from_numpy(self.columns).to(device)].to(self.wide, torch.float64)  # [d_model column]
+        self.W_U64 = self._double(W_U[:, torch.from_numpy(self.columns).to(device)])  # [d_model column]
         self._slab_buffers: list[Tensor] | None = None
         self._tiles: dict[int, Tile] = {}
         self.tile = max(16, tile_mib * 2**20 // (4 * self.d_vocab))  # rows whose logits are held at once
@@ -153,15 +153,15 @@ class Ranker:
         """
         n_heads, d_head, d_model = W_O.shape
         group = n_heads // W_V.shape[0]
-        x64 = x.to(self.wide, torch.float64)
+        x64 = self._double(x)
         result = self._empty(n_heads)
         with exact_float32():
             for first, slabs in self._slabs(W_O):
                 for head in range(first, min(first + slabs[0].shape[0] // d_head, n_heads)):
                     if not active[head]:
                         continue
-                    z64 = x64 @ W_V[head // group].to(self.wide, torch.float64)  # [row d_head]
-                    O64 = W_O[head].to(self.wide, torch.float64)
+                    z64 = x64 @ self._double(W_V[head // group])  # [row d_head]
+                    O64 = self._double(W_O[head])
                     mine = [slab[(head - first) * d_head : (head - first + 1) * d_head] for slab in slabs]
                     scale = z64.abs() @ O64.norm(dim=1)  # [row]
                     factor = LAMBDA * (math.sqrt(d_model) + math.sqrt(d_head)) + 2
@@ -170,12 +170,15 @@ class Ranker:
 
     def copier(self, x: Tensor, sink: HeadSink | None = None) -> LayerRanks:
         """Ranks under the identity map: the ideal copier, whose row is x W_U. One 'head'."""
-        x64 = x.to(self.wide, torch.float64)
+        x64 = self._double(x)
         result = self._empty(1)
         scale = x64.norm(dim=1) * (LAMBDA * math.sqrt(x.shape[1]) + 2)
         with exact_float32():
             self._head(result, 0, x64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
         return result
+
+    def _double(self, x: Tensor) -> Tensor:
+        return x.to(self.wide).double()  # in this order: MPS has no float64 to convert to
 
     def _empty(self, n_heads: int) -> LayerRanks:
         shape = (len(self.pairs.targets), n_heads)
@@ -270,7 +273,7 @@ class Ranker:
             rows = rows if O64 is None else rows @ O64  # [pair d_model]
             above, tied = torch.zeros_like(some), torch.full_like(some, -1)  # the own column ties with itself
             for a, b in self.spans:
-                gap = rows @ self.W_U[:, a:b].to(self.wide, torch.float64) - t
+                gap = rows @ self._double(self.W_U[:, a:b]) - t
                 above += (gap > near).sum(-1)
                 tied += (gap.abs() <= near).sum(-1)
             twice[some] = 2 + 2 * above + tied

@@ -140,15 +140,12 @@ def relations_table(results: Sequence[RelationResult], settings: RelationsSettin
         Column("held-out head"), Column("held-out score"), Column("held-out low"), Column("held-out high"),
         Column("copier"), Column("twin, best"), Column("random OV, best"),
     )  # fmt: skip
-    return Table(
-        key="relations",
-        title="Relations",
-        columns=columns,
-        rows=tuple(_relation_row(r, settings) for r in results),
-        caption="Best head at face value with Wilson's 95 % interval; the held-out head was chosen on one half of "
-        "the pairs, and its score is that of the other half. Copier: the identity in place of a head. Twin: the model at "
-        "random initialisation. Random OV: singular values kept, directions drawn.",
+    caption = (
+        "Best head: at face value, Wilson's 95 % interval. Held-out head: chosen on half of the pairs, scored on the "
+        "other. Copier: the identity in place of a head. Twin: the model at random initialisation. Random OV: singular "
+        "values kept, directions drawn."
     )
+    return Table("relations", "Relations", columns, tuple(_relation_row(r, settings) for r in results), caption)
 
 
 def _relation_row(r: RelationResult, settings: RelationsSettings) -> tuple[Cell, ...]:
