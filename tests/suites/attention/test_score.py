@@ -236,3 +236,10 @@ def test_settings_have_help_and_measures_match_the_scores(planted: SuiteResult) 
     assert all(f.metadata["help"] for f in dataclasses.fields(Settings))
     assert [s.measure for s in planted.scores] == [m.name for m in SUITE.measures]
     assert SUITE.make_settings("quick").sequences < SUITE.make_settings("full").sequences
+
+
+def test_facts_and_arrays_are_documented(planted: SuiteResult) -> None:
+    from reportgen.suites.attention import score as module
+
+    assert module.__doc__ is not None
+    assert [key for key in [*planted.facts, *planted.arrays] if key not in module.__doc__] == []
