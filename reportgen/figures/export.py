@@ -97,7 +97,8 @@ def _typeset(svg_text: str, title: str, alt: str, form: Literal["pdf", "png"], p
     sources: Any = {"main.typ": page.encode(), "figure.svg": svg_text.encode()}  # files in memory: typst's stubs lag
     result = typst.compile(
         sources, format=form, ppi=ppi, font_paths=_fonts(), ignore_system_fonts=True,
-        sys_inputs={"title": title or "Figure", "alt": alt or title or "Figure"}, timestamp=_EPOCH,
+        sys_inputs={"title": theme.clean(title) or "Figure", "alt": theme.clean(alt or title) or "Figure"},
+        timestamp=_EPOCH,
     )  # fmt: skip
     if not isinstance(result, bytes):
         raise TypeError(f"a figure of one page came out as {type(result).__name__}")

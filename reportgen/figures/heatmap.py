@@ -18,8 +18,8 @@ from reportgen.errors import DataError
 from reportgen.figures import legend, overlays, theme
 from reportgen.figures.data import round6, rows
 from reportgen.figures.figure import Style, View
-from reportgen.figures.geometry import Bar, Grid, bar_of, bar_offset, bar_thickness, bar_title_x, fit
-from reportgen.figures.marks import layer
+from reportgen.figures.geometry import Bar, Grid, bar_of, bar_offset, bar_thickness, bar_title_x, fit, margins
+from reportgen.figures.marks import check_style, layer
 from reportgen.scores import HeadScores, HeadSet, parse_head
 
 ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart)
@@ -41,7 +41,7 @@ def heatmap(
     significant  also mark the heads that beat the null (adjusted p <= 0.05, or above the family-wise line)
     style        defaults to the view's
     """
-    style = style or (view.style if view else Style())
+    style = check_style(style or (view.style if view else Style()))
     grid = fit(_shape(scores), bar_of(scores), style)
     synthetic = bool(view and (view.synthetic or view.model.synthetic))
     chart = panel(scores, grid, overlays, title, style, significant=significant, synthetic=synthetic)
@@ -56,7 +56,7 @@ def pair(
     style: Style | None = None,
 ) -> alt.HConcatChart:
     """Two maps side by side, each (scores, overlays, title) with its own colour bar and legend."""
-    style = style or (view.style if view else Style())
+    style = check_style(style or (view.style if view else Style()))
     synthetic = bool(view and (view.synthetic or view.model.synthetic))
     panels = [
         panel(s, fit(_shape(s), bar_of(s), style, panels=2), sets, title, style, synthetic=synthetic)
@@ -115,8 +115,13 @@ def panel(
         charts.append(_watermark(grid, axes))
     layered = alt.LayerChart(layer=charts, width=round(grid.width, 2), height=round(grid.height, 2))
     if title:
-        layered.title = theme.clean(title)
+        room = grid.width + sum(margins(grid.heads, bar, style.font_size))
+        layered.title = _lines(legend.wrap(theme.clean(title), 1.08 * style.font_size, room))
     return layered
+
+
+def _lines(lines: tuple[str, ...]) -> str | list[str]:
+    return lines[0] if len(lines) == 1 else list(lines)
 
 
 def themed(chart: ChartT, style: Style) -> ChartT:

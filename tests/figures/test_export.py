@@ -172,7 +172,7 @@ def test_hostile_words_stay_words_in_every_format() -> None:
     assert not list(root.iter(f"{SVG}script"))
     assert "<script" not in svg
     assert "alert(1)" in "".join(root.itertext())
-    assert export.pdf(svg, "t", "a").startswith(b"%PDF")
+    assert export.pdf(svg, HOSTILE, HOSTILE).startswith(b"%PDF")
     assert export.png(svg).startswith(b"\x89PNG")
     assert json.loads(export.vega_lite(figure))
     export.csv(figure).encode()

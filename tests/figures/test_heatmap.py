@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from reportgen.errors import DataError
+from reportgen.errors import DataError, SettingsError
 from reportgen.figures.figure import Style
 from reportgen.figures.heatmap import array_heatmap, heatmap, pair
 from tests.figures import samples
@@ -149,6 +149,27 @@ def test_a_pair_has_two_bars_two_titles_and_a_watermark_each() -> None:
 def test_eighty_layers_of_sixty_four_heads_are_drawn_in_full() -> None:
     spec = heatmap(samples.scores(80, 64)).to_dict()
     assert len(rows_of(spec, "cells")) == 5120
+
+
+def test_a_long_title_is_wrapped_not_cut() -> None:
+    title = "some-organisation/a-model-with-a-very-long-name-indeed: (Suppression) Name-Copying heads"
+    lines = heatmap(samples.scores(12, 12), title=title).to_dict()["title"]
+    assert len(lines) > 1
+    assert " ".join(lines) == title
+
+
+@pytest.mark.parametrize(
+    ("style", "said"),
+    [
+        (Style(cmap="viridris"), r"'viridris'.*viridis"),
+        (Style(palette="safer"), r"'safer'.*safe"),
+        (Style(font_size=0), r"4 to 30"),
+        (Style(width_in=0.2), r"1 to 40"),
+    ],
+)
+def test_a_style_that_does_not_exist_is_a_users_error(style: Style, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        heatmap(samples.scores(), style=style)
 
 
 def test_a_plain_array_with_named_overlays() -> None:
