@@ -44,7 +44,14 @@ class Cells:
     same: npt.NDArray[np.bool_]
 
     @staticmethod
+    def count(stem: str, pairs: PairIndex) -> int:
+        """How many cells there would be."""
+        members = pairs.members[stem]
+        return len(np.unique(pairs.row[members])) * len(np.unique(pairs.targets[members]))
+
+    @staticmethod
     def build(stem: str, k: int, pairs: PairIndex, columns: npt.NDArray[np.int64]) -> Cells:
+        """The cells of one relation; `columns` are those of the Ranker."""
         members = pairs.members[stem]
         rows, source = np.unique(pairs.row[members], return_inverse=True)
         tokens, target = np.unique(pairs.targets[members], return_inverse=True)

@@ -147,8 +147,8 @@ def score_raw(job: Job) -> tuple[dict[str, Pass], Pass, dict[str, Permutations]]
     ranker, record = job.ranker, job.weights.record
     cells = []
     if job.settings.permutations:
-        built = (Cells.build(stem, k, ranker.pairs, ranker.columns) for stem, k in job.ks.items())
-        cells = [c for c in built if c.same.size <= MAX_CELLS]
+        small = [stem for stem in job.ks if Cells.count(stem, ranker.pairs) <= MAX_CELLS]
+        cells = [Cells.build(stem, job.ks[stem], ranker.pairs, ranker.columns) for stem in small]
     sink = HitTables(cells, ranker, 1, {}) if cells else None
     alive = np.ones((1, 1), dtype=np.bool_)
     copiers = {"embedding": Pass(ranker, [ranker.copier(job.inputs.first, sink)], alive, np.ones((1, 1)))}

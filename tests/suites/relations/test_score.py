@@ -246,6 +246,17 @@ def test_benjamini_hochberg_is_left_out_where_the_draws_cannot_resolve_it(tmp_pa
     assert enough.notes == ()
 
 
+def test_a_relation_of_too_many_cells_has_no_null_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_module, "MAX_CELLS", 1000)
+    w = random_weights(8)
+    lists = {"large": [(i, 3 * i) for i in range(40)], "small": [(i, i % 5) for i in range(40)]}
+    result = run(w, tmp_path, lists)
+    assert result["score/large"].p is None
+    assert "cells" in result["score/large"].no_null
+    assert result["score/small"].p is not None
+    assert [m.what for m in result.not_computed if "null" in m.what] == ["permuted-target null of large"]
+
+
 def test_every_fact_is_documented(tmp_path: Path) -> None:
     """A caption reads the facts by the names in the module's docstring."""
     assert score_module.__doc__ is not None
