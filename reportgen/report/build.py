@@ -52,7 +52,8 @@ def build(
         section = _section(name, run.manifest, suite, result)
         if result is not None:
             drawings, problems = _drawn(from_run, suite, result, taken)
-            plates = tuple(_plate(numbered + i + 1, d, labels) for i, d in enumerate(drawings))
+            prefix = f"{clean(run.manifest.model.name)}: "
+            plates = tuple(_plate(numbered + i + 1, d, labels, prefix) for i, d in enumerate(drawings))
             numbered += len(plates)
             section = replace(section, plates=plates, undrawn=tuple(problems))
             lines += verdicts(suite, result, section.anchor)
@@ -84,12 +85,14 @@ def _drawn(
     return kept, problems + doubles
 
 
-def _plate(number: int, drawing: Drawing, labels: Mapping[str, str]) -> Plate:
+def _plate(number: int, drawing: Drawing, labels: Mapping[str, str], prefix: str) -> Plate:
+    """A numbered plate; its title leaves out the model's name, which the whole report is about."""
     figure = drawing.figure
+    title = clean(figure.title).removeprefix(prefix)
     return Plate(
         number=number,
         id=figure.id,
-        title=clean(figure.title),
+        title=title[:1].upper() + title[1:],
         caption=clean(figure.caption),
         alt=clean(figure.alt),
         svg=drawing.svg,

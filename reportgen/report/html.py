@@ -23,7 +23,7 @@ from reportgen.report.passport import passport
 
 _ROOT = re.compile(r'<svg\b(?:[^>"]|"[^"]*")*>')
 _TITLE = re.compile(r"<(title|desc)\b[^>]*>[^<]*</\1>")
-WIDE_PX = 620  # wider figures scroll inside their frame on a phone instead of shrinking to nothing
+WIDE_PX = 440  # wider figures get the full width, and scroll inside their frame on a phone
 SCALE = 1.15  # px on the page per point of the figure
 DOWNLOADS = (
     ("svg", "svg", "SVG"),

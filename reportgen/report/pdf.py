@@ -18,6 +18,7 @@ from typing import Any
 import typst
 
 from reportgen import __version__
+from reportgen.report.columns import fit
 from reportgen.report.parts import Grid, Plate, Report, Section, thumbnails
 
 # What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
@@ -26,6 +27,7 @@ _HELD = re.compile(
     "\u1e80-\u1e85\u2010-\u2015\u2018-\u201e\u2020-\u2022\u2026\u2030\u2032\u2033\u2039\u203a\u20ac\u2122"
     "\u2190-\u2195\u2202\u2206\u220f\u2211\u2212\u221a\u221e\u222b\u2248\u2260\u2264\u2265\u25a0\u25a1\u25cb\u25cf]"
 )
+MAX_ROWS = 60  # of a table on paper; the page and the CSV have the rest
 _METADATA = {"document", "alt", "file"}  # never set as text: no places to break at
 _LONG = re.compile(r"\S{24}(?=\S)")
 
@@ -98,7 +100,7 @@ def data(report: Report) -> dict[str, Any]:
         "thumbs": [{"file": f"{p.id}.svg", "number": p.number, "title": p.title} for p in thumbnails(report)],
         "sections": [_section(s) for s in report.sections],
         "overlays": _grid(report.overlay_grid) if report.overlay_grid else None,
-        "not_computed": report.not_computed,
+        "not_computed": _grid(_missing(report)) if report.not_computed else None,
         "provenance": report.provenance,
         "glossary": report.glossary,
         "sources": [s.citation for s in report.sources],
@@ -143,6 +145,10 @@ def _section(section: Section) -> dict[str, Any]:
     }
 
 
+def _missing(report: Report) -> Grid:
+    return Grid("", ("Suite", "What", "Why"), (False,) * 3, report.not_computed)
+
+
 def _plate(plate: Plate) -> dict[str, Any]:
     return {
         "file": f"{plate.id}.svg",
@@ -155,11 +161,16 @@ def _plate(plate: Plate) -> dict[str, Any]:
 
 
 def _grid(grid: Grid) -> dict[str, Any]:
+    shown = grid.rows[:MAX_ROWS]
+    layout = fit(grid.columns, shown, grid.numeric)
     return {
         "title": grid.title,
         "columns": grid.columns,
         "numeric": grid.numeric,
-        "rows": grid.rows,
+        "rows": shown,
         "caption": grid.caption,
-        "hidden": grid.hidden,
+        "hidden": grid.hidden + len(grid.rows) - len(shown),
+        "size": layout.size,
+        "widths": layout.widths,
+        "landscape": layout.landscape,
     }

@@ -9,7 +9,7 @@ from reportgen.scores import HeadSet, SuiteResult, head_name
 from reportgen.suites.base import Suite
 
 CAUSAL = "causal effect"
-REPLICATED = "replicated"
+REPLICATED = "replicated"  # the rung, or the start of several: "replicated (templates)"
 MOST_SCORES = 2  # score lines per suite
 
 
@@ -20,17 +20,19 @@ def verdicts(suite: Suite | None, result: SuiteResult, anchor: str) -> list[Verd
 
 
 def _is_claim(heads: HeadSet) -> bool:
-    rungs = heads.evidence
-    return bool(heads.heads) and rungs.get(CAUSAL) == "passed" and rungs.get(REPLICATED) == "passed"
+    again = {outcome for rung, outcome in heads.evidence.items() if rung.startswith(REPLICATED)}
+    is_replicated = "passed" in again and "failed" not in again
+    return bool(heads.heads) and heads.evidence.get(CAUSAL) == "passed" and is_replicated
 
 
 def _claim(heads: HeadSet) -> str:
     names = [head_name(*h) for h in heads.heads]
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    passed = [rung for rung, outcome in heads.evidence.items() if outcome == "passed"]
-    failed = [rung for rung, outcome in heads.evidence.items() if outcome == "failed"]
-    words = f"{heads.label}: {shown}. Passed: {', '.join(passed)}"
-    return words + (f"; failed: {', '.join(failed)}." if failed else ".")
+    outcomes = []
+    for outcome in ("passed", "failed", "not run"):
+        rungs = [rung for rung, found in heads.evidence.items() if found == outcome]
+        outcomes += [f"{outcome}: {', '.join(rungs)}"] if rungs else []
+    return f"{heads.label}: {shown}. Evidence {'; '.join(outcomes)}."
 
 
 def _score_lines(suite: Suite | None, result: SuiteResult, anchor: str) -> list[Verdict]:

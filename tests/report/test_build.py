@@ -54,10 +54,18 @@ def test_the_full_preset_leaves_nothing_out(tmp_path: Path) -> None:
 
 def test_only_causal_and_replicated_sets_are_claims(tmp_path: Path, report: Report) -> None:
     assert report.verdicts[0].causal
-    assert report.verdicts[0].text == "Movers Mary: L1H2, L2H3. Passed: causal effect, replicated."
+    assert (
+        report.verdicts[0].text
+        == "Movers Mary: L1H2, L2H3. Evidence passed: causal effect, replicated (templates); not run: natural text."
+    )
     run = sample.run(tmp_path)
     strong = run.results["alpha"].head_sets[0]
-    for evidence in ({"causal effect": "passed", "replicated": "failed"}, {"replicated": "passed"}, {}):
+    for evidence in (
+        {"causal effect": "passed", "replicated (templates)": "passed", "replicated (twin)": "failed"},
+        {"causal effect": "passed", "replicated (templates)": "not run"},
+        {"replicated": "passed"},
+        {},
+    ):
         result = run.results["alpha"]
         heads = dataclasses.replace(strong, evidence=evidence)
         changed = SuiteResult("alpha", result.scores, (heads,), notes=result.notes)
