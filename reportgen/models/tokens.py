@@ -35,7 +35,7 @@ class Tokens:
         self.size = len(tokenizer)
         self.unk_id: int | None = tokenizer.unk_token_id
         self._word_ids: dict[str, int | None] = {}
-        self._specials = {int(i) for i in tokenizer.all_special_ids}
+        self._specials = {int(i) for i in tokenizer.all_special_ids}  # unknown, BOS, padding, ...
         self.bos_id, self.bos_rule = self._bos(bos, adds_bos)
 
     def _bos(self, bos: str, adds_bos: bool) -> tuple[int | None, str]:
@@ -104,5 +104,5 @@ class Tokens:
             before, both = self.encode(context), self.encode(f"{context} {word}")
             if before and both[: len(before)] == before:
                 rest = both[len(before) :]
-                return rest[0] if len(rest) == 1 and rest[0] != self.unk_id and rest[0] not in self._specials else None
+                return rest[0] if len(rest) == 1 and rest[0] not in self._specials else None
         return None

@@ -71,7 +71,7 @@ def test_pickle_only_and_the_pickle_is_not_run(folder: Path) -> None:
     marker = folder / "ran"
 
     class Bomb:
-        def __reduce__() -> tuple[Any, ...]:
+        def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (marker,))
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
