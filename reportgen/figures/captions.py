@@ -85,6 +85,8 @@ def best_head(scores: HeadScores, signed: bool = False) -> str:
     order = scores.ranking()
     if not order:
         return ""
+    if scores.values[order[0]] == scores.values[order[-1]]:
+        return f"Every head scores {number(float(scores.values[order[0]]))}."
     words = _one(scores, order[0])
     if signed and float(scores.values[order[-1]]) < 0:
         words += f"; lowest: {_one(scores, order[-1])}"

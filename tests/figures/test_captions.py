@@ -53,6 +53,7 @@ def test_the_extremes_come_with_their_intervals_and_a_caveat() -> None:
     assert captions.best_head(effects, signed=True) == "Highest: L2H3 at 0.310; lowest: L0H0 at −0.270."
     assert captions.caveat([effects]) == ""
     assert captions.best_head(samples.scores(1, 1, dead=[(0, 0)])) == ""
+    assert captions.best_head(samples.scores(values=np.zeros((3, 4), np.float32))) == "Every head scores 0.000."
 
 
 def test_missing_heads_are_counted_by_reason() -> None:
