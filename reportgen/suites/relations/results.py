@@ -18,7 +18,7 @@ from reportgen.suites.relations.passes import Pass, RelationHits
 from reportgen.suites.relations.suite import RelationsSettings
 
 Grid = npt.NDArray[np.float64]  # [layer head]
-Shares = Mapping[str, tuple[Grid, int]]  # stem -> hits per head, NaN where not computed, and pairs
+Shares = Mapping[str, tuple[Grid, int]]  # measure -> hits per head, NaN where not computed, and pairs
 
 LABELS = {
     "score": "{} score",
@@ -49,7 +49,7 @@ class RelationResult:
     scores    measure -> HeadScores, in the order of LABELS
     bh        measure -> heads that pass Benjamini-Hochberg, None where the permutations cannot resolve it
     copiers   input ("embedding", "first_mlp") -> measure -> the ideal copier's share, None where no pair counts
-    controls  "twin" and "matched" -> hits per head and pairs, one per draw
+    controls  "twin" and "matched" -> shares of every measure, one per draw
     """
 
     kept: Kept
@@ -59,16 +59,25 @@ class RelationResult:
     bh: Mapping[str, int | None]
     best: Mapping[str, Held | None]
     copiers: Mapping[str, Mapping[str, float | None]]
-    controls: Mapping[str, Sequence[tuple[Grid, int]]]
+    controls: Mapping[str, Sequence[Shares]]
 
     @property
     def stem(self) -> str:
         return self.kept.relation.stem
 
 
-def shares(done: Pass, ks: Mapping[str, int]) -> Shares:
-    """The relation score's hits of a whole pass, for controls, of which nothing else is kept."""
-    return {stem: done.relation(stem, k).share("score") for stem, k in ks.items()}
+def shares(done: Pass, copier: Pass, ks: Mapping[str, int]) -> dict[str, Shares]:
+    """Stem -> shares of a whole pass, for controls, of which nothing else is kept."""
+    out: dict[str, Shares] = {}
+    for stem, k in ks.items():
+        hits = done.relation(stem, k, copied_pairs(copier, stem, k))
+        out[stem] = {measure: hits.share(measure) for measure in MEASURES}
+    return out
+
+
+def copied_pairs(copier: Pass, stem: str, k: int) -> npt.NDArray[np.bool_]:
+    """[pair] the pairs that the ideal copier hits without the source's column."""
+    return copier.relation(stem, k).hits["adjusted"][:, 0, 0]
 
 
 def reaches(hits: Grid, n: int, tau: float) -> npt.NDArray[np.bool_]:
@@ -89,14 +98,13 @@ def relation_result(
     raw: Pass,
     folded: Pass | None,
     copiers: Mapping[str, Pass],
-    controls: Mapping[str, Sequence[Shares]],
+    controls: Mapping[str, Sequence[Mapping[str, Shares]]],
     nulls: Mapping[str, Permutations],
     seed: int,
 ) -> RelationResult:
     """Put one relation's numbers together."""
     stem = kept.relation.stem
-    on_embedding = copiers["embedding"].relation(stem, k)
-    copied = on_embedding.hits["adjusted"][:, 0, 0]  # [pair], hit without the source's column
+    copied = copied_pairs(copiers["embedding"], stem, k)
     hits = raw.relation(stem, k, copied)
     null = nulls.get(stem)
     scores, bh = {}, {}

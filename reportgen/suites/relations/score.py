@@ -91,7 +91,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
     folded = None
     if folds(model, settings):
         folded = rank_all(job.ranker, Folded(model).maps, job.inputs, job.n_layers, job.tick)
-    controls = {"twin": score_twins(job), "matched": score_matched(job)}
+    controls = {"twin": score_twins(job), "matched": score_matched(job, copiers["embedding"])}
     results = [
         relation_result(k, job.ks[k.relation.stem], settings, raw, folded, copiers, controls, nulls, job.seed)
         for k in job.kept
@@ -150,10 +150,9 @@ def score_raw(job: Job) -> tuple[dict[str, Pass], Pass, dict[str, Permutations]]
         small = [stem for stem in job.ks if Cells.count(stem, ranker.pairs) <= MAX_CELLS]
         cells = [Cells.build(stem, job.ks[stem], ranker.pairs, ranker.columns) for stem in small]
     sink = HitTables(cells, ranker, 1, {}) if cells else None
-    alive = np.ones((1, 1), dtype=np.bool_)
-    copiers = {"embedding": Pass(ranker, [ranker.copier(job.inputs.first, sink)], alive, np.ones((1, 1)))}
+    copiers = {"embedding": copier_pass(ranker, job.inputs.first, sink)}
     if job.inputs.mlp:
-        copiers["first_mlp"] = Pass(ranker, [ranker.copier(job.inputs.later)], alive, np.ones((1, 1)))
+        copiers["first_mlp"] = copier_pass(ranker, job.inputs.later)
     copied = {} if sink is None else {c.stem: sink.tables[c.stem][:, :, ADJUSTED, 0].astype(np.bool_) for c in cells}
     tables = HitTables(cells, ranker, record.n_heads, copied) if cells else None
     nulls = {}
@@ -167,7 +166,12 @@ def score_raw(job: Job) -> tuple[dict[str, Pass], Pass, dict[str, Permutations]]
     return copiers, rank_all(ranker, maps, job.inputs, job.n_layers, job.tick, tables, list(nulls.values())), nulls
 
 
-def score_twins(job: Job) -> list[Shares]:
+def copier_pass(ranker: Ranker, x: Tensor, sink: HitTables | None = None) -> Pass:
+    """The ideal copier on x [row d_model], as a model of one layer with one head."""
+    return Pass(ranker, [ranker.copier(x, sink)], np.ones((1, 1), dtype=np.bool_), np.ones((1, 1)))
+
+
+def score_twins(job: Job) -> list[dict[str, Shares]]:
     """Scores of the randomly initialised twins; none where the weights come without a model."""
     make = twin_of(job.weights) if job.settings.twins else None
     if make is None:
@@ -175,22 +179,22 @@ def score_twins(job: Job) -> list[Shares]:
     return [_score_twin(job, make(seed)) for seed in summary.twin_seeds(job.settings, job.seed)]
 
 
-def _score_twin(job: Job, twin: Weights) -> Shares:
+def _score_twin(job: Job, twin: Weights) -> dict[str, Shares]:
     def maps(layer: int) -> tuple[Tensor, Tensor]:
         return twin.W_V(layer), twin.W_O(layer)
 
     settings, pairs = job.settings, job.ranker.pairs
     inputs = read_inputs(twin, pairs.sources, first_mlp=settings.first_mlp)
     ranker = Ranker(twin.W_U(), pairs, limit=job.ranker.limit, chunk=settings.chunk, tile_mib=settings.tile_mib)
-    return shares(rank_all(ranker, maps, inputs, job.n_layers, job.tick), job.ks)
+    done = rank_all(ranker, maps, inputs, job.n_layers, job.tick)
+    return shares(done, copier_pass(ranker, inputs.first), job.ks)
 
 
-def score_matched(job: Job) -> list[Shares]:
+def score_matched(job: Job, copier: Pass) -> list[dict[str, Shares]]:
     """Scores of random OV maps with the singular values of each head's own."""
-    return [
-        shares(rank_all(job.ranker, Matched(job.weights, seed).maps, job.inputs, job.n_layers, job.tick), job.ks)
-        for seed in summary.matched_seeds(job.settings, job.seed)
-    ]
+    draws = (Matched(job.weights, seed) for seed in summary.matched_seeds(job.settings, job.seed))
+    done = (rank_all(job.ranker, draw.maps, job.inputs, job.n_layers, job.tick) for draw in draws)
+    return [shares(one, copier, job.ks) for one in done]
 
 
 def evidence(result: RelationResult, d_vocab: int) -> dict[str, NamedArray]:

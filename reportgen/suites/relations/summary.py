@@ -10,8 +10,9 @@ from scipy.stats import spearmanr
 
 from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, Table, head_name
 from reportgen.suites.relations.data import Kept
+from reportgen.suites.relations.null import MEASURES
 from reportgen.suites.relations.passes import Inputs, Pass
-from reportgen.suites.relations.results import RelationResult, reaches, score_hits
+from reportgen.suites.relations.results import Grid, RelationResult, reaches, score_hits
 from reportgen.suites.relations.suite import RelationsSettings
 
 TOP = 5  # heads per relation in the table
@@ -88,16 +89,20 @@ def _relation_facts(r: RelationResult, settings: RelationsSettings, d_vocab: int
     }
 
 
-def _control(r: RelationResult, name: str, tau: float) -> dict[str, float | int] | None:
+def _control(r: RelationResult, name: str, tau: float) -> dict[str, object] | None:
     draws = r.controls[name]
-    if not draws or all(np.isnan(hits).all() for hits, _ in draws):
+    alive = sum(int(np.isfinite(hits).sum()) for hits, _ in (draw["score"] for draw in draws))
+    if not alive:
         return None
-    return {
-        "max": float(max(np.nanmax(hits) / n for hits, n in draws if not np.isnan(hits).all())),
-        "n_at_tau": int(sum(reaches(hits, n, tau).sum() for hits, n in draws)),
-        "n_heads": int(sum(np.isfinite(hits).sum() for hits, _ in draws)),
-        "draws": len(draws),
-    }
+    measures = {m: highest_control([draw[m] for draw in draws], tau) for m in MEASURES}
+    return {**measures["score"], "n_heads": alive, "draws": len(draws), "measures": measures}
+
+
+def highest_control(draws: Sequence[tuple[Grid, int]], tau: float) -> dict[str, float | int | None]:
+    """The highest share among a control's heads, and how many reach tau; None where no pair counts."""
+    best = [float(np.nanmax(hits)) / n for hits, n in draws if n and np.isfinite(hits).any()]
+    at_tau = sum(int(reaches(hits, n, tau).sum()) for hits, n in draws)
+    return {"max": max(best, default=None), "n_at_tau": at_tau if best else None}
 
 
 def spearman_folded(r: RelationResult) -> float | None:
@@ -153,14 +158,14 @@ def _relation_row(r: RelationResult, settings: RelationsSettings) -> tuple[Cell,
     score, held = r.scores["score"], r.best["score"]
     ranking = score.ranking()
     best = ranking[0] if ranking else None
-    twin, matched = _control(r, "twin", tau), _control(r, "matched", tau)
+    twin, matched = (highest_control([d["score"] for d in r.controls[c]], tau)["max"] for c in ("twin", "matched"))
     return (
         r.kept.relation.title, r.kept.relation.category, r.k, len(r.kept.pairs), len(set(r.kept.targets)),
         head_name(*best) if best else None, _at(score, best), _at(score, best, "low"), _at(score, best, "high"),
         *(_highest(r.scores[m]) for m in ("suppression", "strict", "adjusted")),
         *(len(heads_at_tau(r.scores[m], tau)) for m in ("score", "adjusted")), n_significant(score, settings.alpha),
         *((held.head, held.value, held.low, held.high) if held else (None,) * 4),
-        r.copiers["embedding"]["score"], twin and twin["max"], matched and matched["max"],
+        r.copiers["embedding"]["score"], twin, matched,
     )  # fmt: skip
 
 

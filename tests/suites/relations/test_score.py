@@ -223,7 +223,9 @@ def test_the_twin_is_scored_beside_the_model(tmp_path: Path, monkeypatch: pytest
     result = score(w, settings, context)
     assert seeds == result.facts["twin_seeds"] == [6, 7]
     twin = result.facts["relations"]["plan"]["twin"]  # type: ignore[index]
+    measures = twin.pop("measures")
     assert twin == {"max": pytest.approx(37 / 60), "n_at_tau": 2, "n_heads": 8, "draws": 2}
+    assert measures["adjusted"] == measures["suppression"] == {"max": pytest.approx(37 / 60), "n_at_tau": 2}
     assert progress[-1] == (8, 8)
     assert [done for done, _ in progress] == list(range(1, 9))
 
