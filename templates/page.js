@@ -73,9 +73,10 @@
   };
   const chance = (p) => (Number.isNaN(p) ? "\u2013" : p < 0.001 ? "<0.001" : p.toFixed(3));
   const rank = (score, i) => {
-    const values = grid(score, "value"), own = values[i];
+    const size = score.signed ? Math.abs : (value) => value;
+    const values = grid(score, "value"), own = size(values[i]);
     if (Number.isNaN(own)) return NaN;
-    return 1 + values.reduce((above, value) => above + (value > own ? 1 : 0), 0);
+    return 1 + values.reduce((above, value) => above + (size(value) > own ? 1 : 0), 0);
   };
 
   /* The panel of one head. */

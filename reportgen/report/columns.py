@@ -46,7 +46,8 @@ def _needs(
         whole = [text_width(cell, size) for cell in cells]
         parts = whole if numeric[i] else [_longest(cell, size) for cell in cells]
         least.append(max([*parts, _longest(name, size, bold=True)]) + INSET_PT)
-        natural.append(max([*whole, text_width(name, size, bold=True)]) + INSET_PT)
+        wish = max([*whole, text_width(name, size, bold=True)]) + INSET_PT
+        natural.append(max(least[-1], min(wish, PORTRAIT_PT / 2)))  # one long text must not starve the others
     return least, natural
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reportgen.published import catalogue
+from reportgen.report.leading import is_signed
 from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
 
@@ -39,7 +40,7 @@ def _set(heads: HeadSet) -> dict[str, object]:
 def _entry(scores: HeadScores) -> dict[str, object]:
     grids = {"value": scores.values, "low": scores.low, "high": scores.high, "p": scores.p}
     packed = {name: pack(grid) for name, grid in grids.items() if grid is not None}
-    return {"key": scores.key, "label": clean(scores.label), "n": scores.n, **packed}
+    return {"key": scores.key, "label": clean(scores.label), "n": scores.n, "signed": is_signed(scores), **packed}
 
 
 def pack(grid: FloatGrid) -> list[str]:

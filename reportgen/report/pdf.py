@@ -27,6 +27,7 @@ _HELD = re.compile(
     "\u1e80-\u1e85\u2010-\u2015\u2018-\u201e\u2020-\u2022\u2026\u2030\u2032\u2033\u2039\u203a\u20ac\u2122"
     "\u2190-\u2195\u2202\u2206\u220f\u2211\u2212\u221a\u221e\u222b\u2248\u2260\u2264\u2265\u25a0\u25a1\u25cb\u25cf]"
 )
+RUNNING = 80  # characters of the running head
 MAX_ROWS = 60  # of a table on paper; the page and the CSV have the rest
 _METADATA = {"document", "alt", "file"}  # never set as text: no places to break at
 _LONG = re.compile(r"\S{24}(?=\S)")
@@ -89,6 +90,7 @@ def data(report: Report) -> dict[str, Any]:
     """What the template reads: plain JSON values, all text ready to set."""
     value = {
         "document": report.title,
+        "running": report.title if len(report.title) <= RUNNING else f"{report.title[:RUNNING]}…",
         "model": report.model,
         "date": report.date,
         "slug": report.slug,

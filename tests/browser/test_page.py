@@ -154,7 +154,7 @@ def test_a_cell_under_the_pointer_is_named_and_a_click_opens_its_head(visit: Vis
     assert page.locator("#head h2").inner_text() == "L2H1"
     rows = [[cell.inner_text() for cell in row.locator("td").all()] for row in page.locator("#head tbody tr").all()]
     effect = next(row for row in rows if row[0] == "Effect on IOI")
-    assert effect[1:] == ["−0.999", "[−1.099, −0.899]", "–", "12"]
+    assert effect[1:] == ["−0.999", "[−1.099, −0.899]", "–", "1"]
     page.keyboard.press("Escape")
     assert not page.locator("#head").is_visible()
     assert seen.said == []
