@@ -63,6 +63,9 @@ def run_verb(
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run Python code that the model's repository brings.")
     ] = None,
+    stream: Annotated[
+        bool | None, typer.Option("--stream", help="Static scores only, weights read from disk layer by layer.")
+    ] = None,
     relations: Annotated[
         Path | None, typer.Option(help="Folder of your own relations; relations.relations_dir.")
     ] = None,
@@ -83,6 +86,7 @@ def run_verb(
         "model": model, "preset": preset, "device": device, "dtype": dtype, "threads": threads, "out": out,
         "name": name, "revision": revision, "seed": seed, "offline": offline, "published": published, "cmap": cmap,
         "palette": palette, "no_overlay": no_overlay, "trust_remote_code": trust_remote_code,
+        "stream": stream,
         "suites": tuple(suite or ()), "overlays": tuple(str(p) for p in overlay or ()),
     }  # fmt: skip
     settings = parse_set(set_ or ())
@@ -154,20 +158,19 @@ def figure_verb(
     palette: Annotated[str, typer.Option(help="published or safe.")] = "published",
 ) -> None:
     """Write one figure of a stored run."""
-    from reportgen.figures import export
+    from reportgen.figures.export import FORMATS
     from reportgen.figures.figure import Style
     from reportgen.files import write_atomic
-    from reportgen.report.build import build
+    from reportgen.report.build import find_figure
+    from reportgen.report.render import ENDINGS
     from reportgen.runfolder import Run
 
+    if format_ not in FORMATS:
+        raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
     style = Style(cmap=cmap, palette=palette, width_in=_inches(width), font_size=font_size)
-    found = {figure.id: figure for section in build(Run.open(run), style).sections for figure in section.figures}
-    if figure_id not in found:
-        raise SettingsError(f"{run} has no figure {figure_id!r}.", nearest(figure_id, found))
-    if format_ not in export.FORMATS:
-        raise SettingsError(f"No format {format_!r}.", nearest(format_, export.FORMATS))
-    path = out or Path(f"{figure_id}.{'vl.json' if format_ == 'json' else format_}")
-    write_atomic(path, export.FORMATS[format_](found[figure_id], style))
+    figure = find_figure(Run.open(run), figure_id, style)
+    path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
+    write_atomic(path, FORMATS[format_](figure, style))
     print(path)
 
 
@@ -212,15 +215,19 @@ def mini_train_verb(
     save_steps: Annotated[str, typer.Option(help="Comma-separated steps whose checkpoints are kept.")] = "",
 ) -> None:
     """Train the bundled model again from nothing, by the recipe it was made with."""
-    from reportgen.mini.train import train_like_shipped
+    from dataclasses import replace
+
+    from reportgen.mini.train import TrainConfig, train
 
     try:
-        steps_kept = tuple(int(step) for step in save_steps.split(",") if step)
+        kept = tuple(int(step) for step in save_steps.split(",") if step)
     except ValueError as error:
-        raise SettingsError(
-            f"--save-steps {save_steps!r} is not a list of steps.", "For example 100,200,400"
-        ) from error
-    print(train_like_shipped(out, seed=seed, steps=steps, threads=threads, save_steps=steps_kept))
+        raise SettingsError(f"--save-steps {save_steps!r} is no list of steps.", "For example 100,200") from error
+    shipped = TrainConfig(threads=threads, save_steps=kept)
+    config = replace(
+        shipped, seed=shipped.seed if seed is None else seed, steps=shipped.steps if steps is None else steps
+    )
+    print(train(config, out))
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ class Options:
     seed: int = 0
     offline: bool = False
     trust_remote_code: bool = False
+    stream: bool = False  # static scores only, weights read from disk one tensor at a time
     overlays: tuple[str, ...] = ()
     published: str = ""
     no_overlay: bool = False

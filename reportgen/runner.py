@@ -32,7 +32,7 @@ from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
 from reportgen.suites.base import Context, Suite
 
 if TYPE_CHECKING:
-    from reportgen.models.model import Model
+    from reportgen.models.model import Model, Weights
 
 _PACKAGES = (
     "torch",
@@ -103,18 +103,8 @@ def run(options: Options, listener: Listener | None = None) -> Run:
     listener = listener or Silent()
     jobs = plan(options)
     overlays = _overlay_files(options.overlays)
-    from reportgen.models import load
-
-    load.set_threads(options.threads)
     listener.stage(f"Loading {options.model}")
-    model = load.load(
-        options.model,
-        device=options.device,
-        dtype=options.dtype,
-        revision=options.revision,
-        offline=options.offline,
-        trust_remote_code=options.trust_remote_code,
-    )
+    model = _load(options)
     slug = check_slug(options.name) if options.name else slug_of(model.record.id, options.revision)
     manifest = _manifest(model, slug, options)
     with RunWriter(Path(options.out) / slug, manifest) as writer:
@@ -127,7 +117,24 @@ def run(options: Options, listener: Listener | None = None) -> Run:
         return writer.run
 
 
-def _one_suite(model: Model, job: Job, writer: RunWriter, listener: Listener) -> None:
+def _load(options: Options) -> Model | Weights:
+    """The model, or its static weights alone with --stream; torch is imported here, once the settings are right."""
+    from reportgen.models import load
+
+    load.set_threads(options.threads)
+    place = {"device": options.device, "revision": options.revision}
+    if options.stream:
+        return load.stream(options.model, **place, offline=options.offline)
+    return load.load(
+        options.model,
+        dtype=options.dtype,
+        **place,
+        offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Listener) -> None:
     """Score one suite, or keep the finished one; its record goes into the manifest either way."""
     suite, seed = job.suite, writer.manifest.seed
     key = resume_key(
@@ -165,10 +172,14 @@ def _one_suite(model: Model, job: Job, writer: RunWriter, listener: Listener) ->
 _Store = Callable[[RunWriter, SuiteRecord], None]
 
 
-def _guarded(model: Model, job: Job, context: Context, record: SuiteRecord) -> tuple[SuiteRecord, _Store | None]:
+def _guarded(
+    model: Model | Weights, job: Job, context: Context, record: SuiteRecord
+) -> tuple[SuiteRecord, _Store | None]:
     """The boundary: whatever a suite raises becomes its record's reason. Ctrl-C passes."""
     suite = job.suite
     try:
+        if not suite.static and not hasattr(model, "run"):
+            raise NotApplicable("not computed: streamed weights have no forward pass")
         result = suite.load_score()(model, job.settings, context)
     except NotApplicable as reason:
         return _replace(record, status="skipped", error=one_line(str(reason))), None
@@ -189,7 +200,7 @@ def _measured(record: SuiteRecord, elapsed_s: float) -> SuiteRecord:
     return _replace(record, elapsed_s=round(elapsed_s, 3), peak_memory_bytes=peak)
 
 
-def _manifest(model: Model, slug: str, options: Options) -> Manifest:
+def _manifest(model: Model | Weights, slug: str, options: Options) -> Manifest:
     import torch
 
     now = datetime.now(UTC).isoformat(timespec="seconds")

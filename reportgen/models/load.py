@@ -29,7 +29,7 @@ from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
 from reportgen.models.hashing import TOKENIZER_FILES, content_hash
 from reportgen.models.layouts import LAYOUTS
-from reportgen.models.memory import check_memory, main_dtype, pick_device, pick_dtype
+from reportgen.models.memory import check_memory, main_dtype, needed_bytes, pick_device, pick_dtype
 from reportgen.models.model import Model
 from reportgen.models.statics import DiskSource, StaticWeights, Weights
 from reportgen.models.tokens import Tokens
@@ -82,6 +82,22 @@ def stream(
     record = msgspec.structs.replace(found.record, self_check=check)
     source = DiskSource(found.facts.files, LAYOUTS[record.family].prefix)
     return StaticWeights(source, found.config, record, found.tokens, chosen)
+
+
+def inspect(
+    name: str | Path,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str = "",
+    *,
+    offline: bool = False,
+    trust_remote_code: bool = False,
+) -> tuple[ModelRecord, int]:
+    """The record of a model whose weights stay unread, and the bytes that loading it needs."""
+    found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos="auto")
+    number = pick_dtype(dtype, found.facts.counts, pick_device(device))
+    record = msgspec.structs.replace(found.record, dtype=str(number).removeprefix("torch."))
+    return record, needed_bytes(found.facts.n_params, found.facts.unembedding, number)
 
 
 def random_twin(model: Model, seed: int) -> Model:
@@ -243,5 +259,6 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
         dtype=main_dtype(facts.counts),
         weights="raw",
         bos=tokens.bos_rule,
+        synthetic=bool(facts.config.get("reportgen_synthetic", False)),  # random weights say so in config.json
         hub_id=place.hub_id,
     )

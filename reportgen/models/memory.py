@@ -48,12 +48,14 @@ def pick_dtype(name: str, counts: Mapping[str, int], device: torch.device) -> to
     return DTYPES[name]
 
 
-def check_memory(n_params: int, unembedding: int, dtype: torch.dtype, device: torch.device, label: str) -> None:
-    """Refuse a model that exceeds what is free on the device, or in RAM while loading.
+def needed_bytes(n_params: int, unembedding: int, dtype: torch.dtype) -> int:
+    """Weights in `dtype`, and one float32 copy of the unembedding for static scores."""
+    return n_params * dtype.itemsize + unembedding * 4
 
-    It needs its weights in `dtype`, and one float32 copy of the unembedding for static scores.
-    """
-    need, half = (n_params * size + unembedding * 4 for size in (dtype.itemsize, torch.bfloat16.itemsize))
+
+def check_memory(n_params: int, unembedding: int, dtype: torch.dtype, device: torch.device, label: str) -> None:
+    """Refuse a model that exceeds what is free on the device, or in RAM while loading."""
+    need, half = (needed_bytes(n_params, unembedding, kind) for kind in (dtype, torch.bfloat16))
     for place in dict.fromkeys([device, torch.device("cpu")]):
         free = available_bytes(place)
         if need <= free:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from reportgen.errors import SettingsError, nearest
+from reportgen.manifest import ModelRecord
 from reportgen.scores import HeadSet, SuiteResult
 
 if TYPE_CHECKING:
     from reportgen.figures.figure import Figure, View
-    from reportgen.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Suite:
     full       settings of the preset `full`, where they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report
     needs      suites whose results this one can use; the runner only orders by it
-    score, figures  "package.module:function", resolved on use
+    score, figures  "package.module:function", resolved on use (score gets models.Weights with --stream, else a Model)
     """
 
     name: str
@@ -80,14 +80,16 @@ class Suite:
     left_out: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
+    operations: Callable[[ModelRecord, Any], float] | None = None  # rough multiply-adds of a run, for --dry-run
+    static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
     def measure(self, name: str) -> Measure:
         """The measure of this name; KeyError when the suite has none."""
         return next(m for m in self.measures if m.name == name)
 
-    def load_score(self) -> Callable[[Model, Any, Context], SuiteResult]:
+    def load_score(self) -> Callable[[Any, Any, Context], SuiteResult]:
         """The torch half, imported now."""
-        return cast("Callable[[Model, Any, Context], SuiteResult]", _resolve(self.score))
+        return cast("Callable[[Any, Any, Context], SuiteResult]", _resolve(self.score))
 
     def load_figures(self) -> Callable[[SuiteResult, View], list[Figure]]:
         """The altair half, imported now."""
