@@ -191,8 +191,7 @@ def control_tasks(trial: Trial, trials: Sequence[Trial], rng: np.random.Generato
     fit = [
         other
         for other in trials
-        if other is not trial
-        and abs(other.accuracy[0] - trial.accuracy[0]) < MAX_BASE_GAP
+        if abs(other.accuracy[0] - trial.accuracy[0]) < MAX_BASE_GAP
         and len(mine & set(other.order[: trial.removed])) < MAX_OVERLAP * trial.removed
     ]
     picked = np.sort(rng.permutation(len(fit))[:MAX_CONTROLS])
