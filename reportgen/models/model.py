@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,10 +24,11 @@ from reportgen.manifest import ModelRecord
 from reportgen.models.statics import MemorySource, StaticWeights, Weights
 from reportgen.models.tokens import Tokens
 
-__all__ = ["HookFn", "Hooks", "Model", "Weights"]
+__all__ = ["HookFn", "Hooks", "Model", "Start", "Weights"]
 
 HookFn = Callable[[Tensor], Tensor | None]
 Hooks = Mapping[tuple[str, int], HookFn]
+Start = tuple[int, Tensor]  # (layer, resid_pre of that layer)
 
 # Kind -> hook point. Shapes: z and q [batch pos n_heads d_head]; k and v [batch pos n_kv d_head];
 # pattern and scores [batch n_heads query key]; the rest [batch pos d_model].
@@ -60,20 +63,56 @@ class Model(StaticWeights):
         """[batch pos] -> [batch pos vocab] float32."""
         return self.run(ids)
 
-    def run(self, ids: Tensor, hooks: Hooks | None = None, *, last: bool = False, grad: bool = False) -> Tensor:
+    def run(
+        self,
+        ids: Tensor,
+        hooks: Hooks | None = None,
+        *,
+        last: bool = False,
+        grad: bool = False,
+        start: Start | None = None,
+    ) -> Tensor:
         """Logits [batch pos vocab] float32 of ids [batch pos] with `hooks` applied, which are gone afterwards.
 
         hooks   {(kind, layer): fn}; fn(tensor) returns a replacement or None; kinds and shapes: `POINTS`
         last    unembed the last position only: [batch 1 vocab], much cheaper with a large vocabulary
         grad    keep the graph: every activation from the embedding on can be differentiated; weights stay frozen
+        start   (layer, resid_pre of that layer [batch pos d_model]): earlier blocks are skipped, hooks on them unused
 
         Raises NotApplicable for writes that the family cannot honour, ValueError for an unknown kind or layer.
         """
-        return self._forward(ids, hooks or {}, grad=grad, logits_to_keep=int(last)).float()
+        hooks, before = _started(hooks or {}, start)
+        with self._skipped(before):
+            return self._forward(ids, hooks, grad=grad, logits_to_keep=int(last)).float()
 
-    def run_until(self, ids: Tensor, hooks: Hooks, layer: int) -> None:
-        """Run the blocks before `layer` only: for reading activations of early layers."""
-        self._forward(ids, hooks, grad=False, stop_at_layer=layer)
+    def run_until(self, ids: Tensor, hooks: Hooks, layer: int, *, start: Start | None = None) -> None:
+        """Run the blocks before `layer` only: for reading activations of early layers; `start` as in `run`."""
+        hooks, before = _started(hooks, start)
+        with self._skipped(before):
+            self._forward(ids, hooks, grad=False, stop_at_layer=layer)
+
+    @contextmanager
+    def _skipped(self, before: int) -> Iterator[None]:
+        """Blocks below `before` hand on what they are given; their own forward is back afterwards."""
+        blocks = [self.bridge.blocks[layer] for layer in range(before)]
+        try:
+            for block in blocks:  # in __dict__: the bridge would set the attribute on Hugging Face's own block
+                block.__dict__["forward"] = _hand_on_tuple if self._blocks_give_tuples else _hand_on
+            yield
+        finally:
+            for block in blocks:
+                block.__dict__.pop("forward", None)
+
+    @cached_property
+    def _blocks_give_tuples(self) -> bool:
+        """Whether a block returns (hidden states, ...), as GPT-J's and GPT-Neo's do, or the hidden states alone."""
+        kinds: list[bool] = []
+        handle = self.bridge.blocks[0].register_forward_hook(lambda _, __, out: kinds.append(isinstance(out, tuple)))
+        try:
+            self.run_until(torch.zeros(1, 1, dtype=torch.long), {}, 1)
+        finally:
+            handle.remove()
+        return kinds[0]
 
     def _forward(self, ids: Tensor, hooks: Hooks, *, grad: bool, **how: int) -> Tensor:
         if ids.ndim != 2 or ids.shape[1] > self.record.n_ctx:
@@ -106,6 +145,23 @@ class Model(StaticWeights):
             return tensor if out is None and grad and not read_only else out
 
         return hook
+
+
+def _started(hooks: Hooks, start: Start | None) -> tuple[Hooks, int]:
+    """The hooks that a run from `start` on needs, and how many blocks it skips."""
+    if start is None:
+        return hooks, 0
+    first, residual = start
+    kept = {(kind, layer): fn for (kind, layer), fn in hooks.items() if layer >= first}
+    return {("resid_pre", first): lambda given: residual.to(given.dtype), **kept}, first
+
+
+def _hand_on(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    return hidden_states
+
+
+def _hand_on_tuple(hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
+    return (hidden_states,)
 
 
 def _require_grad(embedded: Tensor, hook: Any) -> Tensor:
