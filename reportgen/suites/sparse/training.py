@@ -1,0 +1,224 @@
+"""One phase of training: the constrained one with gates, or the control's without. Cut off, it goes on where it was.
+
+Noise, batches and dual steps go by step number, so an interrupted phase ends in the same weights as an unbroken one
+(same device, thread count and torch version).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+from torch.optim import AdamW
+
+from reportgen.errors import RunError
+from reportgen.files import write_atomic
+from reportgen.suites.sparse import dual
+from reportgen.suites.sparse.dual import Dual
+from reportgen.suites.sparse.gates import Gate
+from reportgen.suites.sparse.texts import Ids, Text
+from reportgen.suites.sparse.trainees import Trainee, divergence, loss
+
+WARMUP_STEPS = 50
+_DECAY = 0.2  # of the steps, at the end, over which the rate falls to zero
+_BETAS = (0.9, 0.98)
+_CLIP = 1.0
+_CHUNKS = 8  # the steering sequences are used in turns, one chunk a dual step
+_EVAL = 16  # sequences per forward pass without gradients
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a phase does: rates, lengths, and how often it looks and saves."""
+
+    steps: int
+    lr: float
+    batch: int  # sequences a step
+    kl: float  # share of the loss that is KL to the dense model instead of the text's own loss
+    seed: int
+    log_every: int
+    save_every: int
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step` (from 0): linear warm-up, flat, then down to zero."""
+        left = (self.steps - step) / max(1.0, _DECAY * self.steps)
+        return self.lr * min(1.0, (step + 1) / WARMUP_STEPS, left)
+
+
+class Phase:
+    """A trainee, its optimiser and its dual; `gate` None trains the dense model on."""
+
+    def __init__(
+        self, trainee: Trainee, gate: Gate | None, text: Text, schedule: Schedule, state: Path,
+        reference: Trainee | None = None,
+    ) -> None:  # fmt: skip
+        """`reference`: the dense model that `schedule.kl` pulls towards; `state`: where weights and step are kept."""
+        self.trainee, self.gate, self.text, self.schedule, self.state = trainee, gate, text, schedule, state
+        self.reference = reference
+        self.device = next(iter(trainee.parameters.values())).device
+        self.optimizer = AdamW(list(trainee.parameters.values()), lr=schedule.lr, betas=_BETAS, weight_decay=0.0)
+        self.dual, self.step, self.sampled = Dual(), 0, [0.0, 0]
+        self.dense_chunks: list[float] = []
+        self.seconds = 0.0  # spent, interruptions left out
+
+    @property
+    def log_file(self) -> Path:
+        return self.state.with_suffix(".jsonl")
+
+    def run(self, progress: Progress, words: str) -> None:
+        """Train to the last step, from the kept state where there is one."""
+        self._steer_by_dense()
+        self._restore()
+        self.since = time.monotonic() - self.seconds
+        while self.step < self.schedule.steps:
+            if self.step % 10 == 0:
+                progress(self.step, self.schedule.steps, words + self._last())
+            self._one_step()
+            if self.gate is not None and self.step % dual.EVERY == 0:
+                self._dual_step()
+            if self.gate is not None and (self.step % self.schedule.log_every == 0 or self._is_last()):
+                self._log()
+            if self.step % self.schedule.save_every == 0 or self._is_last():
+                self._save()
+
+    def _is_last(self) -> bool:
+        return self.step == self.schedule.steps
+
+    def _one_step(self) -> None:
+        ids = self._on_device(self.text.batch(self.step, self.schedule.batch))
+        noise = torch.Generator(self.device).manual_seed(self.schedule.seed * 1_000_003 + self.step)
+        found = self.trainee(ids, self.gate, None if self.gate is None else noise)
+        own = loss(found.logits, ids)
+        total = own
+        if self.schedule.kl > 0 and self.reference is not None:
+            with torch.no_grad():
+                wanted = self.reference(ids, None).logits
+            total = (1 - self.schedule.kl) * own + self.schedule.kl * divergence(wanted, found.logits).mean()
+        if self.gate is not None:
+            total = total + self.dual.weight * found.expected.sum()
+        value = float(own.detach())
+        if not math.isfinite(value):
+            raise RunError(f"Training diverged at step {self.step}: loss {value}.", "Try a smaller --lr.")
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.trainee.parameters.values(), _CLIP)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.sampled = [self.sampled[0] + value, self.sampled[1] + 1]
+        self.step += 1
+        self.seconds = time.monotonic() - self.since
+
+    def _steer_by_dense(self) -> None:
+        """The dense model's loss on each steering chunk, before anything is trained."""
+        if self.gate is not None:
+            rows = len(self.text.steering) // _CHUNKS
+            self.dense_chunks = [self._loss(self._chunk(i, rows), None) for i in range(_CHUNKS)]
+
+    def _chunk(self, index: int, rows: int) -> Ids:
+        return self.text.steering[index * rows : (index + 1) * rows]
+
+    def _dual_step(self) -> None:
+        assert self.gate is not None
+        index = self.step // dual.EVERY % _CHUNKS
+        found = self._loss(self._chunk(index, len(self.text.steering) // _CHUNKS), self.gate)
+        self.dual.step(found - self.dense_chunks[index] - self.gate.slack_nats)
+
+    @torch.no_grad()
+    def _loss(self, ids: Ids, gate: Gate | None) -> float:
+        rows = self._on_device(ids)
+        return float(loss(self.trainee(rows, gate).logits, rows))
+
+    def _on_device(self, ids: Ids) -> Tensor:
+        return torch.as_tensor(ids, device=self.device)
+
+    @torch.no_grad()
+    def look(self) -> dict[str, float]:
+        """Hard-gate loss and open edges on the reporting sequences, as one line of the log."""
+        losses, edges, expected = [], [], []
+        for start in range(0, len(self.text.reporting), _EVAL):
+            rows = self._on_device(self.text.reporting[start : start + _EVAL])
+            found = self.trainee(rows, self.gate)
+            losses.append(float(loss(found.logits, rows)))
+            edges.append(float(found.opened.sum()))
+            noisy = self.trainee(rows, self.gate, torch.Generator(self.device).manual_seed(start))
+            expected.append(float(noisy.expected.sum()))
+            every = found.opened.numel() * (rows.shape[1] + 1) / 2
+        per_token = sum(edges) / len(edges)
+        return {
+            "step": self.step,
+            "loss_hard_nats": sum(losses) / len(losses),
+            "loss_sampled_nats": self.sampled[0] / max(1, self.sampled[1]),
+            "edges_percent": 100 * per_token / every,
+            "edges_per_token": per_token,
+            "expected_edges_per_token": sum(expected) / len(expected),
+            "weight": self.dual.weight,
+        }
+
+    def _log(self) -> None:
+        line = json.dumps(self.look())
+        self.sampled = [0.0, 0]
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def lines(self) -> list[dict[str, float]]:
+        """The log so far, up to the present step."""
+        if not self.log_file.exists():
+            return []
+        found = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+        return [line for line in found if line["step"] <= self.step]
+
+    def _last(self) -> str:
+        lines = self.lines()
+        if not lines:
+            return ""
+        last = lines[-1]
+        return f": loss {last['loss_hard_nats']:.4f}, {last['edges_percent']:.2f} % of edges, w {last['weight']:.1e}"
+
+    def _save(self) -> None:
+        named = {tensor: name for name, tensor in self.trainee.parameters.items()}
+        tensors = {f"weight/{name}": tensor.detach() for tensor, name in named.items()}
+        for parameter, state in self.optimizer.state.items():
+            tensors |= {f"optimizer/{named[parameter]}/{key}": value for key, value in state.items()}
+        kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        numbers = {"step": self.step, "log_weight": self.dual.log_weight, "excess": self.dual.excess_nats,
+                   "sampled": self.sampled[0], "count": self.sampled[1], "seconds": self.seconds}  # fmt: skip
+        write_atomic(self.state, to_safetensors(kept, metadata={k: repr(v) for k, v in numbers.items()}))
+
+    def _restore(self) -> None:
+        """Fill weights, optimiser and dual from the state file, and drop log lines written after it."""
+        if self.state.exists():
+            try:
+                self._fill()
+            except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+                raise RunError(f"{self.state} can't be read: {error}.", "Delete it and start again.") from error
+        text = "".join(json.dumps(line) + "\n" for line in self.lines())
+        write_atomic(self.log_file, text.encode())
+
+    def _fill(self) -> None:
+        parameters = self.trainee.parameters
+        with safetensors.safe_open(self.state, "pt", device=str(self.device)) as file, torch.no_grad():
+            for key in file.keys():  # noqa: SIM118  not a dict
+                kind, rest = key.split("/", 1)
+                if kind == "weight":
+                    parameters[rest].copy_(file.get_tensor(key))
+                else:
+                    name, _, part = rest.rpartition("/")
+                    state: dict[str, Any] = self.optimizer.state[parameters[name]]
+                    state[part] = file.get_tensor(key)
+            found = file.metadata()
+        self.step = int(found["step"])
+        self.dual = Dual(float(found["log_weight"]), float(found["excess"]))
+        self.sampled = [float(found["sampled"]), int(found["count"])]
+        self.seconds = float(found["seconds"])
