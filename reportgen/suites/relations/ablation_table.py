@@ -22,9 +22,9 @@ def summary_table(trials: Sequence[Trial], options: AblationOptions) -> Table:
     """`ablation`: one line per relation at the first number of heads with accuracy 0, else with all removed."""
     columns = (
         Column("Category"), Column("Relation"), Column("Prompts"), Column("Commonest target"), Column("Base accuracy"),
-        Column("low"), Column("high"), Column("Heads removed"), Column("Accuracy without them"), Column("low"), Column("high"),
-        Column("Random heads"), Column("5 %"), Column("95 %"), Column("p"), Column("Control tasks"),
-        Column("Controls, base"), Column("Controls, same heads removed"),
+        Column("low"), Column("high"), Column("Heads removed"), Column("Accuracy without them"), Column("low"),
+        Column("high"), Column("Random heads"), Column("5 %"), Column("95 %"), Column("p", digits=4),
+        Column("Control tasks"), Column("Controls, base"), Column("Controls, same heads removed"),
     )  # fmt: skip
     adjusted = holm([_p(t) for t in trials])
     rows = []
@@ -106,6 +106,6 @@ def _caption(options: AblationOptions) -> str:
         "Share of prompts whose most likely next token is the target, with the relation's top heads set to "
         f"{how} at the last position; 95 % Wilson intervals clustered by target. Random heads: {options.n_random} "
         "sets of as many other heads, of the same layers and like output norms where possible. Controls: the same "
-        "heads removed on other tasks. p: share of random sets that hurt as much, Holm over relations. Commonest target: "
-        "the accuracy of always giving one answer; a base accuracy near it has little that heads could lose."
+        "heads removed on other tasks. p: share of random sets that hurt as much, Holm over relations. Commonest "
+        "target: the accuracy of always giving one answer; a base accuracy near it has little that heads could lose."
     )
