@@ -94,6 +94,7 @@ def run_verb(
         settings.setdefault("relations", {})["relations_dir"] = str(relations)
     kept = {key: value for key, value in said.items() if value not in ("", None, ())}
     options = merge(read_config(config) if config else {}, {**kept, "settings": settings})
+    _style(options.cmap, options.palette)  # a misspelt scheme is told now, not after scoring
     if dry_run:
         from reportgen.estimate import print_plan
 
@@ -105,19 +106,25 @@ def run_verb(
 def _run_and_render(options: Any, json_lines: bool) -> int:
     from reportgen import runner
     from reportgen.console import Reporter
-    from reportgen.figures.figure import Style
 
     reporter = Reporter(json_lines)
     with reporter.live():
         done = runner.run(options, reporter)
         reporter.stage("Rendering the report")
-        page = _render(done, Style(cmap=options.cmap, palette=options.palette), overlays=not options.no_overlay)
+        page = _render(done, _style(options.cmap, options.palette), overlays=not options.no_overlay)
     failed = [name for name, record in done.manifest.suites.items() if record.status == "failed"]
     if json_lines:
         print(json.dumps({"event": "done", "run": str(done.path), "report": str(page), "failed": failed}))
     else:
         print(page)
     return 1 if failed else 0
+
+
+def _style(cmap: str, palette: str, **more: Any) -> Any:
+    from reportgen.figures.figure import Style
+    from reportgen.figures.marks import check_style
+
+    return check_style(Style(cmap=cmap, palette=palette, **more))
 
 
 def _render(run: Any, style: Any, **options: Any) -> Path:
@@ -138,10 +145,9 @@ def render_verb(
     palette: Annotated[str, typer.Option(help="published or safe.")] = "published",
 ) -> None:
     """Write the report of a stored run again; torch is not needed."""
-    from reportgen.figures.figure import Style
     from reportgen.runfolder import Run
 
-    style = Style(cmap=cmap, palette=palette)
+    style = _style(cmap, palette)
     files = tuple(overlay or ())
     print(_render(Run.open(run), style, overlays=not no_overlay, overlay_files=files, published=published))
 
@@ -159,7 +165,6 @@ def figure_verb(
 ) -> None:
     """Write one figure of a stored run."""
     from reportgen.figures.export import FORMATS
-    from reportgen.figures.figure import Style
     from reportgen.files import write_atomic
     from reportgen.report.build import find_figure
     from reportgen.report.render import ENDINGS
@@ -167,7 +172,7 @@ def figure_verb(
 
     if format_ not in FORMATS:
         raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
-    style = Style(cmap=cmap, palette=palette, width_in=_inches(width), font_size=font_size)
+    style = _style(cmap, palette, width_in=_inches(width), font_size=font_size)
     figure = find_figure(Run.open(run), figure_id, style)
     path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
     write_atomic(path, FORMATS[format_](figure, style))

@@ -1,0 +1,184 @@
+"""The command line as a user meets it: one line and exit 2 for mistakes, and every verb on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reportgen.runfolder import Run
+from tests.fixtures import write_run
+from tests.models.hub_server import HubServer
+from tests.tiny import tiny_folder
+
+TOY = str(Path(__file__).parent / "data" / "toy_suite.py")
+
+
+def reportgen(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "reportgen", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **env})
+
+
+def refused(*words: str, **env: str) -> str:
+    """The one line of a refusal with exit 2."""
+    done = reportgen(*words, **env)
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("Loading ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("reportgen: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder("gpt2", tmp_path_factory.mktemp("tiny") / "tiny-gpt2")
+
+
+@pytest.fixture(scope="module")
+def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    words = ("run", str(model), "--suite", "attention", "--out", str(out), "--threads", "1", "--json")
+    done = reportgen(*words)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0]["event"] == "stage"
+    assert events[-1]["event"] == "done"
+    assert events[-1]["failed"] == []
+    return out / "tiny-gpt2"
+
+
+def test_run_writes_the_report(run: Path) -> None:
+    for name in ("index.html", "report.pdf", "scores.csv", "figures/attention-induction.svg"):
+        assert (run / "report" / name).stat().st_size > 100
+
+
+def test_render_without_torch(run: Path) -> None:
+    code = (
+        "import sys\nsys.argv = ['reportgen', 'render', sys.argv[1]]\n"
+        "from reportgen.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "assert 'altair' in sys.modules\n"
+        "assert not {'torch', 'transformer_lens', 'transformers', 'scipy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png", "csv", "tex", "json"])
+def test_one_figure_in_each_format(run: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / f"x.{kind}"
+    done = reportgen(
+        "figure", str(run), "attention-induction", "--format", kind, "--width", "3.25in", "--out", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size > 100
+
+
+def test_figure_names_the_nearest(run: Path) -> None:
+    assert "attention-induction" in refused("figure", str(run), "attention-inductoin")
+    assert "svg" in refused("figure", str(run), "attention-induction", "--format", "svgz")
+    assert "3.25in" in refused("figure", str(run), "attention-induction", "--width", "wide")
+
+
+def test_unknown_suite_verb_option_and_preset() -> None:
+    assert "Did you mean relations" in refused("run", "--suite", "relation")
+    assert "No such command 'rnu'" in refused("rnu")
+    assert "--bogus" in refused("run", "--bogus")
+    assert "quick" in refused("run", "--preset", "quik")
+    assert "viridis" in refused("run", "--cmap", "viridsi")
+
+
+def test_models_that_cannot_be_loaded(model: Path, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "runs"), "--offline")
+    assert "no-such-model" in refused("run", "no-such-model", *out)
+    assert "folder" in refused("run", "./no-such-folder", *out)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "config.json" in refused("run", str(empty), *out)
+    bare = Path(shutil.copytree(model, tmp_path / "bare"))
+    (bare / "model.safetensors").rename(bare / "pytorch_model.bin")
+    assert "only safetensors are read" in refused("run", str(bare), *out)
+    family = Path(shutil.copytree(model, tmp_path / "family"))
+    config = json.loads((family / "config.json").read_text())
+    (family / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
+    assert "mamba" in refused("run", str(family), *out)
+    (family / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+    assert "quantis" in refused("run", str(family), *out)
+    assert "cuda" in refused("run", str(model), "--device", "cuda", *out).lower() or _has_cuda()
+    assert not (tmp_path / "runs").exists()
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def test_a_model_from_a_hub(model: Path, tmp_path: Path) -> None:
+    with HubServer() as hub:
+        hub.add("made-up/tiny", {"main": model})
+        env = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+        words = ("run", "made-up/tiny", "--suite", TOY, "--out", str(tmp_path / "runs"), "--threads", "1")
+        done = reportgen(*words, **env)
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "runs" / "made-up--tiny").model.hub_id == "made-up/tiny"
+
+
+def test_output_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "--out DIR" in refused("run", str(model), "--suite", TOY, "--out", str(tmp_path / "file"), "--threads", "1")
+
+
+def test_a_newer_or_damaged_run_is_refused(tmp_path: Path) -> None:
+    stored = write_run(tmp_path / "r", "relations")
+    text = (stored.path / "run.json").read_text()
+    (stored.path / "run.json").write_text(text.replace('"schema_version": 1', '"schema_version": 99'))
+    assert "Upgrade" in refused("render", str(stored.path))
+    (stored.path / "run.json").write_text(text[:100])
+    assert "damaged" in refused("render", str(stored.path))
+    assert "not a run folder" in refused("render", str(tmp_path))
+
+
+def test_a_failed_suite_is_exit_1_and_the_report_says_why(model: Path, tmp_path: Path) -> None:
+    done = reportgen(
+        "run", str(model), "--suite", TOY, "--set", "toy.mood=broken", "--out", str(tmp_path), "--threads", "1"
+    )
+    assert done.returncode == 1, done.stderr
+    page = (tmp_path / "tiny-gpt2" / "report" / "index.html").read_text()
+    assert "own bug over two lines" in page
+
+
+def test_streamed_weights_refuse_what_needs_a_forward_pass(model: Path, tmp_path: Path) -> None:
+    words = ("run", str(model), "--suite", "attention", "--stream", "--out", str(tmp_path), "--threads", "1")
+    done = reportgen(*words)
+    assert done.returncode == 0, done.stderr
+    record = Run.open(tmp_path / "tiny-gpt2").manifest.suites["attention"]
+    assert record.status == "skipped"
+    assert "streamed" in record.error
+
+
+def test_dry_run_scores_nothing(model: Path, tmp_path: Path) -> None:
+    done = reportgen("run", str(model), "--dry-run", "--json", "--out", str(tmp_path / "runs"))
+    plan = json.loads(done.stdout)
+    assert plan["model"]["n_heads"] == 4
+    assert set(plan["suites"]) >= {"attention", "circuits", "relations"}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_lists() -> None:
+    assert "relations" in reportgen("suites").stdout
+    assert "relations.tau" in reportgen("suites", "relations").stdout
+    assert "L9H9" in reportgen("published", "gpt2").stdout
+    assert "Did you mean" in refused("published", "gpt3")
+    assert "relations" in refused("suites", "relation")
+
+
+def test_mini_train_says_what_is_wrong(tmp_path: Path) -> None:
+    assert "--save-steps" in refused("mini", "train", "--save-steps", "a,b", "--out", str(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
