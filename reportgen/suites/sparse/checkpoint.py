@@ -1,7 +1,7 @@
 """A sparse checkpoint on disk: a Hugging Face folder whose config holds the gate, and the record of its making.
 
-    config.json    ... "attention_gate": {"rule": "score + bias > 0", "bias": 0.0, "slack_nats": 0.01}
-    sparsify.json  settings, losses, edges, controls, training log
+config.json    ... "attention_gate": {"rule": "score + bias > 0", "bias": 0.0, "slack_nats": 0.01}
+sparsify.json  settings, losses, edges, controls, training log
 """
 
 from __future__ import annotations
@@ -97,9 +97,11 @@ def read_record(name: str) -> Record | None:
         raise ModelError(f"{path} can't be read: {error}.", AGAIN) from error
 
 
-def load_sparse(name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = False) -> tuple[Model, Gate]:
+def load_sparse(
+    name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = False
+) -> tuple[Model, Gate]:
     """A checkpoint with its gate. ModelError when it has none: without gates these weights are another model."""
-    model = load(name, device=device, dtype=dtype, offline=offline)
+    model = load(name, device=device, dtype=dtype)
     gate = gate_of(model.config, model.record.id)
     if gate is None:
         raise ModelError(

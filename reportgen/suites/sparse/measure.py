@@ -25,7 +25,7 @@ _BISECTIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class OnText:
-    """loss [sequence] in nats; edges [layer head] non-zero edges per token; length: tokens a sequence."""
+    """loss [sequence] in nats; edges [sequence layer head] non-zero edges per token; length: tokens a sequence."""
 
     loss: Floats
     edges: Floats
@@ -38,12 +38,12 @@ class OnText:
     @property
     def edges_per_token(self) -> float:
         """All heads together."""
-        return float(self.edges.sum())
+        return float(self.edges.mean(0).sum())
 
     @property
     def edges_percent(self) -> float:
         """Of all causal pairs of positions of all heads. It depends on `length`: never compare across lengths."""
-        return 100 * self.edges_per_token / (self.edges.size * (self.length + 1) / 2)
+        return float(100 * self.edges_per_token / (self.edges[0].size * (self.length + 1) / 2))
 
 
 def sampled(gate: Gate, seed: int, device: torch.device) -> Rule:
@@ -59,18 +59,18 @@ def sampled(gate: Gate, seed: int, device: torch.device) -> Rule:
 
 def on_text(model: Model, rule: Rule, ids: Ids) -> OnText:
     """Run `ids` [sequence pos] under `rule`."""
-    edges = np.zeros((model.record.n_layers, model.record.n_heads))
+    edges = np.zeros((len(ids), model.record.n_layers, model.record.n_heads))
     losses = []
     for start in range(0, len(ids), BATCH):
         rows = torch.as_tensor(ids[start : start + BATCH], device=model.device)
-        logits = model.run(rows, hooks(model, rule, _counter(edges, ids.size)))
+        logits = model.run(rows, hooks(model, rule, _counter(edges[start : start + BATCH])))
         losses.append(_losses(logits, rows))
     return OnText(np.concatenate(losses), edges, ids.shape[1])
 
 
-def _counter(edges: Floats, tokens: int) -> Callable[[int, Tensor], None]:
+def _counter(edges: Floats) -> Callable[[int, Tensor], None]:
     def count(layer: int, used: Tensor) -> None:
-        edges[layer] += (used > 0).sum((0, 2, 3)).cpu().numpy() / tokens
+        edges[:, layer] = (used > 0).sum((2, 3)).cpu().numpy() / used.shape[2]
 
     return count
 
@@ -83,7 +83,7 @@ def _losses(logits: Tensor, ids: Tensor) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Two models on the same text, per sequence: kl [sequence] in nats, top1 [sequence] share of equal first guesses."""
+    """Two models on the same text: kl [sequence] in nats, top1 [sequence] share of equal first guesses."""
 
     kl: Floats
     top1: Floats

@@ -47,7 +47,7 @@ class Options:
     text: str = field(default="", metadata={"help": "UTF-8 file to train on"})
     corpus: str = field(default="", metadata={"help": "mini: the bundled model's own corpus, in place of --text"})
     slack: float = field(default=0.01, metadata={"help": "loss allowed above the dense model's, in nats"})
-    bias: float = field(default=0.0, metadata={"help": "added to every score before the gate; 2 to 5 where 0 breaks it"})
+    bias: float = field(default=0.0, metadata={"help": "added to every score; 2 to 5 where 0 breaks the model"})
     steps: int = field(default=1500, metadata={"help": "training steps"})
     kl: float = field(default=0.0, metadata={"help": "0..1: share of the loss that is KL to the dense model"})
     seed: int = field(default=0, metadata={"help": "seed of gates and batches"})
@@ -147,9 +147,7 @@ def _text(options: Options, model: Model, length: int) -> Text:
 
 def _schedule(options: Options, text: Text) -> Schedule:
     batch = options.batch or max(1, TOKENS_A_STEP // text.reporting.shape[1])
-    return Schedule(
-        options.steps, options.lr, batch, options.kl, options.seed, options.log_every, options.save_every
-    )
+    return Schedule(options.steps, options.lr, batch, options.kl, options.seed, options.log_every, options.save_every)
 
 
 @contextmanager
@@ -174,7 +172,9 @@ def _claim(work: Path, options: Options, dense: Model, text: Text) -> None:
     found = json.dumps({**options.recorded, "dense": dense.record.content_hash, "sha256": text.sha256}, indent=1)
     path = work / "options.json"
     if path.exists() and path.read_text(encoding="utf-8") != found:
-        raise RunError(f"{work} holds a run with other options.", f"Delete it, or choose another --out than {options.out}.")
+        raise RunError(
+            f"{work} holds a run with other options.", f"Delete it, or choose another --out than {options.out}."
+        )
     write_atomic(path, found.encode())
 
 
@@ -185,9 +185,7 @@ def _finetuned(options: Options, text: Text, schedule: Schedule, work: Path, pro
     return phase
 
 
-def _record(
-    options: Options, dense: Model, sparse: Model, gate: Gate, text: Text, progress: Progress
-) -> Record:
+def _record(options: Options, dense: Model, sparse: Model, gate: Gate, text: Text, progress: Progress) -> Record:
     """Losses and edges of the saved model, read back from the disk, and the cut dense pattern."""
     ids = text.reporting
     whole = measure.on_text(dense, every_edge, ids)

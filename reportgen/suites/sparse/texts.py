@@ -20,6 +20,7 @@ from reportgen.models.tokens import Tokens
 
 Ids = npt.NDArray[np.int64]  # [sequence pos]
 STEERING, REPORTING = 128, 64  # held-out sequences
+LEAST = 8  # sequences below which no loss is reported
 TOKENS_PER_STEP = 20  # least training tokens a step needs, or the model learns the text by heart
 MINI = "mini"
 MINI_LENGTH = 128  # tokens a window of its corpus
@@ -45,11 +46,7 @@ def needed(steps: int, length: int) -> int:
 
 def from_file(path: Path, tokens: Tokens, length: int, steps: int, seed: int) -> Text:
     """The text of a file. DataError when it can't be read or has too few tokens, with the number needed."""
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Can't read {path} as UTF-8 text: {error}.", "Give a text file to --text.") from error
+    raw, text = _read(path)
     ids = _encode(text, tokens)
     least = needed(steps, length)
     if len(ids) < least:
@@ -64,10 +61,24 @@ def from_file(path: Path, tokens: Tokens, length: int, steps: int, seed: int) ->
     def batch(step: int, size: int) -> Ids:
         first = step * size
         picks = [_order(seed, i // len(train), len(train))[i % len(train)] for i in range(first, first + size)]
-        return train[np.array(picks)]
+        found: Ids = train[np.array(picks)]
+        return found
 
     digest = hashlib.sha256(raw).hexdigest()
     return Text(path.name, digest, train.size, batch, held[:STEERING], held[STEERING:])
+
+
+def sequences(path: Path, tokens: Tokens, length: int) -> Ids:
+    """[sequence pos] of a text file without overlap. DataError when it can't be read."""
+    return _cut(_encode(_read(path)[1], tokens), tokens.bos_id, length)
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    try:
+        raw = path.read_bytes()
+        return raw, raw.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Can't read {path} as UTF-8 text: {error}.", "Give the path of a text file.") from error
 
 
 @lru_cache(maxsize=4)
