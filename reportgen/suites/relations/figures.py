@@ -14,6 +14,7 @@ from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.suites.relations.figures_categories import category_figure
 
 _NAMES = {"name_copying": "Name Copying"}  # how the pairs print a relation's name
 _PAPERS = ("wang2022ioi", "merullo2023reuse")  # whose movers the pairs mark
@@ -26,8 +27,12 @@ _TASKS = {
 
 
 def figures(result: SuiteResult, view: View) -> list[Figure]:
-    """The pairs first, then one map per relation, in the order scored."""
+    """The pairs first, then what sums the relations up, then one map per relation, in the order scored.
+
+    What a run has no numbers for is left out.
+    """
     made = [_pair(result, view, stem, other) for stem, other in _pairs(result)]
+    made += [figure for figure in (category_figure(result, view),) if figure is not None]
     made += [_single(result, view, stem) for stem in result.tasks("score")]
     return made
 
