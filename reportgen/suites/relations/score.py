@@ -24,15 +24,19 @@ Facts, JSON values; MEASURE stands for score, suppression, strict, adjusted, fol
       n_heads_at_tau: {MEASURE: count}              heads with at least tau, compared in whole numbers
       heads_at_tau: {MEASURE: ["L9H6", ...]}        the same by name, highest first
       n_significant: {MEASURE: count or None}       heads with adjusted p <= alpha; None: no null. Not for folded
-      n_bh: {MEASURE: count or None}                heads that pass Benjamini-Hochberg at alpha; None: B can't resolve
-      it copier: {"embedding": C, "first_mlp": C or None}   the ideal copier on either input, C = {"score",
-      "suppression", "strict", "adjusted"}, None = no pair twin, matched: {"max", "n_at_tau", "n_heads", "draws"} or
-      None highest score of the control's heads; how many of all draws' n_heads reach tau best: {"score" |
-      "suppression" | "adjusted": {"head", "value", "low", "high", "n", "n_targets", "chosen_n"} or None} the head
-      that is best on one half of the pairs (chosen_n pairs, split by distinct target), estimated on the other half (n
-      pairs); the interval takes pairs that share a target as one cluster
+      n_bh: {MEASURE: count or None}                Benjamini-Hochberg at alpha; None: B can't resolve it
+      copier: {"embedding": C, "first_mlp": C or None}
+          the ideal copier on either input; C = {"score", "suppression", "strict", "adjusted"}, None = no pair
+      twin, matched: {"max", "n_at_tau", "n_heads", "draws"} or None
+          highest score of the control's heads; how many of all draws' n_heads reach tau
+      best: {"score" | "suppression" | "adjusted": B or None}
+          B = {"head", "value", "low", "high", "n", "n_targets", "chosen_n"}: the head that is best on one half of
+          the pairs (chosen_n pairs, split by distinct target), estimated on the
+          other half (n pairs); the interval takes pairs that share a target as one cluster
       spearman_folded                               rank correlation of score and folded over heads, or None
     }}
+
+experiments.py adds prompts, ablations and salient tokens, with the facts dynamic, multi_token, ablation and salient.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ from reportgen.suites.relations import summary
 from reportgen.suites.relations.controls import Folded, Matched, twin_of
 from reportgen.suites.relations.data import Kept, keep, load_relations
 from reportgen.suites.relations.engine import PairIndex, Ranker
+from reportgen.suites.relations.experiments import experiments
 from reportgen.suites.relations.null import ADJUSTED, MAX_CELLS, Cells, HitTables, Permutations
 from reportgen.suites.relations.passes import Inputs, Pass, mirrored, rank_all, read_inputs
 from reportgen.suites.relations.results import RelationResult, Shares, relation_result, shares
@@ -96,7 +101,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
         relation_result(k, job.ks[k.relation.stem], settings, raw, folded, copiers, controls, nulls, job.seed)
         for k in job.kept
     ]
-    return SuiteResult(
+    static = SuiteResult(
         suite="relations",
         scores=tuple(scores for result in results for scores in result.scores.values()),
         head_sets=tuple(heads for result in results for heads in summary.head_sets(result, settings.tau)),
@@ -110,6 +115,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
         notes=tuple(notes(job, results)),
         not_computed=tuple(left_out(job, lists, folded, nulls, twins=bool(controls["twin"]))),
     )
+    return experiments(job, lists, static, context)
 
 
 def prepare(model: Weights, kept: Sequence[Kept], settings: RelationsSettings, context: Context) -> Job:

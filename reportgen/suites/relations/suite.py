@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reportgen.manifest import ModelRecord
 from reportgen.suites.base import Measure, Suite
 from reportgen.suites.relations.data import data_files
 
@@ -40,11 +41,46 @@ class RelationsSettings:
     chunk: int = field(default=2048, metadata={"help": "vocabulary columns per matrix product"})
     tile_mib: int = field(default=64, metadata={"help": "memory for one tile of logits, MiB"})
 
+    # What needs prompts, and salient tokens: experiments.py
+    dynamic: bool = field(default=True, metadata={"help": "also score heads on prompts, with and without context"})
+    templates: tuple[str, ...] = field(
+        default=(), metadata={"help": "sentences with <X> for the source (empty: those of relations.toml)"}
+    )
+    dynamic_pairs: int = field(default=0, metadata={"help": "pairs per relation in prompts, drawn at random (0: all)"})
+    draws: int = field(default=1000, metadata={"help": "bootstrap draws of a correlation"})
+    paper_correlation: bool = field(
+        default=False, metadata={"help": "also r and p over heads x templates, as the paper prints it"}
+    )
+    multi_token: bool = field(default=True, metadata={"help": "also score sources of several tokens"})
+    multi_token_in_text: bool = field(
+        default=False, metadata={"help": "take their tokens as in running text (paper: without the space)"}
+    )
+    ablation: bool = field(
+        default=True, metadata={"help": "switch off each relation's top heads and see whether its answers go"}
+    )
+    ablation_mode: str = field(default="mean", metadata={"help": "what a head's output becomes: mean or zero (paper)"})
+    ablation_prompts: int = field(default=100, metadata={"help": "prompts per relation (0: all)"})
+    ablation_random: int = field(default=20, metadata={"help": "random head sets for the band of a curve"})
+    ablation_p_sets: int = field(default=0, metadata={"help": "random sets for a p-value (0: none, else 399 or more)"})
+    salient_tokens: int = field(default=15, metadata={"help": "most salient tokens listed per head (0: off)"})
+    salient_outputs: int = field(default=5, metadata={"help": "output tokens listed for each of them"})
+    salient_rare: float = field(
+        default=0.02, metadata={"help": "share of tokens nearest the mean embedding left out of the second list"}
+    )
+    memory_mib: int = field(default=512, metadata={"help": "memory for prompts' head outputs held at once, MiB"})
+
     def __post_init__(self) -> None:
+        if self.ablation_mode not in ("mean", "zero"):
+            raise ValueError(f"ablation_mode={self.ablation_mode!r}: expected mean or zero")
+        if 0 < self.ablation_p_sets < 399:
+            raise ValueError(f"ablation_p_sets={self.ablation_p_sets}: expected 0, or 399 or more")
+        for name in ("dynamic_pairs", "draws", "ablation_prompts", "ablation_random", "salient_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 or more")
         for name in ("k", "k_copying", "permutations", "twins", "matched"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: expected 0 or more")
-        for name in ("min_pairs", "tile_mib"):
+        for name in ("min_pairs", "tile_mib", "memory_mib", "salient_outputs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more")
         if self.chunk < 32 or self.chunk % 32:
@@ -62,6 +98,13 @@ class RelationsSettings:
 
 def _data(settings: RelationsSettings) -> tuple[Path, ...]:
     return data_files(settings.relations_dir)
+
+
+def _operations(record: ModelRecord, settings: RelationsSettings) -> float:
+    """Multiply-adds of the low-rank passes over about 2,500 unique sources: raw, folded, matched and twin."""
+    passes = 1 + settings.folded + settings.matched + settings.twins
+    width = record.n_layers * record.n_heads * record.d_head  # all heads' inner dimensions
+    return float(passes * width * record.d_vocab * (record.d_model + 2500))
 
 
 SUITE = Suite(
@@ -111,9 +154,33 @@ SUITE = Suite(
             meaning="The relation score with the scales of the norms around the head applied.",
             source="ours",
         ),
+        Measure(
+            name="dynamic",
+            title="Dynamic relation score, without context",
+            formula="share of template x pair whose t has rank <= k in v_source W_O W_U, v_source the head's value "
+            "vector at the source's position",
+            meaning="High: were the head to attend to s alone in a sentence, it would write t.",
+            source="elhelo2024maps, section 4",
+        ),
+        Measure(
+            name="dynamic_context",
+            title="Dynamic relation score, with context",
+            formula="share of template x pair whose t has rank <= k in z_last W_O W_U, z_last the head's output at the "
+            "last position",
+            meaning="High: reading a sentence that ends on s, the head does write t. Attention counts here.",
+            source="elhelo2024maps, section 4",
+        ),
     ),
     citations=("elhelo2024maps",),
-    quick={"permutations": 999, "folded": False, "twins": 0},
-    left_out=("norms folded into the weights", "the randomly initialised twin", "2,000 of the 2,999 permutations"),
+    quick={"permutations": 999, "folded": False, "dynamic_pairs": 40, "multi_token": False, "ablation": False},
+    left_out=(
+        "causal ablation of each relation's heads",
+        "norms folded into the weights",
+        "2,000 of the 2,999 permutations",
+        "pairs beyond 40 of a relation in prompts",
+        "sources of several tokens",
+    ),
     data=_data,
+    operations=_operations,
+    static=True,
 )
