@@ -152,6 +152,7 @@ def test_the_users_own_heads_are_on_every_score_map() -> None:
     made = [
         *relation_figures(relations(), view), *attention_figures(attention(), view), *circuit_figures(circuits(), view),
     ]  # fmt: skip
+    made = [figure for figure in made if figure.id != "relations-published"]  # no map
     assert len(made) == 11
     assert all("My heads" in drawn(figure) and "My heads" in figure.caption for figure in made)
     assert all([s.key for s in figure.head_sets] == ["user/mine/a"] for figure in made)

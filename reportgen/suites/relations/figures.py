@@ -14,7 +14,10 @@ from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.suites.relations.categories import threshold
 from reportgen.suites.relations.figures_categories import category_figure
+from reportgen.suites.relations.figures_published import Found, gathered, published_figure
+from reportgen.suites.relations.figures_published import words as published_words
 
 _NAMES = {"name_copying": "Name Copying"}  # how the pairs print a relation's name
 _PAPERS = ("wang2022ioi", "merullo2023reuse")  # whose movers the pairs mark
@@ -31,10 +34,15 @@ def figures(result: SuiteResult, view: View) -> list[Figure]:
 
     What a run has no numbers for is left out.
     """
-    made = [_pair(result, view, stem, other) for stem, other in _pairs(result)]
-    made += [figure for figure in (category_figure(result, view),) if figure is not None]
-    made += [_single(result, view, stem) for stem in result.tasks("score")]
-    return made
+    pairs, stems = _pairs(result), result.tasks("score")
+    maps = dict.fromkeys([at for pair_ in pairs for at in pair_] + [("score", stem) for stem in stems])
+    marked = [(result[f"{measure}/{stem}"], _sets(view, measure, stem)) for measure, stem in maps]
+    found = gathered(result, view, marked)
+    keys = {(head_set.key, scores.key) for scores, sets in marked for head_set in sets}
+    made: list[Figure | None] = [_pair(result, view, left, right, found) for left, right in pairs]
+    made += [category_figure(result, view), published_figure(result, view, found, keys)]
+    made += [_single(result, view, stem, found) for stem in stems]
+    return [figure for figure in made if figure is not None]
 
 
 def _pairs(result: SuiteResult) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -44,7 +52,7 @@ def _pairs(result: SuiteResult) -> list[tuple[tuple[str, str], tuple[str, str]]]
     return [(a, b) for a, b in wanted if result.get(*a) is not None and result.get(*b) is not None]
 
 
-def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[str, str]) -> Figure:
+def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[str, str], found: Found) -> Figure:
     suppression = right[0] == "suppression"
     name = captions.model_name(view)
     (scores, sets), (other, other_sets) = panels = [(_labelled(result, *at), _sets(view, *at)) for at in (left, right)]
@@ -55,8 +63,8 @@ def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[s
         title=f"{name}: name copying and {'its suppression' if suppression else 'country to capital'}",
         caption=captions.join(
             _opening(view),
-            f"Left: {_caption(result, view, scores, sets)}",
-            f"Right: {_caption(result, view, other, other_sets)}",
+            f"Left: {_caption(result, view, scores, sets, found)}",
+            f"Right: {_caption(result, view, other, other_sets, found)}",
             captions.caveat([scores, other]),
             _limits(scores),
             captions.synthetic(view),
@@ -75,7 +83,7 @@ def _pair_titles(name: str, suppression: bool) -> tuple[str, str]:
     return f"{name}: Name Copying heads", f"{name}: Country to capital heads"
 
 
-def _single(result: SuiteResult, view: View, stem: str) -> Figure:
+def _single(result: SuiteResult, view: View, stem: str, found: Found) -> Figure:
     scores, sets = _labelled(result, "score", stem), _sets(view, "score", stem)
     title = f"{captions.model_name(view)}: {_title(result, stem)} heads"
     return Figure(
@@ -84,7 +92,7 @@ def _single(result: SuiteResult, view: View, stem: str) -> Figure:
         title=title,
         caption=captions.join(
             _opening(view),
-            f"Colour: {_caption(result, view, scores, sets)}",
+            f"Colour: {_caption(result, view, scores, sets, found)}",
             captions.caveat([scores]),
             _limits(scores),
             captions.synthetic(view),
@@ -124,7 +132,7 @@ def _opening(view: View) -> str:
     return f"Relation scores of the attention heads of {captions.grid_words(view)}, read from the weights alone."
 
 
-def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[HeadSet]) -> str:
+def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[HeadSet], found: Found) -> str:
     shape = (view.model.n_layers, view.model.n_heads)
     return captions.join(
         _meaning(result, scores),
@@ -135,6 +143,7 @@ def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence
         _controls(result, scores),
         captions.missing(scores),
         captions.markers(sets, shape),
+        published_words(found, scores, sets, threshold(result)),
         captions.agreement(sets),
     )
 
