@@ -1,0 +1,213 @@
+"""From rows to the examples a probe sees: labels that are large enough, splits by chain, and what is odd about them.
+
+- Train / validation (early stop) / selection (importance) / test (accuracy, ablation), 60/10/15/15 % by chain: what is
+  chosen on one split is measured on another, and no chain is in two.
+- Labels, splits and duplicates are counted and stored: a probe reads the surface wherever it gives the label away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from reportgen.errors import DataError
+from reportgen.suites.cognitive.readers import read
+from reportgen.suites.cognitive.rows import SPLITS, Row
+
+SHARES = (0.60, 0.10, 0.15, 0.15)
+# The paper's order of panels; other labels follow in the order of the file.
+PAPER = (
+    "Knowledge Recall", "Retrieval", "Logical Reasoning", "Decision-making",
+    "Semantic Understanding", "Syntactic Understanding", "Inference", "Math Calculation",
+)  # fmt: skip
+OTHER = "Other"
+DATA = Path(__file__).parent / "data"
+SHIPPED = {"english": DATA / "english.jsonl", "in_vocabulary": DATA / "in_vocabulary.jsonl"}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Rows with splits, and their labels in the order of the figures.
+
+    stray     label -> rows left out because the label is too small
+    about     counts and oddities: small JSON values for the report
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    functions: tuple[str, ...]
+    stray: Mapping[str, int]
+    about: Mapping[str, object]
+
+    def label(self, row: Row) -> int:
+        """The row's class."""
+        return self.functions.index(row.function)
+
+
+def source(data: str) -> Path:
+    """The file behind the setting `data` when it is no `auto`."""
+    return SHIPPED[data] if data in SHIPPED else Path(data)
+
+
+def prepare(name: str, rows: Sequence[Row], min_per_class: int, small: str, seed: int) -> DataSet:
+    """Drop or collapse small classes, draw missing splits, count. DataError when too little is left.
+
+    small  what happens to labels with fewer than `min_per_class` rows: "drop", "other" (one class together) or "refuse"
+    """
+    rows, stray = _large_enough(name, rows, min_per_class, small)
+    functions = _ordered(rows)
+    if len(functions) < 2:
+        counts = ", ".join(f"{label} {n}" for label, n in Counter(row.function for row in rows).items())
+        raise DataError(
+            f"{name}: fewer than two functions with {min_per_class} rows or more ({counts or 'none'}).",
+            "Add rows, or lower it with --set cognitive.min_per_class=N.",
+        )
+    rows = split(rows, seed)
+    _check_splits(name, rows, functions)
+    return DataSet(name, rows, functions, stray, _about(rows, functions))
+
+
+def load(data: str) -> tuple[Row, ...]:
+    """The rows of a shipped set or of the user's file."""
+    return read(source(data))
+
+
+def check(data: str, min_per_class: int, small: str) -> None:
+    """Everything about a file that can be refused without a model."""
+    prepare(data, load(data), min_per_class, small, 0)
+
+
+def _large_enough(name: str, rows: Sequence[Row], least: int, small: str) -> tuple[tuple[Row, ...], dict[str, int]]:
+    counts = Counter(row.function for row in rows)
+    stray = {label: n for label, n in counts.items() if n < least}
+    if not stray:
+        return tuple(rows), {}
+    if small == "refuse":
+        shown = ", ".join(f"{label!r} ({n})" for label, n in stray.items())
+        raise DataError(
+            f"{name}, field 'function': labels with fewer than {least} rows: {shown}.", "Mend or drop them."
+        )
+    if small == "other" and sum(stray.values()) >= least:
+        return tuple(replace(r, function=OTHER) if r.function in stray else r for r in rows), stray
+    return tuple(row for row in rows if row.function not in stray), stray
+
+
+def _ordered(rows: Sequence[Row]) -> tuple[str, ...]:
+    found = dict.fromkeys(row.function for row in rows)
+    known = [label for label in PAPER if label in found]
+    return (*known, *(label for label in found if label not in known))
+
+
+def split(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
+    """Every row with a split, whole chains at a time, each function as near to 60/10/15/15 % as a greedy walk makes it.
+
+    A file with train and test but without validation or selection has those taken out of its train chains.
+    """
+    given = {row.chain: row.split for row in rows}
+    present = {s for s in given.values() if s}
+    free = [chain for chain, s in given.items() if not s]
+    wanted = dict(zip(SPLITS, SHARES, strict=True))
+    if present and not free:
+        missing = [s for s in SPLITS if s not in present]
+        if not missing:
+            return tuple(rows)
+        free = [chain for chain, s in given.items() if s == "train"]
+        wanted = {s: wanted[s] for s in ("train", *missing) if s != "test" or "test" in missing}
+    elif present:
+        wanted = {s: share for s, share in wanted.items() if s not in present} or wanted
+    return _assigned(rows, given, free, wanted, seed)
+
+
+def _assigned(
+    rows: Sequence[Row], given: dict[str, str], free: Sequence[str], wanted: Mapping[str, float], seed: int
+) -> tuple[Row, ...]:
+    """Chains of `free` spread over `wanted`, each to the split that lacks most of what the chain holds."""
+    chosen, names = set(free), list(wanted)
+    functions = {label: i for i, label in enumerate(dict.fromkeys(row.function for row in rows))}
+    holds = {chain: np.zeros(len(functions)) for chain in free}
+    for row in rows:
+        if row.chain in chosen:
+            holds[row.chain][functions[row.function]] += 1
+    total = np.sum(list(holds.values()), axis=0)  # [function]
+    shares = np.array([wanted[s] for s in names]) / sum(wanted.values())
+    lacking = shares[:, None] * total  # [split function]
+    order = np.random.default_rng([seed, 5]).permutation(len(free))
+    for place in sorted(order, key=lambda i: -holds[free[i]].sum()):  # stable: large chains first
+        chain = free[place]
+        # The share of its target that a split still lacks, over the functions that this chain has.
+        need = (lacking / np.maximum(shares[:, None] * total, 1e-9)) @ holds[chain]
+        best = int(need.argmax())
+        given[chain] = names[best]
+        lacking[best] -= holds[chain]
+    return tuple(replace(row, split=given[row.chain]) for row in rows)
+
+
+def _check_splits(name: str, rows: Sequence[Row], functions: Sequence[str]) -> None:
+    counts = Counter((row.split, row.function) for row in rows)
+    for part in SPLITS:
+        absent = [label for label in functions if not counts[part, label]]
+        if absent:
+            raise DataError(
+                f"{name}: no {part} rows of {', '.join(absent)} ({len({r.chain for r in rows})} chains in all).",
+                "Splits are drawn by chain: give more chains, or a split in the file.",
+            )
+
+
+def _about(rows: Sequence[Row], functions: Sequence[str]) -> dict[str, object]:
+    counts = {label: Counter(r.split for r in rows if r.function == label) for label in functions}
+    train = {_plain(row.subquestion) for row in rows if row.split == "train"}
+    repeated = [row for row in rows if row.split == "test" and _plain(row.subquestion) in train]
+    labels: dict[str, set[str]] = {}
+    for row in rows:
+        labels.setdefault(_plain(row.subquestion), set()).add(row.function)
+    steps = [np.mean([row.step for row in rows if row.function == label]) for label in functions]
+    return {
+        "rows": len(rows),
+        "chains": len({row.chain for row in rows}),
+        "counts": {label: {part: counts[label][part] for part in SPLITS} for label in functions},
+        "test_questions_in_train": len(repeated),
+        "texts_with_two_labels": sum(len(found) > 1 for found in labels.values()),
+        "labels_that_look_alike": _alike(functions),
+        "mean_step": {label: float(at) for label, at in zip(functions, steps, strict=True)},
+        "answer_words": {
+            label: float(np.mean([len(r.answer.split()) for r in rows if r.function == label])) for label in functions
+        },
+        "answer_shapes": {
+            label: dict(Counter(answer_shape(r.answer) for r in rows if r.function == label)) for label in functions
+        },
+    }
+
+
+def _alike(functions: Sequence[str]) -> list[list[str]]:
+    """Labels that differ in case, spaces or signs only: most likely one function written in several ways."""
+    groups: dict[str, list[str]] = {}
+    for label in functions:
+        groups.setdefault(re.sub(r"[\W_]+", "", label.lower()), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+_NUMBERS = frozenset(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty".split()
+)
+
+
+def answer_shape(answer: str) -> str:
+    """The form of an answer: yes/no, number, name or word (one), phrase (two to five words) or sentence."""
+    words = re.findall(r"[^\W_]+", answer.lower())
+    if len(words) == 1 and words[0] in ("yes", "no", "true", "false"):
+        return "yes/no"
+    if words and all(word.isdecimal() or word in _NUMBERS for word in words) and len(words) <= 2:
+        return "number"
+    if len(words) <= 1:
+        return "name" if answer[:1].isupper() else "word"
+    return "phrase" if len(words) <= 5 else "sentence"

@@ -1,0 +1,169 @@
+"""Training the real probes and everything that is read off them: accuracy, importance, intervals, agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reportgen.stats import bootstrap_interval
+from reportgen.suites.cognitive import baselines
+from reportgen.suites.cognitive.dataset import DataSet
+from reportgen.suites.cognitive.null import Job, Null, run
+from reportgen.suites.cognitive.probe import importance, make_features, train
+from reportgen.suites.cognitive.recipe import Recipe
+from reportgen.suites.cognitive.rows import SPLITS
+from reportgen.suites.cognitive.suite import Settings
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+PARTS = ("total", "own", "layer", "bias")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The examples as numbers: labels [N], split -> example numbers, chain of every example."""
+
+    labels: Ints
+    at: dict[str, Ints]
+    chains: tuple[str, ...]
+
+    @staticmethod
+    def of(data: DataSet) -> Rows:
+        labels = np.array([data.label(row) for row in data.rows])
+        parts = np.array([row.split for row in data.rows])
+        return Rows(labels, {s: np.flatnonzero(parts == s) for s in SPLITS}, tuple(row.chain for row in data.rows))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Real probes and the null.
+
+    examples     part -> [selection row, head] importance of each held-out row's own function, mean over seeds
+    by_seed      part -> [seed function head] mean over the function's held-out rows
+    right        [seed test row];  predicted [seed test row];  right_selection [seed selection row]
+    steps        training steps of every probe;  validation: loss in nats at every look of the early-stopped run
+    without      the same without the layer mean: right [seed test row] and by_seed of the own part, or None
+    null         permuted labels, or None;  strata: what they were permuted within
+    """
+
+    examples: dict[str, npt.NDArray[np.float32]]
+    by_seed: dict[str, Floats]
+    right: Bools
+    predicted: Ints
+    right_selection: Bools
+    steps: int
+    validation: tuple[float, ...]
+    without: tuple[Bools, Floats] | None
+    null: Null | None
+    strata: str
+
+    def mean(self, part: str) -> Floats:
+        """[function head] importance, mean over seeds."""
+        return np.asarray(self.by_seed[part].mean(0))
+
+
+def fit(
+    z: Tensor, data: DataSet, rows: Rows, settings: Settings, recipe: Recipe, seed: int,
+    progress: Callable[[int, int, str], None],
+) -> Fit:  # fmt: skip
+    """Train `settings.seeds` probes on head outputs z [N layer head d_head], and the permuted ones."""
+    job, validation = _job(z, data, rows, settings, recipe, seed)
+    seeds = [1000 * seed + i for i in range(settings.seeds)]
+    found = _Found()
+    for i, one in enumerate(seeds):
+        progress(i, len(seeds), "probes")
+        found.add(job, one)
+    without = None
+    if settings.layer_mean:
+        plain = replace(job, features=replace(job.features, mean=None))
+        bare = _Found()
+        for one in seeds:
+            bare.add(plain, one)
+        without = (np.array(bare.predicted) == rows.labels[rows.at["test"]], bare.means("own", job))
+    strata, words = baselines.strata(data.rows)
+    null = None
+    if settings.permutations and recipe.null:
+        null = run(
+            job, strata, settings.permutations, settings.null_seeds, seed,
+            lambda done, total: progress(done, total, "permuted labels"),
+        )  # fmt: skip
+    return Fit(
+        examples={part: np.mean(found.examples[part], axis=0, dtype=np.float32) for part in found.present()},
+        by_seed={part: found.means(part, job) for part in found.present()},
+        right=np.array(found.predicted) == rows.labels[rows.at["test"]],
+        predicted=np.array(found.predicted),
+        right_selection=np.array(found.selection) == rows.labels[rows.at["selection"]],
+        steps=job.steps,
+        validation=validation,
+        without=without,
+        null=null,
+        strata=words if null is not None else "",
+    )
+
+
+def _job(
+    z: Tensor, data: DataSet, rows: Rows, settings: Settings, recipe: Recipe, seed: int
+) -> tuple[Job, tuple[float, ...]]:
+    """Features, rows and the number of steps: fixed epochs, or those of one early-stopped run."""
+    at = {part: torch.from_numpy(places).to(z.device) for part, places in rows.at.items()}
+    features = make_features(z, at["train"], standardise=recipe.standardise, layer_mean=settings.layer_mean)
+    labels, classes = torch.from_numpy(rows.labels).to(z.device), len(data.functions)
+    steps, looks = -(-len(at["train"]) // recipe.batch) * recipe.epochs, tuple[float, ...]()
+    if not recipe.epochs:
+        first = train(
+            features, labels[None], at["train"], recipe, settings.most_steps, [1000 * seed + 999], classes=classes,
+            validation=at["validation"],
+        )  # fmt: skip
+        steps, looks = first.steps, first.validation
+    return Job(features, labels, at["train"], at["selection"], at["test"], classes, recipe, steps), looks
+
+
+class _Found:
+    """What the probes of several seeds gave."""
+
+    def __init__(self) -> None:
+        self.examples: dict[str, list[npt.NDArray[np.float32]]] = {part: [] for part in PARTS}
+        self.predicted: list[Ints] = []
+        self.selection: list[Ints] = []
+
+    def add(self, job: Job, seed: int) -> None:
+        """Train one probe and keep what it says of the held-out rows."""
+        probes = train(
+            job.features, job.labels[None], job.train, job.recipe, job.steps, [seed], classes=job.classes
+        ).probes
+        parts = importance(probes, job.features, job.labels[None], job.selection, job.recipe)
+        for part in PARTS:
+            values: Tensor | None = getattr(parts, part)
+            if values is not None:
+                self.examples[part].append(values[0].cpu().numpy())
+        self.predicted.append(probes.predictions(job.features, job.test)[0].cpu().numpy())
+        self.selection.append(probes.predictions(job.features, job.selection)[0].cpu().numpy())
+
+    def present(self) -> list[str]:
+        return [part for part in PARTS if self.examples[part]]
+
+    def means(self, part: str, job: Job) -> Floats:
+        """[seed function head]"""
+        labels = job.labels[job.selection].cpu().numpy()
+        values = np.array(self.examples[part], dtype=np.float64)  # [seed row head]
+        return np.stack([values[:, labels == c].mean(1) for c in range(job.classes)], axis=1)
+
+
+def intervals(
+    values: npt.NDArray[np.float32], labels: Ints, chains: Sequence[str], classes: int, draws: int,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """95 % percentile intervals [function head] of mean importance, values [row head]; chains resampled."""
+    lows, highs = [], []
+    for c in range(classes):
+        mine = np.flatnonzero(labels == c)
+        low, high = bootstrap_interval(values[mine], [chains[int(i)] for i in mine], rng, draws=draws)
+        lows.append(low)
+        highs.append(high)
+    return np.stack(lows), np.stack(highs)

@@ -1,0 +1,133 @@
+"""From settings and model to encoded rows: which data set, which answers, what had to be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reportgen.errors import DataError, NotApplicable
+from reportgen.suites.cognitive import dataset, decoding
+from reportgen.suites.cognitive.dataset import DataSet
+from reportgen.suites.cognitive.prompts import Encoded, Encoder, bare
+from reportgen.suites.cognitive.recipe import Recipe
+from reportgen.suites.cognitive.rows import Row
+from reportgen.suites.cognitive.suite import AUTO, Settings
+
+if TYPE_CHECKING:
+    from reportgen.models.model import Model
+
+MOST_UNKNOWN = 0.2  # share of unknown tokens from which the set says nothing of this model
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The examples of a run. encoded, gold: the rows with the answers that are read, and with the right ones.
+
+    correct   [row] whether the generated answer is the right one; None where answers are given
+    about     what was chosen and left out: small JSON values
+    """
+
+    data: DataSet
+    encoded: tuple[Encoded, ...]
+    gold: tuple[Encoded, ...]
+    correct: tuple[bool, ...] | None
+    about: Mapping[str, object]
+
+
+def prepare(model: Model, settings: Settings, recipe: Recipe, seed: int, progress: Progress) -> Prepared:
+    """Raises NotApplicable where the tokenizer or the context has no room for the set, DataError for its own faults."""
+    name, rows, why = _chosen(model, settings, recipe)
+    rows = dataset.split(rows, seed)
+    encoder = Encoder(model.tokens, rows, recipe, settings.k, settings.site)
+    gold = [encoder.encode(row, row.answer) for row in rows]
+    room = model.record.n_ctx
+    fits = [i for i, e in enumerate(gold) if e.answer and e.sites and len(e.ids) <= room]
+    too_long = sum(len(e.ids) > room for e in gold)
+    answers = (
+        _answers(model, encoder, [rows[i] for i in fits], settings, progress) if recipe.answers == "generate" else {}
+    )
+    kept, encoded, correct = _read(encoder, rows, gold, fits, answers, recipe, room)
+    try:
+        data = dataset.prepare(name, [rows[i] for i in kept], settings.min_per_class, settings.small_classes, seed)
+    except DataError as error:
+        raise NotApplicable(f"{len(rows) - len(kept)} of {len(rows)} rows can't be used: {error}") from error
+    place = {rows[i].id: n for n, i in enumerate(kept)}
+    order = [place[row.id] for row in data.rows]
+    about: dict[str, object] = {
+        "set": name, "why": why, "too_long": too_long, "without_answer": len(gold) - len(fits) - too_long,
+        "unparsable": len(fits) - len(kept), "tried": len(rows),
+    }  # fmt: skip
+    return Prepared(
+        data,
+        tuple(encoded[i] for i in order),
+        tuple(gold[kept[i]] for i in order),
+        tuple(correct[i] for i in order) if answers else None,
+        about,
+    )
+
+
+def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tuple[Row, ...], str]:
+    """Name, rows, and in words why this set: the English one unless the tokenizer lacks its words."""
+    if settings.data != AUTO:
+        rows = dataset.load(settings.data)
+        share = unknown_share(model, rows, recipe)
+        if share > MOST_UNKNOWN:
+            raise NotApplicable(f"{share:.0%} of the tokens of {settings.data} are unknown to this tokenizer.")
+        words = "as asked" if not share else f"as asked; {share:.1%} of its tokens are unknown to this tokenizer"
+        return settings.data, rows, words
+    tried: list[tuple[float, str, tuple[Row, ...]]] = []
+    for name in dataset.SHIPPED:
+        rows = dataset.load(name)
+        share = unknown_share(model, rows, recipe)
+        if share == 0:
+            words = "the default" if not tried else f"{tried[0][0]:.0%} of the English set's tokens are unknown here"
+            return name, rows, words
+        tried.append((share, name, rows))
+    share, name, rows = min(tried, key=lambda entry: entry[0])
+    if share > MOST_UNKNOWN:
+        raise NotApplicable(
+            f"{share:.0%} of the tokens of either shipped set are unknown to this tokenizer; give your own rows with "
+            "--set cognitive.data=FILE."
+        )
+    return name, rows, f"{share:.1%} of its tokens are unknown to this tokenizer, fewer than of the other set"
+
+
+def unknown_share(model: Model, rows: Sequence[Row], recipe: Recipe) -> float:
+    """Share of the rows' tokens that are the unknown token; 0 for tokenizers without one."""
+    if model.tokens.unk_id is None:
+        return 0.0
+    texts = dict.fromkeys(text for row in rows for text in (row.question, f"{row.subquestion} {bare(row.answer)}"))
+    ids = [token for text in texts for token in model.tokens.encode(f" {text}")]
+    return ids.count(model.tokens.unk_id) / max(len(ids), 1)
+
+
+def _answers(
+    model: Model, encoder: Encoder, rows: Sequence[Row], settings: Settings, progress: Progress
+) -> dict[str, str | None]:
+    """Row id -> the answer that the model generates, None where it gives none."""
+    progress(0, 1, "generated answers")
+    form = "cogqa" if encoder.format.name == "cogqa" else "plain"
+    prompts = [encoder.prompt_ids(row) for row in rows]
+    made = decoding.greedy(model, prompts, decoding.MOST_NEW[form], decoding.is_done(form), settings.batch)
+    texts = [model.tokens.decode(ids) for ids in made]
+    return {row.id: decoding.answer_in(text, form) for row, text in zip(rows, texts, strict=True)}
+
+
+def _read(
+    encoder: Encoder, rows: Sequence[Row], gold: Sequence[Encoded], fits: Sequence[int],
+    answers: Mapping[str, str | None], recipe: Recipe, room: int,
+) -> tuple[list[int], list[Encoded], list[bool]]:  # fmt: skip
+    """Rows that are left, how they are read, and whether what was generated is right."""
+    if recipe.answers == "given":
+        return list(fits), [gold[i] for i in fits], []
+    kept, encoded, correct = [], [], []
+    for i in fits:
+        answer = answers[rows[i].id]
+        made = encoder.encode(rows[i], answer) if answer else None
+        if made is not None and answer is not None and made.sites and len(made.ids) <= room:
+            kept.append(i)
+            encoded.append(made)
+            correct.append(bare(answer).casefold() == bare(rows[i].answer).casefold())
+    return kept, encoded, correct

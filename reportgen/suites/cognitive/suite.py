@@ -1,0 +1,179 @@
+"""Which heads carry the function of a question: a probe on head outputs, and what happens without those heads.
+
+Imports neither torch nor altair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reportgen.suites.base import Measure, Suite
+from reportgen.suites.cognitive import recipe as recipes
+
+SETS = ("auto", "english", "in_vocabulary")
+AUTO = "auto"
+_LEAST_PERMUTATIONS = 99
+_LEAST_FOR_P = 399
+
+
+def _setting(default: object, words: str) -> Any:
+    return field(default=default, metadata={"help": words})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the suite `cognitive`. `auto` is what the preset says."""
+
+    data: str = _setting(
+        AUTO, "auto (English; in_vocabulary where the tokenizer has no such words), english, in_vocabulary, or a file: "
+        ".jsonl, .csv or CogQA's nested .json"
+    )  # fmt: skip
+    preset: str = _setting("recommended", "recommended, paper or code: prompt, tokens, probe, importance and head sets")
+    context: str = _setting(AUTO, "earlier steps in the prompt: all, retrieval (those labelled Retrieval) or none")
+    answers: str = _setting(AUTO, "given (teacher-forced) or generate (greedy, the model's own)")
+    tokens: str = _setting(AUTO, "answer tokens averaged: content, all, first, last, given (key_tokens) or top5")
+    k: int = _setting(5, "most answer tokens averaged under content and top5")
+    site: str = _setting("predict", "predict: the position that predicts the token; token: the token's own")
+    prompt: str = _setting(AUTO, "plain, cogqa (the paper's), or a text file with {question} {context} {subquestion}")
+    standardise: str = _setting(AUTO, "on or off: features divided by their spread over the train rows")
+    layer_mean: bool = _setting(True, "give the probe the mean over a layer's heads beside each head")
+    proj: int = _setting(0, "units of the probe's shared projection; 0 = the preset's")
+    hidden: int = _setting(0, "hidden units of the probe; 0 = the preset's")
+    seeds: int = _setting(5, "probes trained from different random starts")
+    most_steps: int = _setting(300, "training steps after which the early-stopped run ends at the latest")
+    permutations: int = _setting(199, "probes trained on permuted labels, each as long as the real one")
+    null_seeds: int = _setting(1, "random starts averaged in each permutation")
+    resamples: int = _setting(2_000, "bootstrap draws over chains for the intervals")
+    alpha: float = _setting(0.05, "family-wise level of the line")
+    min_per_class: int = _setting(12, "rows a label needs")
+    small_classes: str = _setting("drop", "labels with fewer rows: drop, other (collapse into one) or refuse")
+    heads_removed: int = _setting(0, "heads removed per function in the ablation matrix; 0 = a twelfth of all heads")
+    random_sets: int = _setting(399, "random head sets per function; fewer than 399 give a band but no p")
+    curve_sets: int = _setting(20, "random head sets per function behind the masked-heads curves")
+    batch: int = _setting(16, "prompts per forward pass")
+    cache: bool = _setting(True, "keep the features in the user's cache folder")
+
+    def __post_init__(self) -> None:
+        self._check_words()
+        for name in ("k", "seeds", "most_steps", "null_seeds", "resamples", "min_per_class", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
+        for name in ("proj", "hidden", "heads_removed", "random_sets", "curve_sets"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must not be below 0.")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha is {self.alpha}, must lie between 0 and 1.")
+        if 0 < self.permutations < _LEAST_PERMUTATIONS or self.permutations < 0:
+            raise ValueError(f"permutations is {self.permutations}; a line needs {_LEAST_PERMUTATIONS}, 0 for none.")
+        if self.permutations and (self.permutations + 1) * self.alpha < 1:
+            raise ValueError(f"{self.permutations} permutations can't resolve alpha {self.alpha:g}.")
+        self._check_files()
+
+    def _check_words(self) -> None:
+        choices = {
+            "preset": recipes.PRESETS,
+            "context": (AUTO, *recipes.CONTEXTS),
+            "answers": (AUTO, *recipes.ANSWERS),
+            "tokens": (AUTO, *recipes.TOKENS),
+            "site": recipes.SITES,
+            "standardise": (AUTO, "on", "off"),
+            "small_classes": ("drop", "other", "refuse"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(known)}.")
+
+    def _check_files(self) -> None:
+        """A user's files are read here, before any model is loaded. DataError names the place."""
+        if self.data not in SETS:
+            from reportgen.suites.cognitive import dataset
+
+            dataset.check(self.data, self.min_per_class, self.small_classes)
+        if self.prompt not in (AUTO, "plain", "cogqa"):
+            from reportgen.suites.cognitive import prompts
+
+            prompts.template(self.prompt)
+
+    @property
+    def can_test_random(self) -> bool:
+        """Whether there are random sets enough for a p-value."""
+        return self.random_sets >= _LEAST_FOR_P
+
+    def recipe(self) -> recipes.Recipe:
+        """The preset with everything that was said otherwise."""
+        said: dict[str, Any] = {
+            name: value for name in ("context", "answers", "tokens", "prompt") if (value := getattr(self, name)) != AUTO
+        }
+        said |= {name: value for name in ("proj", "hidden") if (value := getattr(self, name))}
+        if self.standardise != AUTO:
+            said["standardise"] = self.standardise == "on"
+        return replace(recipes.preset(self.preset), **said)
+
+
+def data_files(settings: Settings) -> tuple[Path, ...]:
+    """The files whose bytes enter the resume key."""
+    from reportgen.suites.cognitive import dataset
+
+    files = [dataset.source(settings.data)] if settings.data != AUTO else list(dataset.SHIPPED.values())
+    if settings.prompt not in (AUTO, "plain", "cogqa"):
+        files.append(Path(settings.prompt))
+    return tuple(files)
+
+
+_UNIT = "logits per projection unit"
+_SOURCE = "cognitive2025mirrors"
+SUITE = Suite(
+    name="cognitive",
+    title="Heads for cognitive functions",
+    summary="A probe tells from head outputs at the answer which function a question asks for; importance is how much "
+    "each head's output counts for the right function. Beside it: surface baselines, permuted labels, ablation.",
+    version=1,
+    settings=Settings,
+    score="reportgen.suites.cognitive.score:score",
+    figures="reportgen.suites.cognitive.figures:figures",
+    measures=(
+        Measure(
+            "importance_own",
+            "Importance, the head's own part",
+            "mean over held-out rows of function c of (1/p) sum_k (d y_c / d p_jk) (W_own z_j)_k: y_c the probe's "
+            "logit of c, p_j = W_own z_j + W_layer zbar + b the head's p projection units",
+            "Far from zero: the probe rests on this very head. The default map, with the family-wise line.",
+            _UNIT,
+            "ours",
+        ),
+        Measure(
+            "importance",
+            "Importance for the function",
+            "the same mean with p_jk itself: (1/p) sum_k (d y_c / d p_jk) p_jk: own, layer and bias parts together",
+            "Far from zero: the probe's answer rests on what head j hands it, the layer's mean included. A probe is no "
+            "mechanism: the head may carry the answer's form.",
+            _UNIT,
+            f"{_SOURCE}; as in its code",
+        ),
+        Measure(
+            "importance_layer",
+            "Importance, the layer's part",
+            "the same mean with (W_layer zbar)_k for (W_own z_j)_k, zbar the mean over the layer's heads",
+            "Counted for every head of the layer alike: it says nothing of head j.",
+            _UNIT,
+            "ours",
+        ),
+        Measure(
+            "importance_bias",
+            "Importance, the bias's part",
+            "the same mean with b_k for (W_own z_j)_k",
+            "No activation at all; the released code counts it as importance.",
+            _UNIT,
+            "ours",
+        ),
+    ),
+    citations=(_SOURCE,),
+    quick={"permutations": 99, "resamples": 1_000, "random_sets": 20, "curve_sets": 10},
+    left_out=(
+        "cognitive: 99 instead of 199 permuted-label probes",
+        "cognitive: 20 instead of 399 random head sets, so no p against random sets; 10 instead of 20 in the curves",
+    ),
+    data=data_files,
+)

@@ -1,0 +1,184 @@
+"""Tables of the report: data, accuracy beside the baselines, functions, confusion, overlap, ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from reportgen.scores import Cell, Column, Table, head_name
+from reportgen.suites.cognitive import heads
+from reportgen.suites.cognitive.ablation_stats import Verdict
+from reportgen.suites.cognitive.accuracy import Accuracy
+from reportgen.suites.cognitive.baselines import NAMES
+from reportgen.suites.cognitive.rows import SPLITS
+from reportgen.suites.cognitive.scored import Scored
+
+Facts = Mapping[str, Any]
+
+
+def all_tables(found: Scored, accuracy: Accuracy, judged: Verdict, facts: Facts) -> tuple[Table, ...]:
+    """Every table, in the order of the report."""
+    return (
+        _accuracy(accuracy, facts),
+        _functions(found, accuracy, facts),
+        _ablation(found, judged, facts),
+        _overlap(found),
+        _confusion(found, accuracy),
+        _data(found, facts),
+    )
+
+
+def _accuracy(accuracy: Accuracy, facts: Facts) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    p = accuracy.probe
+    rows.append(("probe on head outputs", p.value, p.low, p.high, p.balanced, accuracy.p))
+    rows.append(("the same without the layer mean", accuracy.without, None, None, None, None))
+    for name, share in accuracy.baselines.items():
+        rows.append((NAMES[name], share.value, share.low, share.high, share.balanced, None))
+    value, low, high, margin_p = accuracy.margin
+    verdict = "above" if accuracy.is_above else "NOT above"
+    return Table(
+        key="cognitive/accuracy",
+        title="Telling the functions apart: held-out accuracy beside surface baselines",
+        columns=(Column("predictor"), Column("accuracy"), Column("95 % from"), Column("95 % to"),
+                 Column("balanced accuracy"), Column("p (permuted labels)")),
+        rows=tuple(rows),
+        caption=f"n = {sum(accuracy.counts)} test rows; chance {accuracy.chance:.3f}. Probe: mean over "
+        f"{facts['probe']['seeds']} starts (sd {accuracy.sd:.3f}), {facts['probe']['steps']} steps each; on the "
+        f"selection rows, whose phrasings were trained on, {accuracy.selection:.3f}. The probe is {verdict} the best "
+        f"baseline ({NAMES[accuracy.best]}): difference {value:+.3f} [{low:+.3f}, {high:+.3f}], sign flips over chains "
+        f"p = {margin_p:.3g}. Intervals: Wilson, rows of a chain as one cluster.",
+    )  # fmt: skip
+
+
+def _functions(found: Scored, accuracy: Accuracy, facts: Facts) -> Table:
+    own = np.where(found.active.reshape(-1), found.fit.mean("own"), np.nan)
+    rows: list[tuple[Cell, ...]] = []
+    for c, label in enumerate(found.functions):
+        best, share = int(heads.ranking(own[c])[0]), accuracy.recall[c]
+        agreement = facts["agreement"][label]
+        rows.append(
+            (
+                label, accuracy.counts[c], share.value, share.low, share.high,
+                head_name(*divmod(best, found.norms.shape[1])), float(own[c, best]),
+                facts["significant"][label] if facts["significant"] else None, facts["elbow"][label],
+                facts["elbow_own"][label], agreement["spearman"], agreement["jaccard"],
+                facts["tokens_averaged"][label],
+            )
+        )  # fmt: skip
+    noise, null, shares = facts["elbow_noise"], facts["null"], facts["shares"]
+    line = "" if "why" in null else (
+        f"The line is {null['line_own']:.4g}: the {1 - null['alpha']:.0%} point of the largest |own importance| over "
+        f"all heads and functions under {null['permutations']} permutations of the labels (within {null['strata']}), "
+        f"each trained for the same {null['steps']} steps; under them the elbow keeps {null['elbow']:.1f} heads. "
+    )  # fmt: skip
+    parts = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    return Table(
+        key="cognitive/functions",
+        title="Functions: recall, leading heads, elbow, agreement between starts",
+        columns=(Column("function"), Column("test rows"), Column("recall"), Column("95 % from"), Column("95 % to"),
+                 Column("largest |own|"), Column("own importance", digits=4), Column("heads beyond the line"),
+                 Column("elbow of |I|"), Column("elbow of |own|"), Column("Spearman between starts"),
+                 Column(f"Jaccard of the first {facts['top']}"), Column("tokens averaged", digits=1)),
+        rows=tuple(rows),
+        caption=f"{line}Of pure noise the elbow keeps {noise['mean']:.1f} heads ({noise['low']:.0f} to "
+        f"{noise['high']:.0f}): its size is no evidence of sparsity. Shares of the summed sizes of importance: "
+        f"{parts}. Spearman of |own importance| with the head's output norm: {facts['norm_correlation']:+.2f}.",
+    )  # fmt: skip
+
+
+def _ablation(found: Scored, judged: Verdict, facts: Facts) -> Table:
+    said, effects = facts["ablation"], found.effects
+    rows: list[tuple[Cell, ...]] = []
+    for c, label in enumerate(found.functions):
+        f = judged.functions[c]
+        rows.append(
+            (
+                label, len(effects.sets[c]), f.used, f.own, f.others, f.random, f.contrast, f.low, f.high, f.p_holm,
+                f.p_random_holm, f.n_right, f.kept_own, f.kept_others, f.kept_random, f.unchanged, f.p_mcnemar_holm,
+                f.elbow, float(effects.neutral[c + 1] - effects.neutral[0]),
+            )
+        )  # fmt: skip
+    what = "replaced by its mean over the train rows" if said["how"] == "mean" else f"scaled by {said['scale']:g}"
+    which = "questions the intact model answers rightly" if judged.right_only else (
+        "all questions, since the intact model answers too few rightly"
+    )  # fmt: skip
+    return Table(
+        key="cognitive/ablation",
+        title="Without a function's heads: its own questions, other functions' questions, random heads",
+        columns=(Column("function"), Column("heads"), Column("n"), Column("own heads", "nats"),
+                 Column("other functions' heads", "nats"), Column("random heads", "nats"),
+                 Column("own - other", "nats"), Column("95 % from"), Column("95 % to"), Column("p (Holm)"),
+                 Column("p against random (Holm)"),
+                 Column("answered rightly"), Column("still right, own"), Column("still right, other"),
+                 Column("still right, random"), Column("unchanged, own"), Column("McNemar p (Holm)"),
+                 Column("elbow's heads", "nats"), Column("plain text loss", "nats")),
+        rows=tuple(rows),
+        caption=f"z of the heads {what}, at the positions that predict the answer. Changes of the log-probability of "
+        f"the right answer on n {which}. Over all functions, own minus other heads: {judged.contrast:+.3f} nats "
+        f"[{judged.low:+.3f}, {judged.high:+.3f}], p = {judged.p:.3g} (sign flips over chains). 'Still right' is of "
+        "the questions answered rightly; 'unchanged' (the same greedy tokens, right or wrong) and McNemar's test are "
+        f"over all questions. Random heads: {said['random_sets']} sets, of the same layers and of like output norm "
+        f"({said['layer_fallbacks']} of {said['draws']} draws from a neighbouring layer, {said['norm_fallbacks']} "
+        "beyond a factor of two in norm). Plain text: change of the mean loss on the test passages, every position "
+        "changed.",
+    )  # fmt: skip
+
+
+def _overlap(found: Scored) -> Table:
+    layers, width = found.norms.shape
+    sets = [np.array(s, dtype=np.int64) for s in found.effects.sets]
+    pairs = list(combinations(range(len(sets)), 2))
+    counted = [heads.overlap(sets[a], sets[b], layers, width) for a, b in pairs]
+    adjusted = heads.holm([p for _, _, p in counted])
+    rows: list[tuple[Cell, ...]] = []
+    for (a, b), (both, expected, p), holm in zip(pairs, counted, adjusted, strict=True):
+        rows.append((found.functions[a], found.functions[b], both, expected, p, float(holm)))
+    rows.sort(key=lambda row: (float(row[4] or 0), str(row[0])))
+    return Table(
+        key="cognitive/overlap",
+        title="Heads shared by the leading heads of two functions",
+        columns=(Column("function"), Column("and"), Column("shared heads"), Column("expected", digits=2), Column("p"),
+                 Column("p (Holm)")),
+        rows=tuple(rows),
+        caption="Expectation and one-sided p for sets that lie at random within the layers that they have heads in.",
+    )  # fmt: skip
+
+
+def _confusion(found: Scored, accuracy: Accuracy) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for label, row in zip(found.functions, accuracy.confusion.tolist(), strict=True):
+        rows.append((label, *row))
+    return Table(
+        key="cognitive/confusion",
+        title="What the probe takes each function for",
+        columns=(Column("function"), *(Column(label, digits=2) for label in found.functions)),
+        rows=tuple(rows),
+        caption="Shares of each function's test rows, mean over starts.",
+    )
+
+
+def _data(found: Scored, facts: Facts) -> Table:
+    said = facts["data"]
+    rows: list[tuple[Cell, ...]] = []
+    for label in found.functions:
+        shapes = ", ".join(f"{shape} {n}" for shape, n in sorted(said["answer_shapes"][label].items()))
+        counts = said["counts"][label]
+        rows.append(
+            (label, *(counts[s] for s in SPLITS), said["mean_step"][label], said["answer_words"][label], shapes)
+        )
+    return Table(
+        key="cognitive/data",
+        title="The data: rows by function and split",
+        columns=(Column("function"), *(Column(s) for s in SPLITS), Column("mean step", digits=2),
+                 Column("answer words", digits=1), Column("answer forms")),
+        rows=tuple(rows),
+        caption=f"{said['set']} ({said['why']}): {said['rows']} rows, {said['chains']} chains; splits by chain. "
+        f"Test questions that stand in train word for word: {said['test_questions_in_train']}; texts with two labels: "
+        f"{said['texts_with_two_labels']}; labels left out or collapsed: {len(said['stray'])}; rows too long for the "
+        f"context: {said['too_long']}, without a token of the answer: {said['without_answer']}, without an answer that "
+        f"can be read: {said['unparsable']}.",
+    )  # fmt: skip
