@@ -36,14 +36,13 @@ _AUTO: Any = AutoModelForCausalLM  # half-typed upstream
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One line of the training log; losses and edges on the reporting sequences."""
+    """One line of the training log; losses and edges on the first reporting sequences."""
 
     step: int
     loss_hard_nats: float
     loss_sampled_nats: float  # mean over the training batches since the last line
     edges_percent: float
     edges_per_token: float
-    expected_edges_per_token: float
     weight: float  # of sparsity, set by the dual steps
 
 
@@ -72,6 +71,7 @@ class Record(msgspec.Struct, frozen=True):
     edges_per_token: float
     finetuned_nats: float | None  # the dense model trained on for as many steps
     cuts: list[dict[str, float]]  # the dense pattern cut at thresholds, see measure.Cut
+    log_dense_nats: float  # the dense model on the sequences of the log
     log: list[Point]
 
 

@@ -1,31 +1,32 @@
 """The constraint: how strongly sparsity is asked for, steered so that the loss stays within the slack.
 
     minimise over weights   CE(sampled gates) + w * S        S: expected edges per token, all heads together
-    every few steps         d = CE(hard gates) - CE(dense) - slack on held-out text;   log w -= RATE * clip(ema(d))
+    every few steps         d = CE(hard gates) - CE(dense) - slack on the next chunk of held-out text
+                            log w -= RATE * clip(mean of d over the last round of chunks)
 
-The loss of SAMPLED gates cannot steer: gate noise alone costs more than the slack, and w would fall to its floor
-(measured). Steering by hard gates on held-out text is ours, not the paper's.
+- The loss of SAMPLED gates cannot steer: gate noise alone costs more than the slack, and w would fall to its floor
+  (measured). Steering by hard gates on held-out text is ours, not the paper's.
+- A whole round is averaged before it is clipped: d varies between chunks by more than the slack and is skewed, and
+  clipping single chunks steers by their median, which lets the mean drift above the slack (measured).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-EVERY = 5  # steps between two dual steps
+EVERY = 5  # training steps between two dual steps
 _START = math.log(1e-3)
 _LOW, _HIGH = -10.0, 3.0  # bounds of log w
-_RATE = 0.15
-_MEMORY = 0.8  # of the moving mean of d
-_FULL = 0.01  # nats of excess at which the step is full
+_RATE = 0.05
+_FULL = 0.02  # nats of excess at which the step is full
 
 
-@dataclass
 class Dual:
-    """The multiplier: `weight` is w; `excess_nats` is the moving mean of d."""
+    """The multiplier: `weight` is w; `recent` holds d of the last round of `chunks` dual steps."""
 
-    log_weight: float = _START
-    excess_nats: float = 0.0
+    def __init__(self, chunks: int, log_weight: float = _START, recent: Sequence[float] = ()) -> None:
+        self.chunks, self.log_weight, self.recent = chunks, log_weight, list(recent)
 
     @property
     def weight(self) -> float:
@@ -33,6 +34,7 @@ class Dual:
 
     def step(self, excess_nats: float) -> None:
         """One dual step with d = `excess_nats`: above zero the weight of sparsity shrinks, below it grows."""
-        self.excess_nats = _MEMORY * self.excess_nats + (1 - _MEMORY) * excess_nats
-        moved = self.log_weight - _RATE * max(-1.0, min(1.0, self.excess_nats / _FULL))
+        self.recent = [*self.recent, excess_nats][-self.chunks :]
+        mean = sum(self.recent) / len(self.recent)
+        moved = self.log_weight - _RATE * max(-1.0, min(1.0, mean / _FULL))
         self.log_weight = max(_LOW, min(_HIGH, moved))

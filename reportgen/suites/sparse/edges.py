@@ -203,7 +203,8 @@ def scan_edges(column: Column, group: Group, clean: Trace, source: Trace | None,
         def make(layer: int, rows: Tensor) -> _Two:
             return _edge_hooks(layer, rank[layer] < limits[rows, None, None, None], source, rows % draws)
 
-        return _patched(column, group, len(limits), make).reshape(len(sizes), draws).mean(1)
+        found: Floats = _patched(column, group, len(limits), make).reshape(len(sizes), draws).mean(1)
+        return found
 
     return _scan([0, *grid(int(alive.sum()))], measure, float(clean.m[0]), source is not None, whole=whole)
 

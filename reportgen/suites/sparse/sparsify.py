@@ -119,6 +119,7 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
         record,
         finetuned_nats=tuned.look()["loss_hard_nats"] if tuned else None,
         elapsed_s=round(phase.seconds + (tuned.seconds if tuned else 0.0), 1),
+        log_dense_nats=phase.dense_nats,
         log=[msgspec.convert(line, Point) for line in phase.lines()],
     )
     checkpoint.write_record(record, folder)
@@ -213,7 +214,8 @@ def _record(options: Options, dense: Model, sparse: Model, gate: Gate, text: Tex
         edges_percent=hard.edges_percent,
         edges_per_token=hard.edges_per_token,
         finetuned_nats=None,
-        cuts=[dataclasses.asdict(cut) for cut in measure.threshold_curve(dense, ids, progress)],
+        cuts=[dataclasses.asdict(cut) for cut in measure.threshold_curve(dense, ids[: texts.REPORTING], progress)],
+        log_dense_nats=0.0,
         log=[],
     )
 

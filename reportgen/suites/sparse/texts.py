@@ -19,7 +19,8 @@ from reportgen.errors import DataError, SettingsError
 from reportgen.models.tokens import Tokens
 
 Ids = npt.NDArray[np.int64]  # [sequence pos]
-STEERING, REPORTING = 128, 64  # held-out sequences
+STEERING, REPORTING = 128, 64  # held-out sequences of a text file
+_MINI_STEERING = MINI_REPORTING = 512  # of the generated corpus: losses differ much between its sequences
 LEAST = 8  # sequences below which no loss is reported
 TOKENS_PER_STEP = 20  # least training tokens a step needs, or the model learns the text by heart
 MINI = "mini"
@@ -119,12 +120,12 @@ def from_mini(tokens: Tokens, length: int, seed: int) -> Text:
         made = _windows(seed, 3 + step // _CHUNK, _CHUNK * size, length)
         return made[step % _CHUNK * size :][:size]
 
-    return Text(MINI, "", 0, batch, _windows(seed, 1, STEERING, length), reporting(length))
+    return Text(MINI, "", 0, batch, _windows(seed, 1, _MINI_STEERING, length), reporting(length))
 
 
 def reporting(length: int) -> Ids:
     """The held-out windows that every report on the bundled models is made on, whatever the seed."""
-    return _windows(0, 2, REPORTING, length)
+    return _windows(0, 2, MINI_REPORTING, length)
 
 
 @lru_cache(maxsize=4)
