@@ -122,13 +122,13 @@ def in_order(found: Any) -> tuple[str, ...]:
 
 def categories(result: SuiteResult) -> dict[str, str]:
     """Stem -> category, for the relations of which the facts say it."""
-    found = {stem: _relation(result, stem).get("category") for stem in result.tasks("score")}
+    found = {stem: relation_facts(result, stem).get("category") for stem in result.tasks("score")}
     return {stem: category for stem, category in found.items() if isinstance(category, str) and category}
 
 
 def title_of(result: SuiteResult, stem: str) -> str:
     """A relation's printed name."""
-    return str(_relation(result, stem).get("title", stem.replace("_", " ").capitalize()))
+    return str(relation_facts(result, stem).get("title", stem.replace("_", " ").capitalize()))
 
 
 def threshold(result: SuiteResult) -> float | None:
@@ -170,15 +170,15 @@ def expected(result: SuiteResult, control: str, measure: str, names: Sequence[st
     Exact where the facts have `control_counts` under control_categories / control / measure. Else from the counts per
     relation: the heads of a category are at least the largest of them (all the same heads) and at most their sum.
     """
-    exact = _part(_part(_part(result.facts, "control_categories"), control), measure)
+    exact = part(part(part(result.facts, "control_categories"), control), measure)
     if exact:
         known = {name: exact[name] for name in (ALL, *names) if isinstance(exact.get(name), int | float)}
         return {name: Expected(float(count), float(count)) for name, count in known.items()}
     counts: dict[str, list[float]] = {}
     heads = 0.0
     for stem, category in categories(result).items():
-        facts = _part(_relation(result, stem), control)
-        at_tau, draws = _part(_part(facts, "measures"), measure).get("n_at_tau"), facts.get("draws")
+        facts = part(relation_facts(result, stem), control)
+        at_tau, draws = part(part(facts, "measures"), measure).get("n_at_tau"), facts.get("draws")
         if isinstance(at_tau, int) and isinstance(draws, int) and draws > 0:
             counts.setdefault(category, []).append(at_tau / draws)
             heads = max(heads, float(facts.get("n_heads", 0)) / draws)
@@ -229,10 +229,12 @@ def why_missing(result: SuiteResult, m: Membership, at: Head) -> str:
     return next((why for why in reasons if why), "")
 
 
-def _relation(result: SuiteResult, stem: str) -> Mapping[str, Any]:
-    return _part(_part(result.facts, "relations"), stem)
+def relation_facts(result: SuiteResult, stem: str) -> Mapping[str, Any]:
+    """What the facts say of one relation."""
+    return part(part(result.facts, "relations"), stem)
 
 
-def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The mapping under `name`; empty where there is none: facts come from a file."""
     found = facts.get(name)
     return found if isinstance(found, Mapping) else {}

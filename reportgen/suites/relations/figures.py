@@ -5,17 +5,18 @@ Panel titles, axes, colour bars and legend titles of the pairs follow Elhelo and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from reportgen.figures import captions
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
-from reportgen.suites.relations.categories import threshold
+from reportgen.suites.relations.categories import part, relation_facts, threshold, title_of
+from reportgen.suites.relations.figures_ablation import ablation_figure
 from reportgen.suites.relations.figures_categories import category_figure
+from reportgen.suites.relations.figures_dynamic import dynamic_figure
 from reportgen.suites.relations.figures_published import Found, gathered, published_figure
 from reportgen.suites.relations.figures_published import words as published_words
 
@@ -41,6 +42,7 @@ def figures(result: SuiteResult, view: View) -> list[Figure]:
     keys = {(head_set.key, scores.key) for scores, sets in marked for head_set in sets}
     made: list[Figure | None] = [_pair(result, view, left, right, found) for left, right in pairs]
     made += [category_figure(result, view), published_figure(result, view, found, keys)]
+    made += [dynamic_figure(result, view), ablation_figure(result, view)]
     made += [_single(result, view, stem, found) for stem in stems]
     return [figure for figure in made if figure is not None]
 
@@ -111,7 +113,7 @@ def _labelled(result: SuiteResult, measure: str, stem: str) -> HeadScores:
 
 
 def _title(result: SuiteResult, stem: str) -> str:
-    return _NAMES.get(stem, str(_facts(result, stem).get("title", stem.replace("_", " ").capitalize())))
+    return _NAMES.get(stem, title_of(result, stem))
 
 
 def _sets(view: View, measure: str, stem: str) -> list[HeadSet]:
@@ -122,10 +124,6 @@ def _sets(view: View, measure: str, stem: str) -> list[HeadSet]:
     if stem in ("name_copying", "copying"):
         return captions.choose(view, "mover", "backup", tasks=tasks, papers=_PAPERS)
     return captions.choose(view, "mover", "backup", tasks=tasks, papers=())  # no paper lists heads of these relations
-
-
-def _facts(result: SuiteResult, stem: str) -> Mapping[str, Any]:
-    return _part(_part(result.facts, "relations"), stem)
 
 
 def _opening(view: View) -> str:
@@ -150,7 +148,7 @@ def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence
 
 def _meaning(result: SuiteResult, scores: HeadScores) -> str:
     """What the colour says, with k and n."""
-    k, lowest = _facts(result, scores.task).get("k"), scores.measure == "suppression"
+    k, lowest = relation_facts(result, scores.task).get("k"), scores.measure == "suppression"
     if k is None:
         where = "one of the lowest entries" if lowest else "one of the top entries"
     elif k == 1:
@@ -169,7 +167,7 @@ def _threshold(result: SuiteResult, scores: HeadScores) -> str:
 
 def _held_out(result: SuiteResult, scores: HeadScores) -> str:
     """The head that is best on one half of the pairs, measured on the other half."""
-    found = _part(_part(_facts(result, scores.task), "best"), scores.measure)
+    found = part(part(relation_facts(result, scores.task), "best"), scores.measure)
     if not {"head", "value", "low", "high", "n"} <= set(found):
         return ""
     value, low, high = (captions.number(float(found[key])) for key in ("value", "low", "high"))
@@ -181,22 +179,17 @@ def _held_out(result: SuiteResult, scores: HeadScores) -> str:
 
 def _controls(result: SuiteResult, scores: HeadScores) -> str:
     """What an ideal copier and random heads score on the same scale, where the run has them."""
-    facts, words = _facts(result, scores.task), []
+    facts, words = relation_facts(result, scores.task), []
     for name, what in (("embedding", "the embedding"), ("first_mlp", "the first MLP's output")):
-        copied = _part(_part(facts, "copier"), name).get(scores.measure)
+        copied = part(part(facts, "copier"), name).get(scores.measure)
         if isinstance(copied, int | float):
             words.append(f"an ideal copier of {what} {captions.number(float(copied))}")
     if scores.measure == "score":
         for name, what in (("twin", "a randomly initialised twin"), ("matched", "random OV maps of the same spectra")):
-            top = _part(facts, name).get("max")
+            top = part(facts, name).get("max")
             if isinstance(top, int | float):
                 words.append(f"the highest head of {what} {captions.number(float(top))}")
     return f"On the same scale: {', '.join(words)}." if words else ""
-
-
-def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = facts.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _limits(scores: HeadScores) -> str:

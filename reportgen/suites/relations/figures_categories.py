@@ -110,7 +110,7 @@ def _found(m: Membership) -> str:
     heads = [f"{name} {int(m.member[i].sum())}" for i, name in enumerate(m.names)]
     total = captions.plural(int((~m.absent).sum()), "head")
     words = "By the relation score" if m.measure == "score" else "By the copier-adjusted score (second row)"
-    return f"{words}, {int((m.count > 0).sum())} of {total} are in a category: {', '.join(heads)}."
+    return f"{words}, in a category: {int((m.count > 0).sum())} of {total} ({', '.join(heads)})."
 
 
 def _several(m: Membership) -> str:
