@@ -156,7 +156,7 @@ SUITE = Suite(
             "importance_layer",
             "Importance, the layer's part",
             "the same mean with (W_layer zbar)_k for (W_own z_j)_k, zbar the mean over the layer's heads",
-            "Counted for every head of the layer alike: it says nothing of head j.",
+            "Read from a mean that all heads of the layer share: it says nothing of head j.",
             _UNIT,
             "ours",
         ),

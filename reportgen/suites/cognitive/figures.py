@@ -1,0 +1,250 @@
+"""Figures of the heads for cognitive functions: importance maps, decay curves, masked-heads curves, ablation matrix.
+
+The maps follow Cognitive Mirrors (arXiv 2512.10978): layers downwards, one viridis bar `Heads Importance`, its top
+tick with a plus where cells lie beyond. Default is the head's own part; the published quantity stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reportgen.figures import captions
+from reportgen.figures.curves import BLUE, GREY, RED, Curve, Panel, curves
+from reportgen.figures.data import table
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.small_multiples import HeadMap, maps
+from reportgen.scores import Cell, Column, HeadScores, SuiteResult, Table
+from reportgen.suites.cognitive import words
+from reportgen.suites.cognitive.matrix import matrix
+
+BAR = "Heads Importance"
+_KINDS = {
+    "importance_own": ("cognitive-importance", "own importance", "the head's own part of importance, |I_own|"),
+    "importance": ("cognitive-importance-published", "importance", "importance as published, |I|"),
+}
+
+
+def figures(result: SuiteResult, view: View) -> list[Figure]:
+    """Own importance, importance as published, own importance with its sign, decay, masked heads, ablation matrix."""
+    if not result.tasks("importance_own"):
+        return []
+    made = [_maps(result, view, measure) for measure in _KINDS]
+    made += [_signed(result, view), _decay(result, view)]
+    made += [_masked(result, view)] if "ablation/curve/right" in result.arrays else []
+    return [*made, _matrix(result, view)]
+
+
+def _panels(result: SuiteResult, measure: str) -> list[HeadScores]:
+    return [result[f"{measure}/{task}"] for task in result.tasks(measure)]
+
+
+def _maps(result: SuiteResult, view: View, measure: str) -> Figure:
+    name, (figure_id, short, meaning) = captions.model_name(view), _KINDS[measure]
+    scores = _panels(result, measure)
+    shown = [
+        HeadMap(
+            words.label(result, s.task), words.subtitle(result.facts, words.label(result, s.task)), s, words.beyond(s)
+        )
+        for s in scores
+    ]
+    sizes = [_sized(s) for s in scores]
+    return Figure(
+        id=figure_id,
+        suite=result.suite,
+        title=f"{name}: {short} of every head for each function",
+        caption=captions.join(
+            f"Heads of {captions.grid_words(view)}; layer 0 on top. Colour: {meaning}, mean over n = {words.n(scores)} "
+            f"held-out rows of the function and {words.part(result.facts, 'probe').get('seeds')} probes.",
+            words.published_note(measure),
+            words.probe(result.facts),
+            words.clipped(scores, signed=False),
+            words.dots(result.facts, scores),
+            words.leading(sizes),
+            words.accuracy(result.facts),
+            captions.missing(scores[0]),
+            captions.synthetic(view),
+        ),
+        alt=f"{len(scores)} layer by head maps of {short} in {name}, one per function.",
+        chart=maps(shown, BAR, view.style, synthetic=_synthetic(view)),
+        data=table([(s, ()) for s in scores], f"{short} of every head"),
+    )
+
+
+def _signed(result: SuiteResult, view: View) -> Figure:
+    name, scores = captions.model_name(view), _panels(result, "importance_own")
+    shown = [HeadMap(words.label(result, s.task), "", s, words.beyond(s)) for s in scores]
+    return Figure(
+        id="cognitive-importance-signed",
+        suite=result.suite,
+        title=f"{name}: own importance with its sign",
+        caption=captions.join(
+            f"Heads of {captions.grid_words(view)}; layer 0 on top. Colour: own importance with its sign; above zero "
+            f"the head's output speaks for the function in the probe, below zero against it (n = {words.n(scores)} "
+            "held-out rows per function).",
+            words.clipped(scores, signed=True),
+            words.dots(result.facts, scores),
+            captions.missing(scores[0]),
+            captions.synthetic(view),
+        ),
+        alt=f"{len(scores)} layer by head maps of signed own importance in {name}.",
+        chart=maps(shown, BAR, view.style, signed=True, synthetic=_synthetic(view)),
+        data=table([(s, ()) for s in scores], "own importance with its sign"),
+    )
+
+
+def _decay(result: SuiteResult, view: View) -> Figure:
+    name, facts = captions.model_name(view), result.facts
+    scores, published = _panels(result, "importance_own"), _panels(result, "importance")
+    line = scores[0].line
+    panels, rows = [], list[tuple[Cell, ...]]()
+    for own, whole in zip(scores, published, strict=True):
+        label = words.label(result, own.task)
+        kept = _whole(words.part(facts, "elbow").get(label))
+        sizes = {kind: _falling(s) for kind, s in (("importance", whole), ("own part", own))}
+        drawn = [
+            Curve(
+                kind,
+                tuple(map(float, range(len(y)))),
+                tuple(y),
+                BLUE if kind == "importance" else GREY,
+                kind != "importance",
+            )
+            for kind, y in sizes.items()
+        ]
+        at = min(kept, len(sizes["importance"]) - 1)
+        dot = ((float(at), sizes["importance"][at], f"{kept}"),) if kept else ()
+        levels = ((line, "family-wise line of the own part"),) if line is not None else ()
+        panels.append(Panel(label, "", tuple(drawn), dot, levels))
+        rows += [(own.key, kind, i + 1, y) for kind, ys in sizes.items() for i, y in enumerate(ys)]
+    return Figure(
+        id="cognitive-decay",
+        suite=result.suite,
+        title=f"{name}: how importance falls off from head to head",
+        caption=captions.join(
+            f"Importance of the heads of {captions.grid_words(view)} in falling order, per function: |I| as published "
+            "(solid) and its own part (dashed).",
+            "Red dot: the published elbow, the point of |I| farthest below the chord of its ends, with the number of "
+            "heads before it.",
+            words.noise(facts),
+            f"Dotted: the family-wise line of the own part, {captions.number(line)}." if line is not None else "",
+            captions.synthetic(view),
+        ),
+        alt=f"{len(panels)} curves of falling importance with the elbow marked.",
+        chart=curves(panels, "Heads", "Importance", view.style, synthetic=_synthetic(view)),
+        data=Table(
+            "cognitive/decay", "Importance in falling order",
+            (Column("key"), Column("part"), Column("rank"), Column("size", digits=5)), tuple(rows),
+        ),
+    )  # fmt: skip
+
+
+def _masked(result: SuiteResult, view: View) -> Figure:
+    name, said = captions.model_name(view), words.part(result.facts, "ablation")
+    label_of = np.asarray(result.arrays["ablation/function"].values)
+    right = np.asarray(result.arrays["ablation/intact_right"].values, dtype=bool)
+    sizes = tuple(float(n) for n in said.get("sizes", ()))
+    panels, rows = [], list[tuple[Cell, ...]]()
+    for i, task in enumerate(result.tasks("importance_own")):
+        label, drawn = words.label(result, task), []
+        for kind, colour, used in (("right", BLUE, right), ("unchanged", RED, np.ones_like(right))):
+            mine = used & (label_of == i)
+            outcome = "still right" if kind == "right" else "unchanged"
+            if not mine.any():
+                continue
+            own = np.asarray(result.arrays[f"ablation/curve/{kind}"].values)[mine].mean(0)
+            random = np.asarray(result.arrays[f"ablation/curve_random/{kind}"].values)[mine].mean(0)  # [set size]
+            drawn.append(Curve(f"{outcome}, leading heads", sizes, tuple(map(float, own)), colour))
+            spread = np.quantile(random, [0.05, 0.5, 0.95], axis=0) if len(random) else np.empty((3, 0))
+            mean = random.mean(0) if len(random) else np.empty(0)
+            band = tuple((float(a), float(b)) for a, b in zip(spread[0], spread[2], strict=True))
+            if len(random):
+                drawn.append(Curve(f"{outcome}, random heads", sizes, tuple(map(float, mean)), colour, True, band))
+            rows += [
+                (label, outcome, int(n), float(own[k]), *_random_cells(mean, spread, k)) for k, n in enumerate(sizes)
+            ]
+        n = int((right & (label_of == i)).sum())
+        panels.append(Panel(label, f"{n} of {int((label_of == i).sum())} right", tuple(drawn)))
+    return Figure(
+        id="cognitive-masked",
+        suite=result.suite,
+        title=f"{name}: answers while more and more heads are removed",
+        caption=captions.join(
+            f"Heads of {captions.grid_words(view)} removed in the order of their own importance for a function "
+            f"(solid), against {said.get('curve_sets')} sets of random heads of the same layers and like output norm "
+            "(dashed: mean; band: 5 to 95 % of the sets), on the function's own test questions.",
+            f"A removed head's output is {words.how(said)} at the positions that predict the answer.",
+            "Blue: share still right of the questions that the intact model answers rightly (their number in the "
+            "titles). Red: share of all questions whose answer stays what it was, right or wrong.",
+            captions.synthetic(view),
+        ),
+        alt=f"{len(panels)} plots of right and unchanged answers against the number of removed heads.",
+        chart=curves(panels, "# Masked Heads", "Score", view.style, top=1.0, ticks=sizes, synthetic=_synthetic(view)),
+        data=Table(
+            "cognitive/masked", "Answers while heads are removed",
+            (Column("function"), Column("outcome"), Column("heads removed"), Column("leading heads"),
+             Column("random heads, mean"), Column("random, 5 %"), Column("random, 95 %")), tuple(rows),
+        ),
+    )  # fmt: skip
+
+
+def _random_cells(mean: npt.NDArray[Any], spread: npt.NDArray[Any], k: int) -> tuple[Cell, Cell, Cell]:
+    return (float(mean[k]), float(spread[0][k]), float(spread[2][k])) if len(mean) else (None, None, None)
+
+
+def _matrix(result: SuiteResult, view: View) -> Figure:
+    name, said = captions.model_name(view), words.part(result.facts, "ablation")
+    labels = [words.label(result, task) for task in result.tasks("importance_own")]
+    how, functions = said.get("how", "mean"), words.part(said, "functions")
+    label_of = np.asarray(result.arrays["ablation/function"].values)
+    used = np.asarray(result.arrays["ablation/intact_right"].values, dtype=bool)
+    used = used if said.get("right_only") else np.ones_like(used)
+    change = np.asarray(result.arrays[f"ablation/{how}/logprob"].values, dtype=float)
+    change = change - np.asarray(result.arrays["ablation/intact"].values, dtype=float)[:, None]
+    values = np.array([change[used & (label_of == i)].mean(0) for i in range(len(labels))])  # [questions of, heads of]
+    counts = [int(words.part(functions, label).get("used", 0)) for label in labels]
+    rows = [
+        (labels[q], labels[h], float(values[q, h]), counts[q]) for q in range(len(labels)) for h in range(len(labels))
+    ]
+    which = "that the intact model answers rightly" if said.get("right_only") else "of the test split"
+    return Figure(
+        id="cognitive-ablation",
+        suite=result.suite,
+        title=f"{name}: every function's heads removed, every function's questions asked",
+        caption=captions.join(
+            f"Mean change of the log-probability of the right answer, in nats, on the questions {which} (n in "
+            f"brackets), with each head of the column's function {words.how(said)} at the positions that predict the "
+            "answer.",
+            words.sets_words(said),
+            f"Own heads minus other functions' heads over all questions: {words.signed_number(said.get('contrast'))} "
+            f"[{words.signed_number(said.get('low'))}, {words.signed_number(said.get('high'))}] nats, p = "
+            f"{words.p(said.get('p'))} (sign flips over chains).",
+            words.specific(functions),
+            captions.synthetic(view),
+        ),
+        alt=f"Matrix of {len(labels)} by {len(labels)} functions: change of the answer's log-probability.",
+        chart=matrix(values, labels, counts, view.style, synthetic=_synthetic(view)),
+        data=Table(
+            "cognitive/ablation_matrix", "Change of the answer's log-probability",
+            (Column("questions of"), Column("heads of"), Column("change", "nats"), Column("n")), tuple(rows),
+        ),
+    )  # fmt: skip
+
+
+def _synthetic(view: View) -> bool:
+    return view.synthetic or view.model.synthetic
+
+
+def _sized(scores: HeadScores) -> npt.NDArray[np.float32]:
+    return np.abs(scores.values)
+
+
+def _falling(scores: HeadScores) -> list[float]:
+    size = np.abs(scores.values[np.isfinite(scores.values)]).astype(float)
+    return [float(f"{y:.6g}") for y in np.sort(size)[::-1]]
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
