@@ -14,7 +14,7 @@ from reportgen.figures import theme
 from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
 from reportgen.figures.marks import check_style, layer
-from reportgen.figures.multiples import Frame, Sign, multiples, panel, sheet
+from reportgen.figures.panels import Frame, Sign, multiples, panel, sheet
 
 NATURAL_WIDTH = 504.0
 _BAND = "#c4c4c4"

@@ -88,7 +88,7 @@ def layout(shape: tuple[int, int], panels: int, rows: int, words: Sequence[str],
     room = _Room(
         total=total,
         left=1.45 * size + digits + 0.7 * size,
-        key=2.0 * size + max(text_width(word, 0.88 * size) for word in words),
+        key=2.8 * size + max(text_width(word, 0.88 * size) for word in words),
         gutter=digits + 1.6 * size,
         gap=0.9 * size,
         head=1.9 * size,
@@ -104,7 +104,7 @@ def layout(shape: tuple[int, int], panels: int, rows: int, words: Sequence[str],
     keys = tuple((key_x, above + row * step, made[0].height) for row in range(rows))
     right = max(p.x + p.width for p in made)
     end = rows * step
-    width = max(right, key_x + room.key - 0.4 * size, total - 1.0 if style.width_in else 0.0) + 1.0
+    width = max(right, key_x + room.key - 1.2 * size, total - 1.0 if style.width_in else 0.0) + 1.0
     return Layout(placed, keys, (room.left, end + 0.7 * size), width, end + (1.5 * size if foot else 0.0))
 
 

@@ -16,7 +16,7 @@ from reportgen.figures import theme
 from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
 from reportgen.figures.marks import check_style, layer
-from reportgen.figures.multiples import Frame, Sign, axis, domain_of, multiples, panel, sheet
+from reportgen.figures.panels import Frame, Sign, axis, domain_of, multiples, panel, sheet
 
 Floats = npt.NDArray[np.float64]
 NATURAL_WIDTH = 504.0

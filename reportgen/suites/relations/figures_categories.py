@@ -26,6 +26,7 @@ from reportgen.suites.relations.categories import (
 )
 
 _CONTROLS = {"twin": "a randomly initialised twin", "matched": "random OV maps of the same spectra"}
+_SHORT = {"twin": "twin", "matched": "random OV"}
 _NAMED = 6  # heads that the caption names
 
 
@@ -57,16 +58,16 @@ def category_figure(result: SuiteResult, view: View) -> Figure | None:
 def _maps(m: Membership, result: SuiteResult, key: Sequence[Class]) -> list[Map]:
     """All categories first, then one panel each."""
     place = {one.name: i for i, one in enumerate(key)}
-    control = expected(result, "twin", m.measure, m.names)
+    control = _reference(m, result)
     whole = np.full(m.count.shape, place[UNCLASSIFIED])
     for at in _heads((m.count > 0) | m.absent):
         whole[at] = place.get(class_of(m, at), -1)
     notes = {at: "; ".join(f"{r.title} {r.score:.2f}" for r in of) for at, of in m.relations.items()}
     notes |= {at: why_missing(result, m, at) for at in _heads(m.absent)}
-    maps = [Map(ALL, _count(int((m.count > 0).sum()), control.get(ALL)), whole, m.undecided, notes)]
+    maps = [Map(ALL, _count(int((m.count > 0).sum()), *control[ALL]), whole, m.undecided, notes)]
     for i, name in enumerate(m.names):
         classes = np.where(m.known[i], np.where(m.member[i], place[name], place[UNCLASSIFIED]), -1)
-        subtitle = _count(int(m.member[i].sum()), control.get(name)) if m.known[i].any() else "no pairs"
+        subtitle = _count(int(m.member[i].sum()), *control[name]) if m.known[i].any() else "no pairs"
         maps.append(Map(name, subtitle, classes, m.unsure[i], notes))
     return maps
 
@@ -75,12 +76,21 @@ def _heads(mask: Bools) -> list[Head]:
     return [(int(layer), int(head)) for layer, head in np.argwhere(mask)]
 
 
-def _count(heads: int, control: Expected | None) -> str:
-    """`37 heads, twin ≤ 2`: what the random twin has is exact where its bounds agree."""
+def _reference(m: Membership, result: SuiteResult) -> dict[str, tuple[str, Expected | None]]:
+    """Category -> the control that panels name, and its heads: the twin, or without one the random OV maps."""
+    for control in _CONTROLS:
+        of = expected(result, control, m.measure, m.names)
+        if of:
+            return {name: (_SHORT[control], of.get(name)) for name in (ALL, *m.names)}
+    return dict.fromkeys((ALL, *m.names), ("", None))
+
+
+def _count(heads: int, control: str, of: Expected | None) -> str:
+    """`37 heads, twin ≤ 2`: what the control has is exact where its bounds agree."""
     words = captions.plural(heads, "head")
-    if control is None:
+    if of is None:
         return words
-    return f"{words}, twin {'' if control.low == control.high else '≤ '}{_number(control.high)}"
+    return f"{words}, {control} {'' if of.low == of.high else '≤ '}{_number(of.high)}"
 
 
 def _number(value: float) -> str:

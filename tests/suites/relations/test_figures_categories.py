@@ -79,6 +79,17 @@ def test_a_random_twins_heads_are_in_subtitles_and_caption() -> None:
     assert "All Categories 2 to 4, Algorithmic 2" in bounded.caption
 
 
+def test_without_a_twin_the_random_maps_are_in_the_subtitles() -> None:
+    counts = {"score": {"All Categories": 1.0, "Algorithmic": 0.0, "Knowledge": 1.0}}
+    found = figure(made(control_categories={"matched": counts}))
+    assert words(found, "panel_subtitles")[:3] == [
+        "2 heads, random OV 1",
+        "2 heads, random OV 0",
+        "1 head, random OV 1",
+    ]
+    assert "No randomly initialised twin was scored in this run. With random OV maps" in found.caption
+
+
 @pytest.mark.parametrize("facts", [{"tau": None}, {"relations": {}}, {"relations": {"copying": {"title": "Copying"}}}])
 def test_a_run_without_threshold_or_categories_has_no_such_figure(facts: dict[str, object]) -> None:
     assert category_figure(made(**facts), samples.view()) is None

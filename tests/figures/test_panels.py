@@ -14,7 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from reportgen.figures.ablation_curves import Curve, Step, ablation_curves
 from reportgen.figures.figure import Style
-from reportgen.figures.multiples import domain_of, sheet
+from reportgen.figures.panels import domain_of, sheet
 from reportgen.figures.scatter import Cloud, points, scatter
 from tests.figures import samples
 
