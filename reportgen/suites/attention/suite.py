@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from reportgen.manifest import ModelRecord
 from reportgen.suites.base import Measure, Suite
 
 TASK = "repeated_tokens"
@@ -45,6 +46,16 @@ class Settings:
 
 
 _MASS = "attention mass"
+
+
+def _operations(record: ModelRecord, settings: Settings) -> float:
+    """Multiply-adds of one forward pass per sequence, and of the sampled words through every OV map."""
+    forward = settings.sequences * (2 * max(settings.lags) + 1) * record.n_params
+    heads = record.n_layers * record.n_heads
+    copying = settings.copy_tokens * heads * record.d_head * (record.d_model + record.d_vocab)
+    return float(forward + copying)
+
+
 SUITE = Suite(
     name="attention",
     title="Attention patterns",
@@ -105,6 +116,7 @@ SUITE = Suite(
             "ours",
         ),
     ),
+    operations=_operations,
     citations=("olsson2022induction", "wang2022ioi"),
     quick={"sequences": 32, "permutations": 2_000, "resamples": 1_000, "copy_tokens": 200},
     left_out=("attention: half the sequences, 2,000 instead of 10,000 null draws",),
