@@ -72,7 +72,7 @@ def _draw(curve: Curve, signs: Sequence[Sign], synthetic: bool, frame: Frame) ->
     if curve.reported is not None:
         line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6, "strokeDash": [1, 2]}
         charts.append(layer("reported", [{"x": curve.reported}], line, {"x": axes["x"]}))
-    charts += _line("random", rows, "random", Sign("", _GREY, thick=0.8), axes)
+    charts += _line("random", rows, "random", Sign("", _GREY, thick=1.0), axes)
     charts += _line("controls", rows, "controls", signs[-1], axes) if len(signs) > 2 else []
     charts += _line("accuracy", rows, "accuracy", signs[0], axes)
     dots = [{"x": row["removed"], "y": row["accuracy"]} for row in rows if row["accuracy"] is not None]
@@ -93,7 +93,7 @@ def _axes(curve: Curve, frame: Frame) -> dict[str, Any]:
     last = max((step.removed for step in curve.steps), default=1) or 1
     step = max(1, round(theme.nice_step(last, 4)))
     across = alt.Scale(domain=[round6(-0.02 * last), round6(1.02 * last)], nice=False, zero=False)
-    up = alt.Scale(domain=[-0.02, 1.02], nice=False, zero=False)
+    up = alt.Scale(domain=[-0.03, 1.04], nice=False, zero=False)  # lines at 0 and 1 stand clear of the frame
     roomy = frame.height / 11 >= 0.92 * frame.size
     below = alt.Axis(values=list(range(0, last + 1, step)), format="d", title="# heads ablated" if frame.last else None)
     left = alt.Axis(

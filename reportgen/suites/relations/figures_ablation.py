@@ -69,7 +69,8 @@ def _caption(result: SuiteResult, view: View, curves: Mapping[str, Curve]) -> st
         "Blue: the relation's heads removed cumulatively, highest static score first, at the last position of the "
         f"prompt{_how(facts)}; shaded, 95 % interval clustered by target.",
         _random(facts),
-        "Dashed: the mean accuracy of other tasks with the same heads removed." if _has_controls(curves) else "",
+        "Dashed: the mean accuracy of other tasks with the same heads removed." if _has_controls(curves)
+        else "No other task was alike in accuracy and other in its heads, as a control would be.",
         "Dotted: the reported number of heads, the first without a right answer, else all.",
         f"There, accuracy is below the band of random heads on {below} of {captions.plural(len(banded), 'relation')}."
         if banded else "",
@@ -91,7 +92,7 @@ def _random(facts: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Grey: as many other heads, of the same layers and like output norms where possible: mean and 5 to 95 % of "
-        f"{captions.plural(n, 'random set')}."
+        f"{captions.plural(n, 'random set')}, as far as there are others."
     )
 
 

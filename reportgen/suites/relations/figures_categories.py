@@ -104,7 +104,7 @@ def _caption(members: Sequence[Membership], result: SuiteResult, view: View) -> 
     return captions.join(
         f"Categories of the attention heads of {captions.grid_words(view)}, read from the weights alone.",
         f"A head belongs to a category if it implements at least one of its relations: score ≥ τ = {tau:g}, counted "
-        f"in whole pairs (100 · hits ≥ {_number(100 * tau)} · n).",
+        f"in whole pairs (100 × hits ≥ {_number(100 * tau)} × n).",
         f"All Categories colours a head by its only category{several}.",
         *(_found(one) for one in members),
         _several(m),
@@ -136,12 +136,15 @@ def _several(m: Membership) -> str:
 
 def _control(members: Sequence[Membership], result: SuiteResult, control: str) -> str:
     """How many heads a control has per category; that there is no twin, where there is none."""
-    parts = []
+    parts, none = [], True
     for m in members:
         of = expected(result, control, m.measure, m.names)
+        none = none and all(one.high == 0 for one in of.values())
         if of:
             counts = ", ".join(f"{name} {_between(of[name])}" for name in (ALL, *m.names) if name in of)
             parts.append(f"{RULES[m.measure]}: {counts}")
+    if parts and none:
+        return f"With {_CONTROLS[control]} no head reaches τ."
     if parts:
         return f"With {_CONTROLS[control]}, heads that reach τ by the {'; by the '.join(parts)}."
     return "No randomly initialised twin was scored in this run." if control == "twin" else ""

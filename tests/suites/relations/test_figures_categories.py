@@ -49,7 +49,7 @@ def test_the_caption_is_computed() -> None:
     caption = figure(made()).caption
     for said in (
         "GPT-2 (3 layers × 4 heads)",
-        "score ≥ τ = 0.15, counted in whole pairs (100 · hits ≥ 15 · n)",
+        "score ≥ τ = 0.15, counted in whole pairs (100 × hits ≥ 15 × n)",
         "heads of both show 2",
         "By the relation score, in a category: 2 of 11 heads (Algorithmic 2, Knowledge 1).",
         "By the copier-adjusted score (second row), in a category: 1 of 11 heads (Algorithmic 0, Knowledge 1).",
@@ -70,6 +70,8 @@ def test_a_random_twins_heads_are_in_subtitles_and_caption() -> None:
     assert words(found, "panel_subtitles")[:3] == ["2 heads, twin 1.5", "2 heads, twin 1.5", "1 head, twin 0"]
     said = "heads that reach τ by the relation score: All Categories 1.5, Algorithmic 1.5, Knowledge 0."
     assert said in found.caption
+    nothing = figure(made(control_categories={"twin": {"score": {"All Categories": 0.0, "Knowledge": 0.0}}}))
+    assert "With a randomly initialised twin no head reaches τ." in nothing.caption
     relations = {
         stem: {**about, "twin": {"draws": 1, "n_heads": 12, "measures": {"score": {"n_at_tau": 2}}}}
         for stem, about in made().facts["relations"].items()  # type: ignore[attr-defined]

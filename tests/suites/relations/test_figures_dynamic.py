@@ -74,8 +74,8 @@ def test_the_caption_of_the_scatter_is_computed() -> None:
     for said in (
         "GPT-2 (3 layers × 4 heads), 2 relations.",
         "averaged over 4 templates",
-        "Without context: median r 0.825, ρ 0.610; r's interval is above 0 on 2 of 2 relations.",
-        "With context: median r −0.050, ρ 1.000; r's interval is above 0 on 0 of 2 relations.",
+        "Without context: median r 0.825, rho 0.610; r's interval is above 0 on 2 of 2 relations.",
+        "With context: median r −0.050, rho 1.000; r's interval is above 0 on 0 of 2 relations.",
     ):
         assert said in caption
     assert "Shown:" not in caption
@@ -145,12 +145,15 @@ def test_the_caption_of_the_curves_is_computed() -> None:
     for said in (
         "on 2 relations: the share of prompts",
         "output set to its mean over the relation's prompts",
-        "mean and 5 to 95 % of 20 random sets",
+        "mean and 5 to 95 % of 20 random sets, as far as there are others.",
         "Dashed: the mean accuracy of other tasks",
         "There, accuracy is below the band of random heads on 1 of 1 relation.",
         "Of 20 random heads, 5 % came from the nearest layer with heads left and 20 % were not within",
     ):
         assert said in caption
+    without = tuple((*row[:-1], None) for row in ROWS)
+    lonely = replace(ablated(), tables=(replace(ablated().tables[-1], rows=without),))
+    assert "No other task was alike" in ablation(lonely).caption
     bare = ablation(ablated(facts={})).caption
     assert "mean over" not in bare
     assert "random sets" not in bare
