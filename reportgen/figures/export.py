@@ -37,18 +37,27 @@ _PAGE = """
 """
 
 
-def spec(figure: Figure, style: Style | None = None) -> dict[str, Any]:
-    """The figure's Vega-Lite specification, with the house configuration for `style` where one is given."""
-    made: dict[str, Any] = figure.chart.to_dict()
+Spec = dict[str, Any]
+
+
+def spec(figure: Figure, style: Style | None = None) -> Spec:
+    """The figure's Vega-Lite specification, with the house configuration for `style` where one is given.
+
+    This validates the chart, which takes as long as drawing it: make it once and hand it to `svg` and `vega_lite`.
+    """
+    made: Spec = figure.chart.to_dict()
     if style is not None or "config" not in made or "font" not in made["config"]:
         made["config"] = theme.config(style or Style())
     return made
 
 
-def svg(figure: Figure, style: Style | None = None) -> str:
-    """The figure as one normalised SVG; `style.width_in` sets its printed width. Text is `currentColor`."""
+def svg(figure: Figure, style: Style | None = None, made: Spec | None = None) -> str:
+    """The figure as one normalised SVG; `style.width_in` sets its printed width. Text is `currentColor`.
+
+    made  the figure's `spec`, where there is one already
+    """
     width = style.width_in if style else None
-    return normalise(render(spec(figure, style)), figure.id, figure.title, figure.alt, width)
+    return normalise(render(made or spec(figure, style)), figure.id, figure.title, figure.alt, width)
 
 
 def pdf(svg_text: str, title: str = "", alt: str = "") -> bytes:
@@ -71,9 +80,9 @@ def csv(figure: Figure) -> str:
     return out.getvalue()
 
 
-def vega_lite(figure: Figure, style: Style | None = None) -> str:
+def vega_lite(figure: Figure, style: Style | None = None, made: Spec | None = None) -> str:
     """The specification as JSON. Escape `<` before it goes into a page: tokens are data."""
-    return json.dumps(spec(figure, style), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return json.dumps(made or spec(figure, style), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def tex(figure: Figure, folder: str = "figures", width: str = "") -> str:

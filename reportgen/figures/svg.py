@@ -25,8 +25,19 @@ ET.register_namespace("xlink", XLINK)
 
 
 def render(spec: dict[str, Any]) -> str:
-    """The renderer's own SVG of a Vega-Lite `spec`; nothing is fetched from anywhere."""
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+    """The renderer's own SVG of a Vega-Lite `spec`; nothing is fetched from anywhere.
+
+    Every string is cleaned first: the renderer ends the whole process on a control character.
+    """
+    return str(vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[]))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value
 
 
 def normalise(svg: str, figure_id: str, title: str, description: str, width_in: float | None = None) -> str:

@@ -23,7 +23,7 @@ CATEGORY_COLOURS = {
     "safe": ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999"),  # Okabe and Ito
 }
 
-# Advance widths of Liberation Sans (Arial's metrics) for ASCII 32..126, in thousandths of the font size.
+# Advance widths of Liberation Sans (Arial's metrics) and its bold for ASCII 32..126, in thousandths of the font size.
 _ADVANCE = (
     278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556,
     556, 556, 556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278,
@@ -31,25 +31,34 @@ _ADVANCE = (
     556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500,
     278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
 )  # fmt: skip
+_BOLD = (
+    278, 333, 474, 556, 556, 889, 722, 238, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556,
+    556, 556, 556, 556, 556, 333, 333, 584, 584, 584, 611, 975, 722, 722, 722, 722, 667, 611, 778, 722, 278,
+    556, 722, 611, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 333, 278, 333, 584,
+    556, 333, 556, 611, 556, 611, 556, 333, 611, 611, 278, 278, 556, 278, 889, 611, 611, 611, 611, 389, 556,
+    333, 611, 556, 778, 556, 556, 500, 389, 280, 389, 584,
+)  # fmt: skip
+_KEPT = frozenset("\n\t\u00a0\u2009\u202f\u200c\u200d")  # unprintable to Python, harmless on a page
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of `text` in points at `size` points; other letters count as capitals, wide ones as squares."""
+    advance, other = (_BOLD, 722) if bold else (_ADVANCE, 667)
     thousandths = 0
     for char in text:
         code = ord(char)
         if 32 <= code < 127:
-            thousandths += _ADVANCE[code - 32]
+            thousandths += advance[code - 32]
         else:
-            thousandths += 1000 if code >= 0x1100 else 667
-    return thousandths * size / 1000 * (1.06 if bold else 1.0)
+            thousandths += 1000 if code >= 0x1100 else other
+    return thousandths * size / 1000
 
 
 def clean(text: str) -> str:
-    r"""`text` with what an SVG cannot hold or a reader cannot see (controls, lone surrogates) written as `\u0007`."""
+    r"""`text` with control, direction-changing, unassigned and surrogate characters written out, e.g. `\u{202e}`."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\u200c\u200d\u00a0" else f"\\u{ord(c):04x}" for c in text)
+    return "".join(c if c.isprintable() or c in _KEPT else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def config(style: Style) -> dict[str, Any]:

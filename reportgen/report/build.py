@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
 from reportgen.errors import SettingsError, nearest
+from reportgen.figures.captions import model_name
 from reportgen.figures.figure import Figure, Style
 from reportgen.manifest import Manifest
 from reportgen.published import catalogue
@@ -52,8 +53,8 @@ def build(
         section = _section(name, run.manifest, suite, result)
         if result is not None:
             drawings, problems = _drawn(from_run, suite, result, taken)
-            prefix = f"{clean(run.manifest.model.name)}: "
-            plates = tuple(_plate(numbered + i + 1, d, labels, prefix) for i, d in enumerate(drawings))
+            names = {clean(run.manifest.model.name), clean(model_name(from_run.view(name)))}
+            plates = tuple(_plate(numbered + i + 1, d, labels, names) for i, d in enumerate(drawings))
             numbered += len(plates)
             section = replace(section, plates=plates, undrawn=tuple(problems))
             lines += verdicts(suite, result, section.anchor)
@@ -85,24 +86,32 @@ def _drawn(
     return kept, problems + doubles
 
 
-def _plate(number: int, drawing: Drawing, labels: Mapping[str, str], prefix: str) -> Plate:
+def _plate(number: int, drawing: Drawing, labels: Mapping[str, str], models: Set[str]) -> Plate:
     """A numbered plate; its title leaves out the model's name, which the whole report is about."""
     figure = drawing.figure
-    title = clean(figure.title).removeprefix(prefix)
+    title = _without(clean(figure.title), models)
     return Plate(
         number=number,
         id=figure.id,
-        title=title[:1].upper() + title[1:],
+        title=title,
         caption=clean(figure.caption),
         alt=clean(figure.alt),
         svg=drawing.svg,
         width=drawing.width,
         height=drawing.height,
-        twins=cleaned(twins(figure.data, labels)),
+        twins=tuple(replace(twin, title=_without(twin.title, models)) for twin in cleaned(twins(figure.data, labels))),
         figure=figure,
+        spec=drawing.spec,
         is_map=is_map(figure.data),
         keys=panel_keys(figure.data),
     )
+
+
+def _without(title: str, models: Set[str]) -> str:
+    """`title` without `GPT-2: ` before it, its first letter a capital."""
+    for name in models:
+        title = title.removeprefix(f"{name}: ")
+    return title[:1].upper() + title[1:]
 
 
 def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteResult | None) -> Section:

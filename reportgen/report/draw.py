@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from reportgen.errors import one_line
 from reportgen.figures import export
+from reportgen.figures.export import Spec
 from reportgen.figures.figure import Figure, Style, View
 from reportgen.report.text import clean
 from reportgen.scores import SuiteResult
@@ -28,9 +29,10 @@ _URL = re.compile(r"url\((?!#)")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and its SVG, `width` x `height` px."""
+    """A figure, its Vega-Lite specification and its SVG, `width` x `height` px."""
 
     figure: Figure
+    spec: Spec
     svg: str
     width: int
     height: int
@@ -69,9 +71,10 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:
 def _one(figure: Figure, style: Style) -> Drawing:
     if not _ID.fullmatch(figure.id):
         raise ValueError(f"figure id {figure.id!r} is not a plain file name")
-    svg = clean(export.svg(figure, style))
+    spec = export.spec(figure, style)
+    svg = clean(export.svg(figure, style, spec))
     width, height = _checked(svg)
-    return Drawing(figure, svg, width, height)
+    return Drawing(figure, spec, svg, width, height)
 
 
 def _checked(svg: str) -> tuple[int, int]:

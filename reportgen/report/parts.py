@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reportgen.figures.export import Spec
 from reportgen.figures.figure import Figure
 from reportgen.scores import HeadScores, HeadSet
 
@@ -25,7 +26,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plate:
-    """A numbered figure as drawn: its words, its SVG (`width` x `height` px) and its numbers as tables."""
+    """A numbered figure as drawn: its words, its Vega-Lite and SVG (`width` x `height` px), its numbers as tables."""
 
     number: int
     id: str
@@ -37,6 +38,7 @@ class Plate:
     height: int
     twins: tuple[Grid, ...]
     figure: Figure
+    spec: Spec
     is_map: bool  # a layer x head map
     keys: tuple[str, ...]  # the score of each panel of a map, where the figure's data name them
 

@@ -59,7 +59,7 @@ def write(report: Report, run: RunLike, folder: Path, style: Style, formats: Seq
     tex: dict[str, str] = {}
     for done, plate in enumerate(report.plates):
         for name in formats:
-            content = figure_file(plate.figure, name, style, plate.svg)
+            content = figure_file(plate.figure, name, style, plate.svg, plate.spec)
             if name == "tex":
                 tex[plate.id] = content.decode()
             file = f"{plate.id}.{ENDINGS[name]}"
@@ -79,15 +79,17 @@ def write(report: Report, run: RunLike, folder: Path, style: Style, formats: Seq
     return index
 
 
-def figure_file(figure: Figure, name: str, style: Style, svg: str | None = None) -> bytes:
-    """One figure in one of the formats `ENDINGS`; `svg` is its drawing where there is one already."""
+def figure_file(
+    figure: Figure, name: str, style: Style, svg: str | None = None, spec: export.Spec | None = None
+) -> bytes:
+    """One figure in one of the formats `ENDINGS`; `svg` and `spec` where there are any already."""
     if name == "csv":
         return export.csv(figure).encode()
     if name == "tex":
         return export.tex(figure).encode()
     if name == "json":
-        return export.vega_lite(figure, style).encode()
-    drawn = export.svg(figure, style) if svg is None else svg
+        return export.vega_lite(figure, style, spec).encode()
+    drawn = export.svg(figure, style, spec) if svg is None else svg
     if name == "pdf":
         return export.pdf(drawn, figure.title, figure.alt)
     return export.png(drawn) if name == "png" else drawn.encode()

@@ -10,18 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from reportgen.figures.theme import clean as clean  # used from here by the whole report
+
 T = TypeVar("T")
 
 NOT_COMPUTED = "–"
 MINUS = "−"
-_KEPT = frozenset("\n\t\u00a0\u2009\u202f\u200c\u200d")  # unprintable to Python, harmless on a page
-
-
-def clean(text: str) -> str:
-    r"""`text` with control, direction-changing, unassigned and surrogate characters written out, e.g. `\u{202e}`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in _KEPT else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def cleaned(value: T) -> T:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.svg import render
+from reportgen.figures.theme import clean
 from reportgen.report.draw import draw, unique
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Suite
@@ -56,10 +59,25 @@ def test_every_drawing_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None
     asked: list[str] = []
     real = export.svg
 
-    def counted(figure: Figure, style: Style) -> str:
+    def counted(figure: Figure, *more: Any) -> str:
         asked.append(figure.id)
-        return real(figure, style)
+        return real(figure, *more)
 
     monkeypatch.setattr(export, "svg", counted)
     draw(sample.suite(), sample.result(), VIEW, Style())
     assert asked == ["alpha-capital", "alpha-ioi", "alpha-bars"]
+
+
+@pytest.mark.parametrize("text", ["bell \x07", "null \x00", "escape \x1b[2J", "half \ud800", "\ufffe", "\u202ertl"])
+def test_no_string_of_a_chart_can_end_the_process(text: str) -> None:
+    """The renderer aborts on control characters: this would not fail but take all tests with it."""
+    spec = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "title": text,
+        "data": {"values": [{"a": text, "b": 1}]},
+        "mark": "text",
+        "encoding": {"text": {"field": "a"}, "x": {"field": "b", "type": "quantitative", "title": text}},
+    }
+    drawn = render(spec)
+    assert text not in drawn
+    assert clean(text) in drawn

@@ -59,12 +59,15 @@ def test_stale_figures_go_and_strangers_stay(tmp_path: Path) -> None:
     assert not (tmp_path / "report" / "report.pdf").exists()
 
 
-def test_pdf_and_png_are_made_of_the_one_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_figure_is_checked_once_and_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     real = export.svg
-    monkeypatch.setattr(export, "svg", lambda figure, style: calls.append(figure.id) or real(figure, style))
+    specs: list[str] = []
+    whole = export.spec
+    monkeypatch.setattr(export, "svg", lambda figure, *more: calls.append(figure.id) or real(figure, *more))
+    monkeypatch.setattr(export, "spec", lambda figure, *more: specs.append(figure.id) or whole(figure, *more))
     written(tmp_path)
-    assert calls == ["alpha-capital", "alpha-ioi", "alpha-bars"]
+    assert calls == specs == ["alpha-capital", "alpha-ioi", "alpha-bars"]
 
 
 def test_progress_counts_figures_and_the_page(tmp_path: Path) -> None:
