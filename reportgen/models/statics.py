@@ -26,6 +26,9 @@ from reportgen.models.layouts import LAYOUTS, Layout
 from reportgen.models.tokens import Tokens
 
 
+BLOCK = 4096  # rows of the unembedding that are transposed at once
+
+
 class Weights(Protocol):
     """What a static score may ask of a model; met by `Model` and by weights streamed from disk.
 
@@ -103,6 +106,14 @@ class DiskSource:
 def _names(path: Path) -> list[str]:
     with safe_open(path, "pt") as file:
         return list(file.keys())
+
+
+def _transposed(tensor: Tensor, device: torch.device) -> Tensor:
+    """A float32 copy [column row] of tensor [row column]: the only one that is made, block by block."""
+    out = torch.empty(tensor.shape[1], tensor.shape[0], dtype=torch.float32, device=device)
+    for a in range(0, tensor.shape[0], BLOCK):
+        out[:, a : a + BLOCK] = tensor[a : a + BLOCK].to(device).T
+    return out
 
 
 class StaticWeights:
@@ -192,7 +203,7 @@ class StaticWeights:
         for name in [*names, self.layout.embed]:
             tensor = self.source.get(f"{name}.weight")
             if tensor is not None:
-                return tensor.to(self.device).T.to(torch.float32).contiguous()
+                return _transposed(tensor, self.device)
         raise ModelError(f"{self.record.id} has no unembedding.", "Check that the checkpoint is complete.")
 
     def ln1_scale(self, layer: int) -> Tensor | None:

@@ -27,7 +27,7 @@ from reportgen.suites.relations.agreement import head_weights
 from reportgen.suites.relations.clustered import two_way_wilson
 from reportgen.suites.relations.correlation import CorrelationRow, correlation_table, correlations
 from reportgen.suites.relations.data import Kept
-from reportgen.suites.relations.engine import PairIndex
+from reportgen.suites.relations.pairs import PairIndex
 from reportgen.suites.relations.pieces import Pieces
 from reportgen.suites.relations.projection import Projection
 from reportgen.suites.relations.prompting import Prompt, make_prompts, read_heads

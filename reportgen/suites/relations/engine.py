@@ -20,7 +20,7 @@ product; u = 2^-24.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,57 +30,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from reportgen.suites.relations.pairs import PairIndex
+from reportgen.suites.relations.recheck import Targets, midranks, unsure_by_counts, unsure_by_extremes
 from reportgen.suites.relations.tile import Tile
 
 LAMBDA = 4.0
 U32, U64 = 2.0**-24, 2.0**-53
 PLAIN_ROWS = 512  # rows of one tile where no extreme values are wanted
-RECHECK_ROWS = 512  # rows of one float64 product
 TINY = 1e-37  # a bound below float32's normal range would round to 0 and lose the own column
-
-
-@dataclass(frozen=True, eq=False)
-class PairIndex:
-    """The unique (source, target) pairs of all relations, laid out so that counting needs no gather.
-
-    sources  [row]   unique source ids, those with most targets first
-    row      [pair]  row of each unique pair's source
-    targets  [pair]  token id of its target
-    slots    slots[j][i] is the unique pair of row i's j-th target; rows with more than j targets come first
-    members  relation -> [its pairs] unique pair of each, duplicates kept
-    """
-
-    sources: npt.NDArray[np.int64]
-    row: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
-    slots: tuple[npt.NDArray[np.int64], ...]
-    members: Mapping[str, npt.NDArray[np.int64]]
-
-    @staticmethod
-    def build(relations: Mapping[str, tuple[Sequence[int], Sequence[int]]]) -> PairIndex:
-        """From relation -> (source ids, target ids), aligned."""
-        unique: dict[int, dict[int, int]] = {}  # source -> target -> place among its targets
-        for sources, targets in relations.values():
-            for s, t in zip(sources, targets, strict=True):
-                places = unique.setdefault(s, {})
-                places.setdefault(t, len(places))
-        order = sorted(unique, key=lambda s: -len(unique[s]))
-        start = dict(zip(order, np.cumsum([0] + [len(unique[s]) for s in order])[:-1].tolist(), strict=True))
-        width = max((len(places) for places in unique.values()), default=0)
-        slots = tuple(
-            np.array([start[s] + j for s in order if len(unique[s]) > j], dtype=np.int64) for j in range(width)
-        )
-        members = {
-            name: np.array([start[s] + unique[s][t] for s, t in zip(ss, ts, strict=True)], dtype=np.int64)
-            for name, (ss, ts) in relations.items()
-        }
-        return PairIndex(
-            sources=np.array(order, dtype=np.int64),
-            row=np.repeat(np.arange(len(order)), [len(unique[s]) for s in order]),
-            targets=np.array([t for s in order for t in unique[s]], dtype=np.int64),
-            slots=slots,
-            members=members,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +58,7 @@ class LayerRanks:
 class HeadSink(Protocol):
     """Who wants the thresholds of each head's rows, too (the null's hit tables)."""
 
-    depth: int  # extreme values wanted per row and sign
+    depth: int  # least number of extreme values wanted per row and sign
 
     def add(self, head: int, z: Tensor, g: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
         """z [row d_head] and g [d_head column] of `Ranker.columns`: z @ g are logits. top, bottom [row depth] extreme
@@ -137,6 +94,7 @@ class Ranker:
         self.target_place = torch.from_numpy(places[: len(pairs.targets)]).to(self.wide)
         self.source_place = torch.from_numpy(places[len(pairs.targets) :][pairs.row]).to(self.wide)
         self.row = torch.from_numpy(pairs.row).to(self.wide)
+        self.same = torch.from_numpy(pairs.targets == pairs.sources[pairs.row]).to(self.wide)
         self.slots = [torch.from_numpy(s).to(device) for s in pairs.slots]
         self.W_U64 = self._double(W_U[:, torch.from_numpy(self.columns).to(device)])  # [d_model column]
         self._slab_buffers: list[Tensor] | None = None
@@ -154,28 +112,35 @@ class Ranker:
         n_heads, d_head, d_model = W_O.shape
         group = n_heads // W_V.shape[0]
         x64 = self._double(x)
+        values = [x64 @ self._double(V) for V in W_V]  # [row d_head], one per key-value head
         result = self._empty(n_heads)
+        if len(x) * (d_model - d_head) < d_head * d_model:  # so few rows that W_O W_U would not pay
+            for head in np.flatnonzero(active[:n_heads]).tolist():
+                self._whole(result, head, values[head // group] @ self._double(W_O[head]), sink)
+            return result
+        factor = LAMBDA * (math.sqrt(d_model) + math.sqrt(d_head)) + 2
         with exact_float32():
             for first, slabs in self._slabs(W_O):
-                for head in range(first, min(first + slabs[0].shape[0] // d_head, n_heads)):
+                for head in range(first, first + slabs[0].shape[0] // d_head):
                     if not active[head]:
                         continue
-                    z64 = x64 @ self._double(W_V[head // group])  # [row d_head]
-                    O64 = self._double(W_O[head])
+                    z64, O64 = values[head // group], self._double(W_O[head])
                     mine = [slab[(head - first) * d_head : (head - first + 1) * d_head] for slab in slabs]
                     scale = z64.abs() @ O64.norm(dim=1)  # [row]
-                    factor = LAMBDA * (math.sqrt(d_model) + math.sqrt(d_head)) + 2
                     self._head(result, head, z64, O64, mine, scale * factor, sink)
         return result
 
     def copier(self, x: Tensor, sink: HeadSink | None = None) -> LayerRanks:
         """Ranks under the identity map: the ideal copier, whose row is x W_U. One 'head'."""
-        x64 = self._double(x)
         result = self._empty(1)
-        scale = x64.norm(dim=1) * (LAMBDA * math.sqrt(x.shape[1]) + 2)
-        with exact_float32():
-            self._head(result, 0, x64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
+        self._whole(result, 0, self._double(x), sink)
         return result
+
+    def _whole(self, result: LayerRanks, head: int, y64: Tensor, sink: HeadSink | None) -> None:
+        """One head whose rows y64 [row d_model] are multiplied with W_U as it stands."""
+        scale = y64.norm(dim=1) * (LAMBDA * math.sqrt(y64.shape[1]) + 2)
+        with exact_float32():
+            self._head(result, head, y64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
 
     def _double(self, x: Tensor) -> Tensor:
         return x.to(self.wide).double()  # in this order: MPS has no float64 to convert to
@@ -212,35 +177,37 @@ class Ranker:
         rows = z64[self.row]  # [pair d_head]
         target = (rows * g64[:, self.target_place].mT).sum(1)  # [pair]
         source = (rows * g64[:, self.source_place].mT).sum(1)
-        bound = scale * self.largest_column  # [row], in units of u
+        bound = (scale * self.largest_column)[self.row]  # [pair], in units of u
         reach = (bound * U32).clamp_min(TINY)
-        above, below, top, bottom = self._counts(z64, slabs, target, reach, sink)
-        broken = ~(torch.isfinite(bound[self.row]) & torch.isfinite(target))
-        twice = 1 + above + below  # own column is in `below` only
-        best = torch.minimum(above, self.d_vocab - below)  # columns surely ahead, at the nearer end
-        unsure = (below - above > 1) & (best < self.limit) & ~broken & (bound[self.row] > 0)
-        tolerance = bound[self.row] * U64 * 2
+        device, tolerance = self.W_U.device, bound * U64 * 2
+        t = Targets(target, tolerance, *((target + s * reach).to(device, torch.float32) for s in (1, -1)))
+        z = z64.to(device, torch.float32)
+        twice, unsure, tile = self._counts(z, slabs, t, 0 if sink is None else sink.depth)
+        broken = ~(torch.isfinite(bound) & torch.isfinite(target))
+        twice[bound == 0] = self.d_vocab + 1  # a row of zeros: all columns tie
+        some = torch.nonzero(unsure & ~broken & (bound > 0))[:, 0]
+        if len(some):
+            exact = rows[some] if O64 is None else rows[some] @ O64  # [some d_model]
+            twice[some] = midranks(rows[some].to(device, torch.float32), exact, slabs, self.W_U, t, some)
         gap = source - target
         beats = (gap > tolerance).int() * 2 + (gap.abs() <= tolerance).int()
-        self._recheck(twice, torch.nonzero(unsure)[:, 0], z64, O64, target, tolerance)
-        beats[torch.from_numpy(self.pairs.targets == self.pairs.sources[self.pairs.row]).to(self.wide)] = 0
+        beats[self.same] = 0
         beats[broken], twice[broken] = 0, 0
         result.twice[:, head] = twice.cpu().numpy().astype(np.uint32)
         result.above[:, head] = beats.cpu().numpy().astype(np.uint8)
         result.broken[:, head] = broken.cpu().numpy()
         if sink is not None:
-            sink.add(head, z64.float(), g64.float(), top, bottom, reach.float())
+            by_row = (scale * self.largest_column * U32).clamp_min(TINY).float()
+            sink.add(head, z64.float(), g64.float(), tile.top, tile.bottom, by_row)
 
-    def _counts(
-        self, z64: Tensor, slabs: list[Tensor], target: Tensor, reach: Tensor, sink: HeadSink | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Columns above target + reach and above target - reach [pair]; extreme values [row depth] for a sink."""
-        device = self.W_U.device
-        z = z64.to(device, torch.float32)
-        high = (target + reach[self.row]).to(device, torch.float32)
-        low = (target - reach[self.row]).to(device, torch.float32)
-        above, below = torch.zeros_like(high), torch.zeros_like(low)  # float32 counts are whole up to 2^24
-        tile = self._tile_of(sink.depth if sink else 0, z)
+    def _counts(self, z: Tensor, slabs: list[Tensor], t: Targets, depth: int) -> tuple[Tensor, Tensor, Tile]:
+        """(twice the rank [pair], whether float64 must look again [pair], the tile with every row's extreme values).
+
+        Without extreme values columns are counted at both ends of the bound, with them at one.
+        """
+        tile = self._tile_of(depth, z)
+        lines = [t.low] if depth else [t.low, t.high]
+        counts = [torch.zeros_like(line) for line in lines]  # float32: whole up to 2^24
         rows = len(tile.logits)
         for start in range(0, len(z), rows):
             stop = min(start + rows, len(z))
@@ -250,30 +217,23 @@ class Ranker:
                     here = slot[start:stop]
                     if not len(here):
                         break
-                    part, ahead = logits[: len(here)], tile.flags[: len(here), : slab.shape[1]]
-                    above[here] += torch.gt(part, high[here, None], out=ahead).sum(-1)
-                    below[here] += torch.gt(part, low[here, None], out=ahead).sum(-1)
+                    part, flags = logits[: len(here)], tile.flags[: len(here), : slab.shape[1]]
+                    for count, line in zip(counts, lines, strict=True):
+                        count[here] += torch.gt(part, line[here, None], out=flags).sum(-1)
                 tile.note(c, stop - start)
             tile.finish(start, stop)
-        return above.to(self.wide).long(), below.to(self.wide).long(), tile.top, tile.bottom
+        below = counts[0].to(self.wide).long()  # the own column is among them
+        if depth:
+            row = self.row.to(z.device)
+            unsure = unsure_by_extremes(tile.top[row], tile.bottom[row], t.high, t.low, self.limit)
+            return 2 * below, unsure.to(self.wide), tile
+        above = counts[1].to(self.wide).long()
+        return 1 + above + below, unsure_by_counts(above, below, self.d_vocab, self.limit), tile
 
     def _tile_of(self, depth: int, z: Tensor) -> Tile:
+        """Buffers; more extreme values than a sink wants where `limit` needs them."""
+        depth = max(depth, self.limit + 1) if depth else 0
         if depth not in self._tiles:
             rows = min(self.tile if depth else PLAIN_ROWS, len(z))
             self._tiles[depth] = Tile(rows, len(z), depth, self.spans, z)
         return self._tiles[depth]
-
-    def _recheck(
-        self, twice: Tensor, unsure: Tensor, z64: Tensor, O64: Tensor | None, target: Tensor, tolerance: Tensor
-    ) -> None:
-        """Overwrites `twice` of the unsure pairs by float64 mid-ranks; nearer than float64 rounding is a tie."""
-        for start in range(0, len(unsure), RECHECK_ROWS):
-            some = unsure[start : start + RECHECK_ROWS]
-            rows, t, near = z64[self.row[some]], target[some, None], tolerance[some, None]
-            rows = rows if O64 is None else rows @ O64  # [pair d_model]
-            above, tied = torch.zeros_like(some), torch.full_like(some, -1)  # the own column ties with itself
-            for a, b in self.spans:
-                gap = rows @ self._double(self.W_U[:, a:b]) - t
-                above += (gap > near).sum(-1)
-                tied += (gap.abs() <= near).sum(-1)
-            twice[some] = 2 + 2 * above + tied

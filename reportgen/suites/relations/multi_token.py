@@ -20,7 +20,7 @@ from reportgen.suites.relations.agreement import head_weights
 from reportgen.suites.relations.correlation import CorrelationRow, correlation_table, correlations
 from reportgen.suites.relations.data import Relation
 from reportgen.suites.relations.dynamic import KINDS, Progress, hits_of, missing_heads, ranks_in_prompts
-from reportgen.suites.relations.engine import PairIndex
+from reportgen.suites.relations.pairs import PairIndex
 from reportgen.suites.relations.pieces import Pieces
 from reportgen.suites.relations.prompting import Prompt
 

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from reportgen.suites.relations.engine import PairIndex, Ranker
+from reportgen.suites.relations.engine import Ranker
+from reportgen.suites.relations.pairs import PairIndex
 
 MEASURES = ("score", "suppression", "strict", "adjusted")
 SUPPRESSION, STRICT, ADJUSTED = 1, 2, 3  # places in MEASURES

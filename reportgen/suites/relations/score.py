@@ -55,9 +55,10 @@ from reportgen.suites.base import Context
 from reportgen.suites.relations import summary
 from reportgen.suites.relations.controls import Folded, Matched, twin_of
 from reportgen.suites.relations.data import Kept, keep, load_relations
-from reportgen.suites.relations.engine import PairIndex, Ranker
+from reportgen.suites.relations.engine import Ranker
 from reportgen.suites.relations.experiments import experiments
 from reportgen.suites.relations.null import ADJUSTED, MAX_CELLS, Cells, HitTables, Permutations
+from reportgen.suites.relations.pairs import PairIndex
 from reportgen.suites.relations.passes import Inputs, Pass, mirrored, rank_all, read_inputs
 from reportgen.suites.relations.results import RelationResult, Shares, relation_result, shares
 from reportgen.suites.relations.suite import RelationsSettings

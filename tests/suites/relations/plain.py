@@ -17,6 +17,12 @@ class PlainTokens:
     """Words 'w0', 'w1', ... are token 0, 1, ...; every other word is several tokens."""
 
     d_vocab: int
+    bos_id: int | None = None
+    unk_id: int | None = None
+
+    @property
+    def size(self) -> int:
+        return self.d_vocab
 
     def word_id(self, word: str) -> int | None:
         number = int(word[1:]) if word[:1] == "w" and word[1:].isdigit() else -1

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from reportgen.stats import step_down_max_t
-from reportgen.suites.relations.engine import PairIndex, Ranker
+from reportgen.suites.relations.engine import Ranker
 from reportgen.suites.relations.null import ADJUSTED, MEASURES, STRICT, Cells, HitTables, Permutations
+from reportgen.suites.relations.pairs import PairIndex
 from tests.suites.relations.plain import PlainWeights, random_weights, reference_logits, reference_twice
 
 ALL = np.ones(64, dtype=bool)

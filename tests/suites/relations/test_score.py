@@ -20,7 +20,8 @@ from reportgen.suites.relations.score import score
 from reportgen.suites.relations.suite import SUITE, RelationsSettings
 from tests.suites.relations.plain import PlainWeights, random_weights
 
-QUICK = {"permutations": 60, "chunk": 64, "tile_mib": 1}
+STATIC = {"dynamic": False, "multi_token": False, "ablation": False, "salient_tokens": 0}
+QUICK = {"permutations": 60, "chunk": 64, "tile_mib": 1, **STATIC}
 
 
 def run(w: PlainWeights, folder: Path, relations: dict[str, list[tuple[int, int]]], **given: object) -> SuiteResult:
@@ -218,7 +219,7 @@ def test_the_twin_is_scored_beside_the_model(tmp_path: Path, monkeypatch: pytest
     folder = tmp_path / "lists"
     run(w, folder, {"plan": pairs}, k=1)
     seeds.clear()
-    settings = RelationsSettings(relations_dir=str(folder), k=1, twins=2, matched=1, permutations=0)
+    settings = RelationsSettings(relations_dir=str(folder), k=1, twins=2, matched=1, permutations=0, salient_tokens=0)
     context = Context(seed=5, threads=1, progress=lambda done, total, words: progress.append((done, total)))
     result = score(w, settings, context)
     assert seeds == result.facts["twin_seeds"] == [6, 7]
