@@ -76,7 +76,7 @@ class Reporter:
         if self.json_lines:
             print(json.dumps({"event": event, **fields}), flush=True)
         else:
-            self.console.print(one_line_kept_indent(line), markup=False)
+            self.console.print(one_line_kept_indent(line), markup=False, soft_wrap=True)
 
 
 def one_line_kept_indent(line: str) -> str:

@@ -16,6 +16,7 @@ Facts, JSON values; MEASURE stands for score, suppression, strict, adjusted, fol
     first_mlp                                       whether layers >= 1 read MLP_0(LN2_0(e)) in place of e
     twin_seeds, matched_seeds                       seeds of the controls that were scored, [] = none
     spearman_folded                                 median over relations of the rank correlation raw / folded, or None
+    control_categories: {"twin" | "matched": {"score" | "adjusted": {category or "All Categories": mean heads}}}
     relations: {STEM: {
       title, category, copying, provenance          from relations.toml
       k, k_over_vocab                               k / number of columns of W_U: the chance level of score

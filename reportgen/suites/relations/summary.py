@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, Table, head_name
+from reportgen.suites.relations.categories import control_counts
 from reportgen.suites.relations.data import Kept
 from reportgen.suites.relations.null import MEASURES
 from reportgen.suites.relations.passes import Inputs, Pass
@@ -58,7 +59,20 @@ def facts(
         "twin_seeds": twin_seeds(settings, seed) if twins else [],
         "matched_seeds": matched_seeds(settings, seed),
         "spearman_folded": float(np.median(correlations)) if correlations else None,
+        "control_categories": {c: _control_categories(c, results, settings.tau) for c in ("twin", "matched")},
         "relations": {r.stem: _relation_facts(r, settings, raw.ranker.d_vocab) for r in results},
+    }
+
+
+def _control_categories(control: str, results: Sequence[RelationResult], tau: float) -> dict[str, dict[str, float]]:
+    """Heads per category that a control has by score and by adjusted score, mean over its draws; {} without draws."""
+    of = {r.stem: r.kept.relation.category for r in results}
+    draws = range(len(results[0].controls[control]))
+    if not draws:
+        return {}
+    return {
+        measure: control_counts([{r.stem: r.controls[control][i][measure] for r in results} for i in draws], of, tau)
+        for measure in ("score", "adjusted")
     }
 
 

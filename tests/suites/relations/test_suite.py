@@ -41,7 +41,7 @@ def test_every_setting_has_help_and_a_default() -> None:
 
 
 def test_presets_are_settings() -> None:
-    assert SUITE.make_settings("quick").twins == 0
+    assert not SUITE.make_settings("quick").ablation
     assert SUITE.make_settings("full") == RelationsSettings()
     assert SUITE.make_settings("full", {"relations": "copying,name_copying"}).relations == ("copying", "name_copying")
 
