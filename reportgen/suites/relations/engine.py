@@ -41,6 +41,23 @@ TINY = 1e-37  # a bound below float32's normal range would round to 0 and lose t
 
 
 @dataclass(frozen=True, eq=False)
+class Stack:
+    """The pairs of several heads side by side: row r of head h of n is row r * n + h, and pairs alike.
+
+    row    [pair*head] its row;  slots  as in PairIndex, of [pair*head] per [row*head]
+    """
+
+    row: Tensor
+    slots: list[Tensor]
+
+    @staticmethod
+    def build(pairs: PairIndex, n_heads: int, device: torch.device, wide: torch.device) -> Stack:
+        """`row` on the device of float64, `slots` on that of float32."""
+        row, *slots = ((at[:, None] * n_heads + np.arange(n_heads)).ravel() for at in (pairs.row, *pairs.slots))
+        return Stack(torch.from_numpy(row).to(wide), [torch.from_numpy(slot).to(device) for slot in slots])
+
+
+@dataclass(frozen=True, eq=False)
 class LayerRanks:
     """What one layer's pass found; a pair is a unique pair of the PairIndex.
 
@@ -93,12 +110,11 @@ class Ranker:
         self.columns, places = np.unique(np.concatenate([pairs.targets, pairs.sources]), return_inverse=True)
         self.target_place = torch.from_numpy(places[: len(pairs.targets)]).to(self.wide)
         self.source_place = torch.from_numpy(places[len(pairs.targets) :][pairs.row]).to(self.wide)
-        self.row = torch.from_numpy(pairs.row).to(self.wide)
         self.same = torch.from_numpy(pairs.targets == pairs.sources[pairs.row]).to(self.wide)
-        self.slots = [torch.from_numpy(s).to(device) for s in pairs.slots]
         self.W_U64 = self._double(W_U[:, torch.from_numpy(self.columns).to(device)])  # [d_model column]
         self._slab_buffers: list[Tensor] | None = None
-        self._tiles: dict[int, Tile] = {}
+        self._tiles: dict[int, Tile] = {}  # by depth
+        self._stacks: dict[int, Stack] = {}  # by number of heads
         self.tile = max(16, tile_mib * 2**20 // (4 * self.d_vocab))  # rows whose logits are held at once
 
     def layer(
@@ -115,8 +131,11 @@ class Ranker:
         values = [x64 @ self._double(V) for V in W_V]  # [row d_head], one per key-value head
         result = self._empty(n_heads)
         if len(x) * (d_model - d_head) < d_head * d_model:  # so few rows that W_O W_U would not pay
-            for head in np.flatnonzero(active[:n_heads]).tolist():
-                self._whole(result, head, values[head // group] @ self._double(W_O[head]), sink)
+            heads = np.flatnonzero(active[:n_heads]).tolist()
+            at_once = max(1, self.tile // max(1, len(x)))
+            for some in (heads[i : i + at_once] for i in range(0, len(heads), at_once)):
+                y64 = torch.stack([values[h // group] @ self._double(W_O[h]) for h in some], dim=1)
+                self._whole(result, some, y64, sink)  # [row head d_model]
             return result
         factor = LAMBDA * (math.sqrt(d_model) + math.sqrt(d_head)) + 2
         with exact_float32():
@@ -127,20 +146,20 @@ class Ranker:
                     z64, O64 = values[head // group], self._double(W_O[head])
                     mine = [slab[(head - first) * d_head : (head - first + 1) * d_head] for slab in slabs]
                     scale = z64.abs() @ O64.norm(dim=1)  # [row]
-                    self._head(result, head, z64, O64, mine, scale * factor, sink)
+                    self._heads(result, [head], z64[:, None], O64, mine, scale[:, None] * factor, sink)
         return result
 
     def copier(self, x: Tensor, sink: HeadSink | None = None) -> LayerRanks:
         """Ranks under the identity map: the ideal copier, whose row is x W_U. One 'head'."""
         result = self._empty(1)
-        self._whole(result, 0, self._double(x), sink)
+        self._whole(result, [0], self._double(x)[:, None], sink)
         return result
 
-    def _whole(self, result: LayerRanks, head: int, y64: Tensor, sink: HeadSink | None) -> None:
-        """One head whose rows y64 [row d_model] are multiplied with W_U as it stands."""
-        scale = y64.norm(dim=1) * (LAMBDA * math.sqrt(y64.shape[1]) + 2)
+    def _whole(self, result: LayerRanks, heads: list[int], y64: Tensor, sink: HeadSink | None) -> None:
+        """Heads whose rows y64 [row head d_model] are multiplied with W_U as it stands."""
+        scale = y64.norm(dim=2) * (LAMBDA * math.sqrt(y64.shape[2]) + 2)
         with exact_float32():
-            self._head(result, head, y64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
+            self._heads(result, heads, y64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
 
     def _double(self, x: Tensor) -> Tensor:
         return x.to(self.wide).double()  # in this order: MPS has no float64 to convert to
@@ -162,27 +181,33 @@ class Ranker:
                 torch.mm(stacked, self.W_U[:, a:b], out=slab)
             yield first, slabs
 
-    def _head(
+    def _heads(
         self,
         result: LayerRanks,
-        head: int,
+        heads: list[int],
         z64: Tensor,
         O64: Tensor | None,
         slabs: list[Tensor],
         scale: Tensor,
         sink: HeadSink | None,
     ) -> None:
-        """One head: exact target logits, counts in float32, and float64 where the bound could touch a rank <= limit."""
+        """Some heads: exact target logits, counts in float32, float64 where the bound could touch a rank <= limit.
+
+        z64 [row head d_head]: their rows times the slabs are logits. scale [row head] of the rounding bound.
+        """
         g64 = self.W_U64 if O64 is None else O64 @ self.W_U64  # [d_head column]
-        rows = z64[self.row]  # [pair d_head]
-        target = (rows * g64[:, self.target_place].mT).sum(1)  # [pair]
-        source = (rows * g64[:, self.source_place].mT).sum(1)
-        bound = (scale * self.largest_column)[self.row]  # [pair], in units of u
+        stack = self._stack(len(heads))
+        z64 = z64.flatten(0, 1)  # [row*head d_head], and pairs are [pair*head] from here on
+        rows = z64[stack.row]
+        target = (rows.view(-1, len(heads), rows.shape[1]) * g64[:, self.target_place].mT[:, None]).sum(2).flatten()
+        source = (rows.view(-1, len(heads), rows.shape[1]) * g64[:, self.source_place].mT[:, None]).sum(2).flatten()
+        bound = scale * self.largest_column  # [row head], in units of u
         reach = (bound * U32).clamp_min(TINY)
+        bound, around = bound.flatten()[stack.row], reach.flatten()[stack.row]
         device, tolerance = self.W_U.device, bound * U64 * 2
-        t = Targets(target, tolerance, *((target + s * reach).to(device, torch.float32) for s in (1, -1)))
+        t = Targets(target, tolerance, *((target + s * around).to(device, torch.float32) for s in (1, -1)))
         z = z64.to(device, torch.float32)
-        twice, unsure, tile = self._counts(z, slabs, t, 0 if sink is None else sink.depth)
+        twice, unsure, tile = self._counts(z, slabs, t, stack, 0 if sink is None else sink.depth)
         broken = ~(torch.isfinite(bound) & torch.isfinite(target))
         twice[bound == 0] = self.d_vocab + 1  # a row of zeros: all columns tie
         some = torch.nonzero(unsure & ~broken & (bound > 0))[:, 0]
@@ -191,16 +216,20 @@ class Ranker:
             twice[some] = midranks(rows[some].to(device, torch.float32), exact, slabs, self.W_U, t, some)
         gap = source - target
         beats = (gap > tolerance).int() * 2 + (gap.abs() <= tolerance).int()
-        beats[self.same] = 0
         beats[broken], twice[broken] = 0, 0
-        result.twice[:, head] = twice.cpu().numpy().astype(np.uint32)
-        result.above[:, head] = beats.cpu().numpy().astype(np.uint8)
-        result.broken[:, head] = broken.cpu().numpy()
+        beats, twice, broken = (found.view(-1, len(heads)) for found in (beats, twice, broken))
+        beats[self.same] = 0
+        result.twice[:, heads] = twice.cpu().numpy().astype(np.uint32)
+        result.above[:, heads] = beats.cpu().numpy().astype(np.uint8)
+        result.broken[:, heads] = broken.cpu().numpy()
         if sink is not None:
-            by_row = (scale * self.largest_column * U32).clamp_min(TINY).float()
-            sink.add(head, z64.float(), g64.float(), tile.top, tile.bottom, by_row)
+            for i, head in enumerate(heads):
+                mine = slice(i, len(z), len(heads))
+                sink.add(head, z64[mine].float(), g64.float(), tile.top[mine], tile.bottom[mine], reach[:, i].float())
 
-    def _counts(self, z: Tensor, slabs: list[Tensor], t: Targets, depth: int) -> tuple[Tensor, Tensor, Tile]:
+    def _counts(
+        self, z: Tensor, slabs: list[Tensor], t: Targets, stack: Stack, depth: int
+    ) -> tuple[Tensor, Tensor, Tile]:
         """(twice the rank [pair], whether float64 must look again [pair], the tile with every row's extreme values).
 
         Without extreme values columns are counted at both ends of the bound, with them at one.
@@ -213,7 +242,7 @@ class Ranker:
             stop = min(start + rows, len(z))
             for c, slab in enumerate(slabs):
                 logits = torch.mm(z[start:stop], slab, out=tile.buffer(c, stop - start))
-                for slot in self.slots:
+                for slot in stack.slots:
                     here = slot[start:stop]
                     if not len(here):
                         break
@@ -224,16 +253,22 @@ class Ranker:
             tile.finish(start, stop)
         below = counts[0].to(self.wide).long()  # the own column is among them
         if depth:
-            row = self.row.to(z.device)
+            row = stack.row.to(z.device)
             unsure = unsure_by_extremes(tile.top[row], tile.bottom[row], t.high, t.low, self.limit)
             return 2 * below, unsure.to(self.wide), tile
         above = counts[1].to(self.wide).long()
         return 1 + above + below, unsure_by_counts(above, below, self.d_vocab, self.limit), tile
 
+    def _stack(self, n_heads: int) -> Stack:
+        if n_heads not in self._stacks:
+            self._stacks[n_heads] = Stack.build(self.pairs, n_heads, self.W_U.device, self.wide)
+        return self._stacks[n_heads]
+
     def _tile_of(self, depth: int, z: Tensor) -> Tile:
-        """Buffers; more extreme values than a sink wants where `limit` needs them."""
+        """Buffers for that many rows; more extreme values than a sink wants where `limit` needs them."""
         depth = max(depth, self.limit + 1) if depth else 0
-        if depth not in self._tiles:
+        tile = self._tiles.get(depth)
+        if tile is None or len(tile.top) < len(z):
             rows = min(self.tile if depth else PLAIN_ROWS, len(z))
-            self._tiles[depth] = Tile(rows, len(z), depth, self.spans, z)
-        return self._tiles[depth]
+            tile = self._tiles[depth] = Tile(rows, len(z), depth, self.spans, z)
+        return tile
