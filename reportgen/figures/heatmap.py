@@ -89,7 +89,7 @@ def array_heatmap(
         "user/score/array", label, grid, n=0, no_null="a plain array", range=range or (low, math.inf),
         reasons={"*": "NaN in the array"},
     )  # fmt: skip
-    return heatmap(scores, overlays=_named_sets(overlays), title=title, style=style)
+    return heatmap(scores, overlays=_named_sets(overlays, grid.shape), title=title, style=style)
 
 
 def panel(
@@ -260,7 +260,9 @@ def _watermark(grid: Grid, axes: dict[str, Any]) -> alt.Chart:
     return layer("watermark", [at], mark, {**axes, "text": alt.Text("text:N")})
 
 
-def _named_sets(given: Mapping[str, Sequence[str | tuple[int, int]]] | Sequence[HeadSet]) -> list[HeadSet]:
+def _named_sets(
+    given: Mapping[str, Sequence[str | tuple[int, int]]] | Sequence[HeadSet], shape: tuple[int, ...]
+) -> list[HeadSet]:
     if not isinstance(given, Mapping):
         return list(given)
     sets = []
@@ -271,5 +273,9 @@ def _named_sets(given: Mapping[str, Sequence[str | tuple[int, int]]] | Sequence[
             )
         except (ValueError, TypeError, IndexError) as error:
             raise DataError(f"overlay {label!r}: {error}", "Give heads as 'L9H6' or (9, 6).") from error
+        for layer, head in parsed:
+            if not (0 <= layer < shape[0] and 0 <= head < shape[1]):
+                grid = f"{shape[0]} layers x {shape[1]} heads"
+                raise DataError(f"overlay {label!r}: L{layer}H{head} is outside the {grid}.", "Heads count from 0.")
         sets.append(HeadSet(f"user/{label}", label, parsed, "Marked heads", "this call", "given by hand", "user"))
     return sets

@@ -1,0 +1,61 @@
+"""The notebook API: three lines give the figures of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reportgen
+from reportgen.errors import DataError, RunError, SettingsError
+from tests.fixtures import write_run
+from tests.tiny import tiny_folder
+
+TOY = str(Path(__file__).parent / "data" / "toy_suite.py")
+
+
+def test_run_scores_renders_and_returns_the_run(tmp_path: Path) -> None:
+    model = tiny_folder("gpt2", tmp_path / "tiny-gpt2")
+    run = reportgen.run(str(model), suites=["attention"], out=str(tmp_path / "runs"), threads=1)
+    assert run.done() == ["attention"]
+    assert (run.path / "report" / "index.html").is_file()
+    again = reportgen.load_run(str(run.path))
+    chart = reportgen.figure(again, "attention-induction")
+    assert chart.to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite")
+    with pytest.raises(SettingsError, match="attention-induction"):
+        reportgen.figure(again, "attention-inductoin")
+
+
+def test_report_can_be_left_out(tmp_path: Path) -> None:
+    model = tiny_folder("gpt2", tmp_path / "tiny-gpt2")
+    run = reportgen.run(str(model), suites=[TOY], out=str(tmp_path / "runs"), threads=1, report=False)
+    assert not (run.path / "report").exists()
+
+
+def test_load_run_refuses_what_is_none(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run folder"):
+        reportgen.load_run(str(tmp_path))
+    assert reportgen.load_run(str(write_run(tmp_path / "r", "relations").path)).done() == ["relations"]
+
+
+def test_heatmap_of_an_array_with_overlays() -> None:
+    values = np.random.default_rng(0).random((3, 4))
+    values[0, 0] = np.nan
+    spec = reportgen.heatmap(values, overlays={"Name movers": ["L1H2", "L2H3"]}, label="My score").to_dict()
+    text = str(spec)
+    assert "My score" in text
+    assert "Name movers" in text
+    assert "L1H2" in text
+
+
+def test_heatmap_refuses_a_head_outside_the_grid_and_a_wrong_name() -> None:
+    with pytest.raises(DataError, match="outside the 2 layers x 2 heads"):
+        reportgen.heatmap(np.zeros((2, 2)), overlays={"x": ["L9H9"]})
+    with pytest.raises(DataError, match="L9H6"):
+        reportgen.heatmap(np.zeros((2, 2)), overlays={"x": ["nine"]})
+
+
+def test_everything_exported_is_there() -> None:
+    for name in reportgen.__all__:
+        assert hasattr(reportgen, name)
