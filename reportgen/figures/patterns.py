@@ -61,8 +61,8 @@ class Canvas:
     def rect(self, x: float, y: float, width: float, height: float, fill: str, stroke: str = "", line: float = 0.6,
              opacity: float = 1.0) -> None:  # fmt: skip
         """A rectangle; an empty `stroke` draws no outline."""
-        self._rects.append({"x": round6(x), "y": round6(y), "x2": round6(x + width), "y2": round6(y + height),
-                            "fill": fill, "stroke": stroke or "transparent", "line": line, "opacity": opacity})  # fmt: skip
+        place = {"x": round6(x), "y": round6(y), "x2": round6(x + width), "y2": round6(y + height)}
+        self._rects.append({**place, "fill": fill, "stroke": stroke or "transparent", "line": line, "opacity": opacity})
         self.height = max(self.height, y + height)
 
     def text(self, x: float, y: float, words: str, size: float, align: str = "left", colour: str = INK,
@@ -103,11 +103,9 @@ class Canvas:
         return made
 
     def _axes(self) -> dict[str, Any]:
-        flat = {"nice": False, "zero": False}
-        return {
-            "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, round6(self.width)], **flat)),
-            "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[round6(self.height + 2), 0], **flat)),
-        }
+        across = alt.Scale(domain=[0, round6(self.width)], nice=False, zero=False)
+        down = alt.Scale(domain=[round6(self.height + 2), 0], nice=False, zero=False)
+        return {"x": alt.X("x:Q", axis=None, scale=across), "y": alt.Y("y:Q", axis=None, scale=down)}
 
     def _boxes(self, name: str, rows: Rows) -> alt.Chart:
         channels = {
@@ -147,18 +145,19 @@ def panel(canvas: Canvas, one: Panel, x: float, y: float, side: float, link: Lin
     canvas.text(x, y + 0.6 * size, one.title, size, weight="bold")
     if one.note:
         canvas.text(x + side, y + 0.6 * size, one.note, size, "right")
-    canvas.rect(x, top, side, side, ABSENT)
+    canvas.rect(x, top, side, side, ABSENT)  # what no cell covers stays white, and is an edge that is not there
     for query in range(count - 1):  # beyond the diagonal
         canvas.rect(x + (query + 1) * cell, top + query * cell, side - (query + 1) * cell, cell, _BEYOND)
-    key_colour, query_colour = KEY_COLOURS[palette], QUERY_COLOURS[palette]
-    canvas.rect(x + link.key * cell, top + link.key * cell, cell, (count - link.key) * cell, key_colour, opacity=0.18)
-    canvas.rect(x, top + link.query * cell, (link.query + 1) * cell, cell, query_colour, opacity=0.18)
     for query, key in np.argwhere(one.pattern > 0).tolist():
         if key <= query:
             canvas.cell(x + key * cell, top + query * cell, cell, float(one.pattern[query, key]),
                         head=one.title, query=query, key=key)  # fmt: skip
     canvas.rect(x, top, side, side, "transparent", _FRAME, 0.6)
-    canvas.rect(x + link.key * cell, top + link.query * cell, cell, cell, "transparent", "#000000", 0.9)
+    column, row = x + link.key * cell, top + link.query * cell
+    canvas.rect(
+        column, top + link.key * cell, cell, (count - link.key) * cell, "transparent", KEY_COLOURS[palette], 1.1
+    )
+    canvas.rect(x, row, (link.query + 1) * cell, cell, "transparent", QUERY_COLOURS[palette], 1.1)
 
 
 def height_of(side: float, size: float) -> float:
@@ -180,12 +179,11 @@ def block(
 
 
 def fit(count: int, width: float, size: float, largest: float) -> tuple[float, int]:
-    """(side, columns): sides as large as up to about five rows allow, a title's width at least."""
-    least = 6.4 * size
-    columns = max(1, math.ceil(math.sqrt(count / 1.4)))
-    columns = min(columns, max(1, int((width + 1.2 * size) / (least + 1.2 * size))))
-    side = min(largest, (width + 1.2 * size) / columns - 1.2 * size)
-    return side, columns
+    """(side, columns): as many columns as `largest` fills the width with, more where that makes over five rows."""
+    gap, least = 1.2 * size, 6.4 * size
+    room = max(1, int((width + gap) / (least + gap)))
+    columns = max(1, min(room, max(int((width + gap) / (largest + gap)), math.ceil(count / 5))))
+    return min(largest, (width + gap) / columns - gap), columns
 
 
 def token_row(
@@ -231,16 +229,16 @@ def _arc(
     rise = min(1.5 * size, 0.5 * abs(end - start) + 0.3 * size)
     curve = [(start + (end - start) * t, y - 0.25 * size - rise * math.sin(math.pi * t)) for t in np.linspace(0, 1, 25)]
     canvas.line(curve, colour, 1.2)
-    tip = curve[-1]
-    canvas.line([(tip[0] - 0.32 * size, tip[1] - 0.42 * size), tip, (tip[0] + 0.2 * size, tip[1] - 0.48 * size)], colour, 1.2)
+    x, y = curve[-1]
+    canvas.line([(x - 0.32 * size, y - 0.42 * size), (x, y), (x + 0.2 * size, y - 0.48 * size)], colour, 1.2)
 
 
 def _prediction(canvas: Canvas, x: float, y: float, size: float, guess: tuple[str, str]) -> None:
     word, note = _visible(guess[0]), guess[1]
     x += 0.6 * size
-    canvas.line([(x, y + 0.8 * size), (x + 1.3 * size, y + 0.8 * size)], INK, 0.9)
-    canvas.line([(x + 0.95 * size, y + 0.55 * size), (x + 1.3 * size, y + 0.8 * size), (x + 0.95 * size, y + 1.05 * size)],
-                INK, 0.9)  # fmt: skip
+    tip, middle, back = x + 1.3 * size, y + 0.8 * size, x + 0.95 * size
+    canvas.line([(x, middle), (tip, middle)], INK, 0.9)
+    canvas.line([(back, middle - 0.25 * size), (tip, middle), (back, middle + 0.25 * size)], INK, 0.9)
     left = x + 1.7 * size
     width = text_width(word, size, bold=True) + 0.9 * size
     canvas.rect(left, y, width, 1.6 * size, "#fff7d6", "#a8841a", 1.0)
@@ -279,6 +277,6 @@ def feature_strip(
         canvas.rect(left, at, right - left, box, "#e8eef7", "#5b7db1", 0.8)
         words = f"{group['name']} (L{low}\u2013{high})" if high > low else f"{group['name']} (L{low})"
         canvas.text((left + right) / 2, at + box / 2, words, 0.78 * size, "center", PAPER_INK)
-    canvas.text(0, y + 0.3 * size, f"Feature groups by layer (given by the user), 0 at the bottom to {n_layers} = output",
-                0.85 * size)  # fmt: skip
+    words = f"Feature groups given by the user, by layer: 0 at the bottom, {n_layers} = output"
+    canvas.text(0, y + 0.3 * size, words, 0.85 * size)
     return top + height

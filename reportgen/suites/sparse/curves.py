@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,6 @@ from reportgen.figures.marks import layer
 from reportgen.figures.theme import CATEGORY_COLOURS, INK, clean
 
 WIDTH, HEIGHT = 330.0, 190.0
-COLUMN_ORDER = ("dense", "thresholded", "sparse")
-_DASHES: Mapping[str, list[int]] = {"dense": [1, 0], "thresholded": [4, 2], "sparse": [1, 0]}
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,16 @@ class Axis:
     low: float
     high: float
     log: bool = False
-    ticks: tuple[float, ...] = ()
+    form: str = "~g"
 
     def scale(self) -> alt.Scale:
-        kind = {"type": "log"} if self.log else {}
-        return alt.Scale(**kind, domain=[round6(self.low), round6(self.high)], nice=False, zero=False)
+        domain = [round6(self.low), round6(self.high)]
+        return alt.Scale(type="log" if self.log else "linear", domain=domain, nice=False, zero=False)
 
     def axis(self) -> alt.Axis:
-        more = {"values": list(self.ticks)} if self.ticks else {"tickCount": 5}
-        return alt.Axis(title=clean(self.title), format="~g", grid=True, gridOpacity=0.25, domain=True, **more)
+        return alt.Axis(
+            title=clean(self.title), format=self.form, grid=True, gridOpacity=0.25, domain=True, tickCount=5
+        )
 
 
 def colours(palette: str) -> dict[str, str]:
@@ -64,9 +63,7 @@ def line(
     return made
 
 
-def band(
-    name: str, rows: Sequence[tuple[float, float, float]], colour: str, at: dict[str, Any]
-) -> alt.Chart:
+def band(name: str, rows: Sequence[tuple[float, float, float]], colour: str, at: dict[str, Any]) -> alt.Chart:
     """The area between low and high, (x, low, high) each."""
     values = [{"x": round6(x), "y": round6(low), "high": round6(high)} for x, low, high in rows]
     mark = {"type": "area", "fill": colour, "opacity": 0.2, "line": False, "clip": True}

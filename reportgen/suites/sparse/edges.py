@@ -181,8 +181,9 @@ class Scan:
 
 
 def scan_edges(column: Column, group: Group, clean: Trace, source: Trace | None, *, whole: bool = False) -> Scan:
-    """Keep the n edges with the largest first-order effect and patch all others, for n over `grid`; one prompt.
+    """Keep the n edges with the largest first-order effect and patch the other ones, for n over `grid`; one prompt.
 
+    Only edges that are there in the clean run (P > 0) are patched: where the gate is closed there is none to remove.
     With `source` the others send its messages (m_n is the mean over its rows), share = (m_n - m_0) / (m_clean - m_0);
     without they send nothing, share = m_n / m_clean. Not monotone in n: scanned upwards, never bisected, to the first
     n that is enough (`whole`: to the end). Where the gap is not positive nothing is reached.
@@ -190,8 +191,6 @@ def scan_edges(column: Column, group: Group, clean: Trace, source: Trace | None,
     draws = 1 if source is None else len(source.pattern)
     effect = clean.attribution(source).mean(0)  # [layer head query key]
     alive = clean.pattern[0] > 0
-    if source is not None:
-        alive = alive | (source.pattern > 0).any(0)
     order = torch.where(alive, effect.abs(), -1.0).flatten().argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
@@ -201,7 +200,8 @@ def scan_edges(column: Column, group: Group, clean: Trace, source: Trace | None,
         limits = torch.tensor(sizes, device=rank.device).repeat_interleave(draws)  # [row]: every size, every draw
 
         def make(layer: int, rows: Tensor) -> _Two:
-            return _edge_hooks(layer, rank[layer] < limits[rows, None, None, None], source, rows % draws)
+            kept = (rank[layer] < limits[rows, None, None, None]) | ~alive[layer]
+            return _edge_hooks(layer, kept, source, rows % draws)
 
         found: Floats = _patched(column, group, len(limits), make).reshape(len(sizes), draws).mean(1)
         return found

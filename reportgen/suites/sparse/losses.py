@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 CUT_FIELDS = ("threshold", "edges_percent", "edges_per_token", "loss_nats", "loss_renormalised_nats")
+CURVE_SEQUENCES = 64  # behind each point of the threshold curve
 DEAD = 0.01  # edges per token below which a head counts as unused
 
 
@@ -52,11 +53,14 @@ def losses(dense: Model, found: Partner, sample: Sample, settings: Settings, con
     shown, arrays, rule = {"dense": whole, "sparse": sparse}, {}, None
     if sample.is_text:
         limit = whole.loss_nats + found.gate.slack_nats
-        curve = measure.threshold_curve(dense, sample.ids, context.progress)
-        chosen = measure.highest_within(dense, sample.ids, curve, max(limit, sparse.loss_nats))
+        few = sample.ids[:CURVE_SEQUENCES]
+        curve = measure.threshold_curve(dense, few, context.progress)
+        spent = max(found.gate.slack_nats, sparse.loss_nats - whole.loss_nats)  # what the sparse model may or does cost
+        chosen = measure.highest_within(dense, few, curve, float(whole.loss[: len(few)].mean()) + spent)
         rule = above(chosen.threshold)
         shown["thresholded"] = measure.on_text(dense, rule, sample.ids)
         facts |= _loss_facts(found, sample, shown, limit, context.seed) | {"threshold": chosen.threshold}
+        facts["curve_sequences"] = len(few)
         arrays["thresholds"] = _cuts(curve)
     facts["edges_percent"] = {name: one.edges_percent for name, one in shown.items()}
     facts["edges_per_token"] = {name: one.edges_per_token for name, one in shown.items()}

@@ -70,7 +70,7 @@ def sample(dense: Model, settings: Settings, prompts: Ids) -> Sample:
     length = min(settings.length, dense.record.n_ctx)
     if settings.text:
         path = Path(settings.text)
-        ids = texts.sequences(path, dense.tokens, length)[: texts.REPORTING]
+        ids = texts.sequences(path, dense.tokens, length)[: settings.sequences]
         if len(ids) < texts.LEAST:
             raise DataError(
                 f"{path} has {len(ids)} sequences of {length} tokens; {texts.LEAST} are needed.",
@@ -78,5 +78,6 @@ def sample(dense: Model, settings: Settings, prompts: Ids) -> Sample:
             )
         return Sample(path.name, ids, True)
     if texts.is_mini(dense.tokens):
-        return Sample("held-out windows of the bundled corpus", texts.reporting(min(length, texts.MINI_LENGTH)), True)
+        ids = texts.reporting(min(length, texts.MINI_LENGTH), settings.sequences)
+        return Sample("held-out windows of the bundled corpus", ids, True)
     return Sample("the task's prompts", prompts, False)

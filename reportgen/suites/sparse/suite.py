@@ -34,6 +34,7 @@ class Settings:
     per_template: int = field(default=16, metadata={"help": "prompts per template"})
     text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
     length: int = field(default=64, metadata={"help": "tokens a sequence of that text"})
+    sequences: int = field(default=256, metadata={"help": "sequences of that text, at most"})
     zeroed: bool = field(default=True, metadata={"help": "also count edges with the others zeroed, not resampled"})
     draws: int = field(default=4, metadata={"help": "contexts of other text that a removed edge is resampled from"})
     resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
@@ -44,7 +45,7 @@ class Settings:
             raise ValueError("a prompt needs its answer: give sparse.answer.")
         if self.answer and not self.prompt:
             raise ValueError("an answer needs its prompt: give sparse.prompt.")
-        for name, low in (("per_template", 1), ("length", 8), ("resamples", 1), ("draws", 1)):
+        for name, low in (("per_template", 1), ("length", 8), ("sequences", 8), ("resamples", 1), ("draws", 1)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least {low}.")
         if self.link:
@@ -92,7 +93,7 @@ SUITE = Suite(
         ),
     ),
     citations=("draye2025sparse",),
-    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 14},
-    left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts and bootstrap draws",),
+    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 14, "sequences": 128},
+    left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
 )

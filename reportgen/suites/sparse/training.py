@@ -29,7 +29,7 @@ from reportgen.suites.sparse.texts import Ids, Text
 from reportgen.suites.sparse.trainees import Trainee, divergence, loss
 
 WARMUP_STEPS = 50
-_DECAY = 0.2  # of the steps, at the end, over which the rate falls to zero
+_DECAY = 0.4  # of the steps, at the end, over which the rate falls to zero
 _BETAS = (0.9, 0.98)
 _CLIP = 1.0
 _CHUNKS = 16  # the steering sequences are used in turns, one chunk a dual step
@@ -70,7 +70,7 @@ class Phase:
         self.reference = reference
         self.device = next(iter(trainee.parameters.values())).device
         self.optimizer = AdamW(list(trainee.parameters.values()), lr=schedule.lr, betas=_BETAS, weight_decay=0.0)
-        self.dual, self.step, self.sampled = Dual(_CHUNKS), 0, [0.0, 0]
+        self.dual, self.step, self.sampled = Dual(_CHUNKS, 0.0), 0, [0.0, 0]
         self.dense_chunks: list[float] = []
         self.dense_nats = 0.0  # the dense model's loss on the log's sequences
         self.seconds = 0.0  # spent, interruptions left out
@@ -102,7 +102,7 @@ class Phase:
         ids = self._on_device(self.text.batch(self.step, self.schedule.batch))
         noise = torch.Generator(self.device).manual_seed(self.schedule.seed * 1_000_003 + self.step)
         value = 0.0
-        for rows in ids.split(max(1, _TOKENS // ids.shape[1])):
+        for rows in torch.split(ids, max(1, _TOKENS // ids.shape[1])):
             value += self._backward(rows, noise, len(rows) / len(ids))
         if not math.isfinite(value):
             raise RunError(f"Training diverged at step {self.step}: loss {value}.", "Try a smaller --lr.")
@@ -134,6 +134,8 @@ class Phase:
         if self.gate is not None:
             self.dense_chunks = [self._loss(self._chunk(i), None) for i in range(_CHUNKS)]
             self.dense_nats = self._loss(self.text.reporting[:_LOOK], None)
+            every = next(self._passes(self.text.steering[:1], None))[1]
+            self.dual = Dual.start(_CHUNKS, float(every.sum()))
 
     def _chunk(self, index: int) -> Ids:
         rows = len(self.text.steering) // _CHUNKS
