@@ -47,12 +47,16 @@ def summarise(
     flips: int,
     rng: np.random.Generator,
 ) -> Effects:
-    """Effects [prompt layer head] and gaps m_clean - m_corrupted [prompt], summarised over prompts."""
+    """Effects [prompt layer head] and gaps m_clean - m_corrupted [prompt], summarised over prompts.
+
+    NaN heads were not measured. The null then knows the measured heads alone, and p is multiplied by all / measured.
+    """
     each, gaps = np.asarray(effects, np.float64), np.asarray(gap, np.float64)
     value = each.mean(0) / gaps.mean()
     low, high, draws = ratio_of_means(each, gaps, weights)
     raw_low, raw_high, _ = ratio_of_means(each, np.ones(len(gaps)), weights)
     kept = (np.abs(draws) >= share) & (np.sign(draws) == np.sign(value))
+    stability = np.where(np.isnan(value), np.nan, kept.mean(0))
     return Effects(
         value=value,
         low=low,
@@ -61,7 +65,7 @@ def summarise(
         raw_low=raw_low,
         raw_high=raw_high,
         p=_adjusted_p(each, flips, rng, floor=_ROUNDING * float(np.abs(gaps).mean())),
-        stability=kept.mean(0),
+        stability=stability,
         halves=halves(each, gaps, templates),
     )
 
@@ -83,12 +87,21 @@ def ratio_of_means(
 def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float) -> Floats:
     """Family-wise adjusted p [layer head], two-sided: clean and corrupted swapped per prompt, alike for all heads."""
     flat = effects.reshape(len(effects), -1)
-    null = np.abs(sign_flip_null(flat, flips, rng)).astype(np.float32)
-    return step_down_max_t(np.abs(flat.mean(0)), null, floor=floor).reshape(effects.shape[1:])
+    known = np.isfinite(flat).all(0)
+    p = np.full(flat.shape[1], np.nan)
+    if known.any():
+        measured = flat[:, known]
+        null = np.abs(sign_flip_null(measured, flips, rng)).astype(np.float32)
+        p[known] = step_down_max_t(np.abs(measured.mean(0)), null, floor=floor)
+    scaled: Floats = np.minimum(p * (known.size / max(1, known.sum())), 1.0)
+    return scaled.reshape(effects.shape[1:])
 
 
 def halves(effects: Floats, gap: Floats, templates: npt.NDArray[np.int64]) -> Floats:
-    """[half layer head]: mean effect / mean gap over the templates of even, then of odd index."""
+    """[half layer head]: mean effect / mean gap over the templates of even, then of odd index.
+
+    With one template the second half is NaN: nothing was replicated.
+    """
     out = np.full((2, *effects.shape[1:]), np.nan)
     for half in range(2):
         rows = templates % 2 == half

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reportgen.models.model import HookFn, Model
 
 Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 LOGIT_BUDGET = 2**26  # logits per forward pass: 256 MB as float32
 
 
@@ -33,7 +34,7 @@ LOGIT_BUDGET = 2**26  # logits per forward pass: 256 MB as float32
 class Direct:
     """Direct effects, in units of the metric.
 
-    effects       [prompt layer head] m_clean - m_patched
+    effects       [prompt layer head] m_clean - m_patched; NaN for heads that were not asked for
     frozen_error  largest |m - m_clean| when every head keeps its clean z: 0 but for rounding
     """
 
@@ -48,15 +49,16 @@ def direct_effects(
     corrupted: Trace,
     batch: int,
     progress: Callable[[int, int, str], None] = lambda *_: None,
+    chosen: Bools | None = None,
 ) -> Direct:
-    """Path patching sender -> logits, for every head and prompt.
+    """Path patching sender -> logits, for every prompt and every head, or the `chosen` ones [layer head].
 
     Raises NotApplicable when holding every head at its clean output does not give the clean run back.
     """
     count, layers, heads, _ = clean.z.shape
     metric = Metric(task, model.device)
     ends = torch.tensor([pair.clean[pair.read] for pair in task.pairs], device=model.device)
-    effects = np.empty((count, layers, heads), np.float32)
+    effects = np.full((count, layers, heads), np.nan, np.float32)
 
     def run(rows: Tensor, layer: int = 0, senders: Tensor | None = None) -> Tensor:
         """m [row] with every z clean, but for head `senders[i]` of `layer` in row i."""
@@ -73,12 +75,16 @@ def direct_effects(
     error = float(torch.cat([(run(part) - clean.m[part]).abs() for part in torch.split(everyone, size)]).max())
     if error > _tolerance(model, clean):
         raise NotApplicable(f"with every head held at its clean output the metric is off by up to {error:.2g}")
-    rows = everyone.repeat(heads)  # all prompts for head 0, then for head 1, ...
-    senders = torch.arange(heads, device=model.device).repeat_interleave(count)
     for layer in range(layers):
         progress(layer, layers, f"{task.title}: direct effects")
+        some = np.arange(heads) if chosen is None else np.flatnonzero(chosen[layer])
+        if not len(some):
+            continue
+        rows = everyone.repeat(len(some))  # all prompts for the first head, then for the second, ...
+        senders = torch.from_numpy(some).to(model.device).repeat_interleave(count)
         patched = [run(r, layer, s) for r, s in zip(torch.split(rows, size), torch.split(senders, size), strict=True)]
-        effects[:, layer] = (clean.m[rows] - torch.cat(patched)).reshape(heads, count).T.cpu().numpy()
+        change = (clean.m[rows] - torch.cat(patched)).reshape(len(some), count)
+        effects[:, layer, some] = change.T.cpu().numpy()
     progress(layers, layers, f"{task.title}: direct effects")
     return Direct(effects, error)
 
@@ -98,8 +104,8 @@ def _tolerance(model: Model, clean: Trace) -> float:
 class Attributions:
     """Direct logit attribution of each head's change between the prompts, [prompt layer head], in logits.
 
-    metric  to m: (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale frozen, onto the
-            unembedding of the answer minus that of the foil (means over sets); past no MLP
+    metric  to the logit difference: (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale
+            frozen, onto the unembedding of the answer minus that of the foil (means over sets); past no MLP
     foil    to the foil's logit less the mean over the task's words: below 0, the head lowers the foil among the names
     """
 
@@ -126,8 +132,8 @@ def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> At
 
 
 def directions(model: Model, task: Task, final: Tensor) -> tuple[Tensor, Tensor]:
-    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of m, and of
-    the foil's logit less the mean over the task's words; the final norm frozen at `final`."""
+    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of the logit
+    difference, and of the foil's logit less the mean over the task's words; the final norm frozen at `final`."""
     W_U = model.W_U()
     answer = torch.stack([W_U[:, list(pair.answer_ids)].mean(1) for pair in task.pairs])
     foil = torch.stack([W_U[:, list(pair.foil_ids)].mean(1) for pair in task.pairs])

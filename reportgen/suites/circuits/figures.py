@@ -1,4 +1,4 @@
-"""Figures of the task circuits: per task the map of every head's direct effect on the logits."""
+"""Figures of the task circuits: maps of direct and total effects, the circuit drawn, its faithfulness, and reuse."""
 
 from __future__ import annotations
 
@@ -9,41 +9,47 @@ from typing import Any
 from reportgen.figures import captions
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
-from reportgen.figures.heatmap import heatmap
+from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.suites.circuits import figures_circuit, figures_reuse, figures_text
+from reportgen.suites.circuits.facts import number, part, short, task_facts
 
-_SHORT = {"ioi": "IOI"}
-_PAPERS = {"ioi": ("wang2022ioi", "merullo2023reuse"), "colored_objects": ("merullo2023reuse",)}
-_ROLES = ("mover", "negative", "backup")
+_PAPERS = {"ioi": ("wang2022ioi", "merullo2023reuse"), "colored_objects": ("merullo2023reuse",),
+           "greater_than": ("hanna2023greaterthan",)}  # fmt: skip
+_DIRECT = ("mover", "negative", "backup")
+_TOTAL = (*_DIRECT, "inhibition")  # these act through other heads
 
 
 def figures(result: SuiteResult, view: View) -> list[Figure]:
-    """One map per task that has direct effects, in the order measured."""
-    return [_figure(result, view, task) for task in result.tasks("direct")]
+    """Per task its map, its circuit and its total effects; then faithfulness, reuse and natural text."""
+    made: list[Figure | None] = []
+    for task in result.tasks("direct"):
+        made += [_direct(result, view, task), figures_circuit.graph(result, view, task), _total(result, view, task)]
+    made += [figures_circuit.faithfulness(result, view), *figures_reuse.figures(result, view)]
+    made.append(figures_text.figure(result, view))
+    return [figure for figure in made if figure is not None]
 
 
-def _figure(result: SuiteResult, view: View, task: str) -> Figure:
-    short = _SHORT.get(task, task.replace("_", " "))
-    scores = replace(result[f"direct/{task}"], label=f"Direct effect on the logits ({short})")
-    sets = captions.choose(view, *_ROLES, tasks=(f"circuits/{task}/",), papers=_PAPERS.get(task, ()))
+def _sets(view: View, task: str, roles: tuple[str, ...]) -> list[HeadSet]:
+    return captions.choose(view, *roles, tasks=(f"circuits/{task}/",), papers=_PAPERS.get(task, ()))
+
+
+def _direct(result: SuiteResult, view: View, task: str) -> Figure:
+    facts, words = task_facts(result, task), short(result, task)
+    scores = replace(result[f"direct/{task}"], label=f"Direct effect on the logits ({words})")
+    sets = _sets(view, task, _DIRECT)
     name = captions.model_name(view)
-    title = f"{name}: direct effect on {short}"
+    title = f"{name}: direct effect on {words}"
     return Figure(
         id=f"circuits-{task}",
         suite=result.suite,
         title=title,
-        caption=_caption(_facts(result, task), view, scores, sets),
-        alt=f"Layer by head map of the direct effects on {short} in {name}, both signs.",
+        caption=_caption(facts, view, scores, sets),
+        alt=f"Layer by head map of the direct effects on {words} in {name}, both signs.",
         chart=heatmap(scores, view, sets, title),
         data=table([(scores, sets)], title),
         head_sets=tuple(sets),
     )
-
-
-def _facts(result: SuiteResult, task: str) -> Mapping[str, Any]:
-    tasks = result.facts.get("tasks")
-    found = tasks.get(task) if isinstance(tasks, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def _caption(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: list[HeadSet]) -> str:
@@ -58,42 +64,109 @@ def _caption(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: lis
         _knock_out(facts),
         captions.missing(scores),
         captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        _opacity(facts, sets),
         captions.agreement(sets),
         captions.synthetic(view),
     )
 
 
-def _meaning(facts: Mapping[str, Any], scores: HeadScores) -> str:
-    gap = facts.get("gap")
-    words = f" of {captions.number(float(gap))} logits" if isinstance(gap, int | float) else ""
+def _gap(facts: Mapping[str, Any]) -> str:
+    gap = number(facts, "gap")
     return (
-        f"Colour: share of the gap{words} between clean and corrupted prompts that is lost when this head alone gives "
-        f"its corrupted output and every other head its clean one; above zero the head supports the answer "
+        ""
+        if gap is None
+        else f" of {captions.number(gap)} {'in probability' if facts.get('unit') == 'probability' else 'logits'}"
+    )
+
+
+def _meaning(facts: Mapping[str, Any], scores: HeadScores) -> str:
+    return (
+        f"Colour: share of the gap{_gap(facts)} between clean and corrupted prompts that is lost when this head alone "
+        f"gives its corrupted output and every other head its clean one; above zero the head supports the answer "
         f"(n = {scores.n} prompts)."
     )
 
 
 def _circuit(facts: Mapping[str, Any]) -> str:
-    count, share, alpha = facts.get("n_circuit"), facts.get("effect_share"), facts.get("alpha")
-    if not (isinstance(count, int) and isinstance(share, int | float) and isinstance(alpha, int | float)):
+    count, share, alpha = facts.get("n_circuit"), number(facts, "effect_share"), number(facts, "alpha")
+    if not isinstance(count, int) or share is None or alpha is None:
         return ""
-    heads, least = captions.plural(count, "head"), captions.percent(float(share))
-    return f"{heads} with |effect| ≥ {least} of the gap and p ≤ {alpha:g}."
+    return f"{captions.plural(count, 'head')} with |effect| ≥ {captions.percent(share)} of the gap and p ≤ {alpha:g}."
 
 
 def _estimated(facts: Mapping[str, Any]) -> str:
     """The largest effect, chosen on one half of the templates and estimated on the other."""
-    top = facts.get("top_head")
-    if not isinstance(top, Mapping) or not {"head", "effect", "low", "high"} <= set(top):
+    top = part(facts, "top_head")
+    if not {"head", "effect", "low", "high"} <= set(top):
         return ""
     effect, low, high = (captions.number(float(top[key])) for key in ("effect", "low", "high"))
     return f"Chosen on half of the templates and measured on the other half: {top['head']} at {effect} [{low}, {high}]."
 
 
 def _knock_out(facts: Mapping[str, Any]) -> str:
-    out = facts.get("knock_out")
-    if not isinstance(out, Mapping) or not {"heads", "accuracy_before", "accuracy_after"} <= set(out):
+    out = part(facts, "knock_out")
+    if not {"heads", "accuracy_before", "accuracy_after"} <= set(out):
         return ""
     before, after = (captions.percent(float(out[key])) for key in ("accuracy_before", "accuracy_after"))
     heads = out["heads"] if isinstance(out["heads"], str) else ", ".join(str(head) for head in out["heads"])
-    return f"Without the name movers ({heads}) accuracy goes from {before} to {after}."
+    return f"Without the {facts.get('mover', 'mover')}s ({heads}) accuracy goes from {before} to {after}."
+
+
+def _opacity(facts: Mapping[str, Any], sets: list[HeadSet]) -> str:
+    if not any(s.weights for s in sets if s.kind == "computed"):
+        return ""
+    words = "templates and prompts" if "again" not in part(facts, "rephrased") else "templates, prompts and other words"
+    return f"Opacity of computed markers: share of resamplings of {words} in which the head is selected."
+
+
+def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
+    """Total effects beside what attribution makes of them, or beside denoising where it was measured."""
+    total, other = result.get("total", task), result.get("total_denoising", task) or result.get("attribution", task)
+    if total is None or other is None:
+        return None
+    facts, words, name = task_facts(result, task), short(result, task), captions.model_name(view)
+    is_denoising = other.measure == "total_denoising"
+    right = "denoising" if is_denoising else "attribution"
+    reach = figures_reuse.reach(total, other)  # one scale for both
+    total = replace(total, label=f"Total effect ({words})", range=reach)
+    other = replace(other, label=f"Total effect, {right} ({words})", range=reach)
+    sets = _sets(view, task, _TOTAL)
+    panels = ((total, sets, f"{name}: total effect on {words}"), (other, sets, f"{name}: {right}"))
+    return Figure(
+        id=f"circuits-{task}-total",
+        suite=result.suite,
+        title=f"{name}: total effects on {words}, patched and by {right}",
+        caption=captions.join(
+            f"Total effect of every head of {captions.grid_words(view)} on {facts.get('title', task)} "
+            f"(n = {total.n} prompts).",
+            f"Left: share of the gap{_gap(facts)} that is lost when the clean prompt gets this head's corrupted output "
+            "and everything downstream recomputes (noising).",
+            "Right: share that comes back when the corrupted prompt gets its clean output (denoising)."
+            if is_denoising
+            else "Right: the first-order estimate for all heads from one backward pass.",
+            _agreement(part(facts, "attribution")),
+            captions.beats_null(total),
+            captions.best_head(total, signed=True),
+            captions.caveat([total]),
+            captions.missing(total),
+            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+            captions.synthetic(view),
+        ),
+        alt=f"Two layer by head maps of {name} on {words}: total effects by noising, and by {right}.",
+        chart=pair(*panels, view),
+        data=table([(total, sets), (other, sets)]),
+        head_sets=tuple(sets),
+    )
+
+
+def _agreement(facts: Mapping[str, Any]) -> str:
+    rho = number(facts, "spearman")
+    if rho is None:
+        return ""
+    steps = facts.get("steps", 1)
+    words = "one gradient" if steps == 1 else f"gradients averaged over {steps} inputs"
+    verdict = " Below 0.8: use the exact values." if facts.get("poor") else ""
+    return (
+        f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising over "
+        f"{facts.get('over', 'all heads')} ({facts.get('n_heads')} heads).{verdict}"
+    )

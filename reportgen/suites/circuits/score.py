@@ -1,55 +1,90 @@
-"""Direct effects of every head on each task, and the heads they name.
+"""Effects of every head on each task, the circuits they make, and the heads that circuits share.
 
 `facts["tasks"][task]` of the result; keys after `done` only where the model does the task:
-    title, metric, n, templates (words of each), dropped (why -> count), roles
+    title, metric, unit, n, templates (words of each), dropped (why -> count), roles, user, mover (its word for one)
     accuracy, accuracy_low, accuracy_high   share of prompts with m > 0, Wilson interval
     top                                     share of prompts whose most likely next token is the answer
     p_answer, m_clean, m_corrupted          means over prompts;  gap, gap_low, gap_high  m_clean - m_corrupted
     done, done_rule, why                    whether the model does the task, the rule, why not ("" when it does)
     frozen_error                            largest |m - m_clean| with every head held at its clean output
-    effect_share, alpha, flips, resamples   the rule's numbers;  interval, null, rule  in words
+    effect_share, alpha, flips, resamples   the rule's numbers;  interval, null, rule, rules  in words
     n_large, n_beyond, n_circuit            heads with |effect| >= share; with p <= alpha; both;  remark  on n_beyond
     sum_direct                              sum of all heads' direct effects (share of the gap)
     top_head    {head, chosen_on, measured_on, effect, low, high, n}: largest |effect| on even templates, estimated on
                 odd ones; absent with one template
-    copy_k, copy_threshold, copy_words, copy_note, mover_attention
-    knock_out   {heads, m_before, m_after, accuracy_before, accuracy_after, n_backups}: name movers mean-ablated; absent
+    copy_k, copy_threshold, mover_attention, copy_note
+    attribution_direct, attribution  {spearman, over, n_heads, n_exact, steps, poor, exact_passes}: estimate against
+                exact values of the direct and the total effect; the latter with n (prompts), spearman_one_step
+    rephrased   {n, templates, accuracy, again, new}: the task in other words; absent where it was not tried
+    receivers, receivers_are                heads that the later stages act through
+    through_movers, through_those           {receivers, kinds, heads (name -> role), edges [[sender, receiver, kind,
+                effect]]}; absent without senders
+    members     stage -> heads
+    faithfulness  {n, m_clean, m_none, sizes, kept, removed, removed_direct, cpr, cmd, area_removed, bands {sizes, sets,
+                kept | removed {low, mean, high}, other_layer, shared}, circuit {size, kept, removed, kept_interval,
+                removed_interval, accuracy_kept, accuracy_removed, accuracy_clean, random_sets, random_kept and
+                random_removed {low, mean, high}, p_kept, p_removed, other_layer, shared}}; absent where heads carry
+                none of the task
+    knock_out   {heads, m_before, m_after, accuracy_before, accuracy_after, n_backups}: movers mean-ablated; absent
                 without them
+`facts["reuse"]`, where two tasks have a circuit: tasks, titles, sizes, pairs, groups, reused, null
+`facts["natural_text"]`, where it was measured: source, windows, tokens, loss_nats, spearman, spearman_direct, over,
+    n_random, n_exact, n_helpful, n_repaired, repair_share, null
 `arrays`, each under "<task>/":
-    direct [prompt layer head], dla [prompt layer head]   in units of m (logits), prompts labelled by their text
+    direct, dla, total, total_denoising, attribution [prompt layer head]   in units of m (dla: logits)
     m_clean, m_corrupted, template [prompt]
     attention [role layer head]                           mean attention from END
-    direct_knocked_out [prompt layer head]                direct effects with the name movers mean-ablated
+    direct_knocked_out [prompt layer head]                direct effects with the movers mean-ablated
+    random_kept, random_removed [set]                     faithfulness of random sets of the circuit's make-up
+  and under "natural_text/": text_loss, text_loss_direct, *_attribution [window layer head], loss [window]
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
+from reportgen.suites.circuits import natural
 from reportgen.suites.circuits.measure import measure_task
-from reportgen.suites.circuits.suite import Settings
-from reportgen.suites.circuits.tasks import BUILDERS
+from reportgen.suites.circuits.reuse import reuse
+from reportgen.suites.circuits.runs import Outcome
+from reportgen.suites.circuits.settings import TASKS, Settings
+from reportgen.suites.circuits.tasks import BUILDERS, Task, user
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
+    from reportgen.models.tokens import Tokens
 
 
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     """Measure every task asked for. A task that the model or its tokenizer cannot do is left out with its reason."""
-    outcomes = {}
-    for name in dict.fromkeys(settings.tasks):
-        task = BUILDERS[name](model.tokens, settings.prompts, context.seed)
-        outcomes[name] = measure_task(model, task, settings, context)
-    parts = outcomes.values()
+    outcomes: dict[str, Outcome] = {}
+    for task in tasks(model.tokens, settings, context.seed):
+        outcomes[task.name] = measure_task(model, task, settings, context)
+    shared = reuse(outcomes, (model.record.n_layers, model.record.n_heads))
+    text = natural.natural_text(model, settings, context)
+    parts = [*outcomes.values(), shared, text]
+    facts: dict[str, object] = {"tasks": {name: out.facts for name, out in outcomes.items()}}
+    facts |= {"reuse": shared.facts} if shared.facts else {}
+    facts |= {natural.TASK: text.facts} if text.facts else {}
     return SuiteResult(
         suite="circuits",
         scores=tuple(score for part in parts for score in part.scores),
-        head_sets=tuple(found for part in parts for found in part.head_sets),
+        head_sets=tuple(natural.with_rung([s for part in parts for s in part.head_sets], text, settings.alpha)),
         tables=tuple(table for part in parts for table in part.tables),
         arrays={name: array for part in parts for name, array in part.arrays.items()},
-        facts={"tasks": {name: part.facts for name, part in outcomes.items()}},
+        facts=facts,
         notes=tuple(note for part in parts for note in part.notes),
         not_computed=tuple(missing for part in parts for missing in part.not_computed),
     )
+
+
+def tasks(tokens: Tokens, settings: Settings, seed: int) -> Iterator[Task]:
+    """The tasks asked for, then the user's, built on this tokenizer one by one."""
+    lines = user.read(settings.tasks_file, TASKS) if settings.tasks_file else {}
+    for name in dict.fromkeys(settings.tasks):
+        yield BUILDERS[name](tokens, settings.prompts, seed)
+    for name, of in lines.items():
+        yield user.build(tokens, name, of, settings.prompts)

@@ -1,65 +1,34 @@
-"""Which heads a task runs through. Imports neither torch nor altair."""
+"""Which heads a task runs through, and which of them several tasks share. Imports neither torch nor altair."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
 from reportgen.suites.base import Measure, Suite
-
-TASKS = ("ioi",)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the suite `circuits`."""
-
-    tasks: tuple[str, ...] = field(default=("ioi",), metadata={"help": f"tasks to measure, of: {', '.join(TASKS)}"})
-    prompts: int = field(default=200, metadata={"help": "clean-corrupted prompt pairs per task"})
-    min_pairs: int = field(default=30, metadata={"help": "fewer usable pairs than this: the task is not computed"})
-    min_accuracy: float = field(
-        default=0.7,
-        metadata={"help": "share of prompts with the answer above its foil, below which no circuit is given"},
-    )
-    effect_share: float = field(
-        default=0.02, metadata={"help": "smallest |effect| in the circuit, as a share of the gap"}
-    )
-    alpha: float = field(default=0.05, metadata={"help": "family-wise level of the sign-flip null"})
-    flips: int = field(default=10_000, metadata={"help": "draws of the sign-flip null"})
-    resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
-    mover_attention: float = field(
-        default=0.2, metadata={"help": "mean attention from the last position to the answer's token that a mover needs"}
-    )
-    copy_k: int = field(default=5, metadata={"help": "a name counts as copied when it is among the k top logits of OV"})
-    copy_threshold: float = field(default=0.5, metadata={"help": "share of names that a mover copies"})
-    backups: bool = field(default=True, metadata={"help": "knock the name movers out and measure all heads again"})
-    batch: int = field(default=64, metadata={"help": "prompts per forward pass"})
-
-    def __post_init__(self) -> None:
-        unknown = [task for task in self.tasks if task not in TASKS]
-        if unknown or not self.tasks:
-            raise ValueError(f"tasks {self.tasks}: known tasks are {', '.join(TASKS)}.")
-        for name in ("prompts", "min_pairs", "flips", "resamples", "copy_k", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
-        for name in ("min_accuracy", "effect_share", "alpha", "mover_attention", "copy_threshold"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must lie between 0 and 1.")
-
-
-def _data(settings: Settings) -> tuple[Path, ...]:
-    """Files whose bytes enter the resume key."""
-    del settings
-    return (Path(__file__).parent / "data" / "ioi.toml",)
-
+from reportgen.suites.circuits.settings import LEFT_OUT, QUICK, Settings, data_files
 
 _GAP = "share of the clean-corrupted gap"
+_NATS = "nats per token"
 _WANG = "wang2022ioi, section 3.1"
+_INPUTS = {"q": "queries", "k": "keys", "v": "values", "kv": "keys and values"}
+
+
+def _path(stage: str, whose: str, kind: str) -> Measure:
+    return Measure(
+        f"{stage}_{kind}",
+        f"Effect through {whose} {_INPUTS[kind]}",
+        f"(m_clean - m_2) / (m_clean - m_corrupted); run 1: this head's output from the corrupted prompt, all other "
+        f"heads clean, {whose} {_INPUTS[kind]} read; run 2: these written into a clean run, the rest recomputes",
+        f"Positive: what the head adds to {whose} {_INPUTS[kind]} supports the answer.",
+        _GAP,
+        _WANG,
+    )
+
+
 SUITE = Suite(
     name="circuits",
     title="Task circuits",
-    summary="Which heads carry a task's answer to the logits, measured by patching each head and no other.",
-    version=1,
+    summary="Which heads carry a task's answer to the logits, through which other heads, and which of them other tasks "
+    "use, too: measured by patching and ablating heads of this model.",
+    version=2,
     settings=Settings,
     score="reportgen.suites.circuits.score:score",
     figures="reportgen.suites.circuits.figures:figures",
@@ -67,9 +36,9 @@ SUITE = Suite(
         Measure(
             "direct",
             "Direct effect on the logits",
-            "(m_clean - m_patched) / (m_clean - m_corrupted), m = logit(answer) - logit(foil); patched: this head's "
-            "output is that of the corrupted prompt, every other head keeps its clean output, MLPs and final norm "
-            "recompute",
+            "(m_clean - m_patched) / (m_clean - m_corrupted), m = logit(answer) - logit(foil), or the difference of "
+            "summed probabilities; patched: this head's output is that of the corrupted prompt, every other head keeps "
+            "its clean output, MLPs and final norm recompute",
             "Positive: the head's own output supports the answer. What it does through other heads is left out.",
             _GAP,
             _WANG,
@@ -78,15 +47,15 @@ SUITE = Suite(
             "direct_raw",
             "Direct effect on the logits, not normalised",
             "mean over prompts of m_clean - m_patched",
-            "As the direct effect, in logits.",
-            "logits",
+            "As the direct effect, in units of m.",
+            "logits or probability",
             _WANG,
         ),
         Measure(
             "dla",
             "Direct logit attribution",
             "(z_clean - z_corrupted) W_O through the clean prompt's frozen final norm onto W_U[answer] - W_U[foil], "
-            "over (m_clean - m_corrupted)",
+            "over the clean-corrupted gap of that logit difference",
             "The part of the direct effect that reaches the logits along the residual stream alone, past no MLP.",
             _GAP,
             "wang2022ioi; normalisation ours",
@@ -99,9 +68,78 @@ SUITE = Suite(
             "logits",
             "wang2022ioi",
         ),
+        Measure(
+            "total",
+            "Total effect",
+            "(m_clean - m_patched) / (m_clean - m_corrupted); patched: the clean prompt with this head's output at "
+            "every position from the corrupted one, everything downstream recomputed (noising)",
+            "Positive: without what the head knows of the clean prompt, the answer loses; through whatever path.",
+            _GAP,
+            "merullo2023reuse",
+        ),
+        Measure(
+            "total_raw",
+            "Total effect, not normalised",
+            "mean over prompts of m_clean - m_patched",
+            "As the total effect, in units of m.",
+            "logits or probability",
+            "merullo2023reuse",
+        ),
+        Measure(
+            "total_denoising",
+            "Total effect, denoising",
+            "(m_patched - m_corrupted) / (m_clean - m_corrupted); patched: the corrupted prompt with this head's "
+            "output from the clean one, everything downstream recomputed",
+            "Positive: the head's clean output alone brings the answer back.",
+            _GAP,
+            "merullo2023reuse",
+        ),
+        Measure(
+            "attribution",
+            "Attribution patching",
+            "(z_clean - z_corrupted) . dm/dz, summed over positions, over the gap: a first-order estimate of the total "
+            "effect, for all heads from one backward pass",
+            "Ranks heads cheaply. It can miss a head whose attention is saturated: exact effects decide.",
+            _GAP,
+            "nanda2023attribution",
+        ),
+        *(_path("through_movers", "the movers'", kind) for kind in _INPUTS),
+        *(_path("through_those", "the next heads'", kind) for kind in _INPUTS),
+        Measure(
+            "text_loss",
+            "Loss on natural text, total",
+            "mean over windows of loss(head mean-ablated, everything downstream recomputed) - loss(whole model)",
+            "Positive: the head lowers the next-token loss on ordinary text.",
+            _NATS,
+            "ours",
+        ),
+        Measure(
+            "text_loss_direct",
+            "Loss on natural text, direct",
+            "the same with every other head's output held; MLPs and final norm recompute",
+            "What the head itself writes is worth this much; direct minus total is what other heads make up for.",
+            _NATS,
+            "ours",
+        ),
+        Measure(
+            "text_loss_attribution",
+            "Loss on natural text, total, attribution",
+            "(z_mean - z) . d loss / dz, summed over positions: a first-order estimate",
+            "Ranks heads cheaply; exact values decide.",
+            _NATS,
+            "nanda2023attribution",
+        ),
+        Measure(
+            "text_loss_direct_attribution",
+            "Loss on natural text, direct, attribution",
+            "the same with every other head's output held",
+            "Ranks heads cheaply; exact values decide.",
+            _NATS,
+            "nanda2023attribution",
+        ),
     ),
     citations=("wang2022ioi", "merullo2023reuse"),
-    quick={"prompts": 100, "flips": 2_000, "resamples": 1_000},
-    left_out=("circuits: half the prompts, 2,000 instead of 10,000 draws of the sign-flip null",),
-    data=_data,
+    quick=QUICK,
+    left_out=LEFT_OUT,
+    data=data_files,
 )

@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from reportgen.scores import Column, HeadScores, HeadSet, Table, head_name
+from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, Table, head_name
 from reportgen.suites.circuits.circuit import Effects, replicated
-from reportgen.suites.circuits.movers import Evidence, role_of
-from reportgen.suites.circuits.suite import SUITE, Settings
+from reportgen.suites.circuits.roles import Evidence, direct_role
+from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import Task
 
+if TYPE_CHECKING:
+    from reportgen.suites.circuits.stages import Stage
+
 GAP = "share of the gap"
-_UNITS = {"logit_diff": "logits", "prob_diff": "probability"}
+STABILITY = Column("stability", "share of draws")
 
 
-def head_scores(task: Task, measure: str, effects: Effects, n: int) -> list[HeadScores]:
+def head_scores(
+    task: Task, measure: str, effects: Effects, n: int, reasons: Mapping[str, str] | None = None, *, no_null: str = "",
+    raw_unit: str = "",
+) -> list[HeadScores]:  # fmt: skip
     """The measure normalised by the gap, and `*_raw` in units of the metric."""
+    from reportgen.suites.circuits.suite import SUITE
 
-    def grid(
-        values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return values.astype(np.float32)
-
-    title = SUITE.measure(measure).title
-    return [
-        HeadScores(
-            key=f"circuits/{measure}/{task.name}",
-            label=f"{title} ({GAP})",
-            values=grid(effects.value),
-            n=n,
-            low=grid(effects.low),
-            high=grid(effects.high),
-            p=grid(effects.p),
-        ),
-        HeadScores(
-            key=f"circuits/{measure}_raw/{task.name}",
-            label=f"{title} ({_UNITS[task.metric]})",
-            values=grid(effects.raw),
-            n=n,
-            low=grid(effects.raw_low),
-            high=grid(effects.raw_high),
-            p=grid(effects.p),
-        ),
-    ]
+    title, unit = SUITE.measure(measure).title, raw_unit or task.unit
+    made = []
+    for name, words, (value, low, high) in (
+        (measure, GAP, (effects.value, effects.low, effects.high)),
+        (f"{measure}_raw", unit, (effects.raw, effects.raw_low, effects.raw_high)),
+    ):
+        if name.endswith("_raw") and not any(m.name == name for m in SUITE.measures):
+            continue
+        made.append(
+            HeadScores(
+                key=f"circuits/{name}/{task.name}",
+                label=f"{title} ({words})",
+                values=value.astype(np.float32),
+                n=n,
+                low=low.astype(np.float32),
+                high=high.astype(np.float32),
+                p=None if no_null else effects.p.astype(np.float32),
+                no_null=no_null,
+                reasons=dict(reasons or {}),
+            )
+        )
+    return made
 
 
 def performance(task: Task, facts: Mapping[str, object]) -> Table:
@@ -56,9 +61,9 @@ def performance(task: Task, facts: Mapping[str, object]) -> Table:
         ("accuracy_high", Column("high")),
         ("top", Column("answer is the top token", "share of prompts")),
         ("p_answer", Column("p(answer)", "mean")),
-        ("m_clean", Column("m on clean prompts", _UNITS[task.metric])),
-        ("m_corrupted", Column("m on corrupted prompts", _UNITS[task.metric])),
-        ("gap", Column("gap", _UNITS[task.metric])),
+        ("m_clean", Column("m on clean prompts", task.unit)),
+        ("m_corrupted", Column("m on corrupted prompts", task.unit)),
+        ("gap", Column("gap", task.unit)),
         ("gap_low", Column("gap, low")),
         ("gap_high", Column("gap, high")),
     )
@@ -74,23 +79,28 @@ def performance(task: Task, facts: Mapping[str, object]) -> Table:
     )
 
 
-def heads(task: Task, found: Evidence, attributed: Effects | None, settings: Settings) -> Table:
-    """The heads of the circuit, largest |effect| first."""
-    effects, same = found.effects, replicated(found.effects, settings.effect_share)
+def heads(
+    found: Evidence, others: Mapping[str, npt.NDArray[np.float64]], rephrased: Mapping[Head, float] | None,
+    settings: Settings,
+) -> Table:  # fmt: skip
+    """The heads with a direct effect, largest first; `others` are more measures [layer head], by column."""
+    task, effects = found.task, found.effects
+    same = replicated(effects, settings.effect_share)
     ordered = sorted(found.circuit.heads(), key=lambda lh: (-abs(float(effects.value[lh])), lh))
     rows = tuple(
         (
             head_name(*lh),
-            role_of(lh, found, settings),
+            direct_role(lh, found, settings),
             float(effects.value[lh]),
             float(effects.low[lh]),
             float(effects.high[lh]),
             float(effects.p[lh]),
-            None if attributed is None else float(attributed.value[lh]),
+            *(_cell(grid[lh]) for grid in others.values()),
             *(float(mass) for mass in found.attention[:, lh[0], lh[1]]),
-            found.copying[lh],
-            found.suppression[lh],
+            _cell(found.writes[lh]),
+            _cell(found.suppresses[lh]),
             float(effects.stability[lh]),
+            None if rephrased is None else rephrased[lh],
             bool(same[lh]),
         )
         for lh in ordered
@@ -105,21 +115,28 @@ def heads(task: Task, found: Evidence, attributed: Effects | None, settings: Set
             Column("low"),
             Column("high"),
             Column("p", "adjusted", 4),
-            Column("direct logit attribution", GAP),
+            *(Column(name, GAP) for name in others),
             *(Column(f"attention END to {role}") for role in task.attended),
-            Column(f"copying, top {settings.copy_k}", "share of names"),
-            Column(f"suppression, bottom {settings.copy_k}", "share of names"),
-            Column("stability", "share of bootstrap draws"),
+            Column("OV writes the answer", "share of words"),
+            Column("OV suppresses it", "share of words"),
+            STABILITY,
+            Column("in other words", "share of draws"),
             Column("both template halves"),
         ),
         rows=rows,
         caption=f"{len(rows)} heads: {int(found.circuit.large.sum())} reach {settings.effect_share:.0%} of the gap, "
-        f"{int(found.circuit.beyond.sum())} have an adjusted p of at most {settings.alpha:g}, these have both.",
+        f"{int(found.circuit.beyond.sum())} have an adjusted p of at most {settings.alpha:g}, these have both. "
+        "Stability: bootstrap draws in which the head keeps its sign and that size; in other words: the same on "
+        "rephrased templates.",
     )
 
 
+def _cell(value: float | np.floating) -> Cell:
+    return None if np.isnan(value) else float(value)
+
+
 def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: HeadSet) -> Table:
-    """Heads that take over when the name movers are knocked out."""
+    """Heads that take over when the movers are knocked out."""
     ordered = sorted(found.heads, key=lambda lh: (-float(gain.value[lh]), lh))
     rows = tuple(
         (
@@ -135,7 +152,7 @@ def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: H
     )
     return Table(
         key=f"circuits/{task.name}/backups",
-        title=f"{task.title}: heads that take over without the name movers",
+        title=f"{task.title}: heads that take over without the {task.mover.one}s",
         columns=(
             Column("head"),
             Column("direct effect before", GAP),
@@ -148,3 +165,33 @@ def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: H
         rows=rows,
         caption=f"{found.rule[0].upper()}{found.rule[1:]}.",
     )
+
+
+def stage(
+    task: Task, found: Stage, named: Mapping[Head, str], seen: Mapping[str, npt.NDArray[np.float32]],
+    stability: Mapping[Head, float], words: str, settings: Settings,
+) -> Table:  # fmt: skip
+    """The heads of a later stage, largest effect first, a row per input that they act through."""
+    rows: list[tuple[Cell, ...]] = []
+    for head in sorted(found.members, key=lambda lh: (-abs(found.strongest(lh)[1]), lh)):
+        for kind in found.members[head]:
+            e = found.effects[kind]
+            numbers = (float(grid[head]) for grid in (e.value, e.low, e.high, e.p))
+            at = (float(grid[head]) for grid in seen.values())
+            rows.append((head_name(*head), named[head], kind, *numbers, *at, stability[head]))
+    looks = (Column(f"attention, {kind}") for kind in seen)
+    return Table(
+        key=f"circuits/{task.name}/{found.name}",
+        title=f"{task.title}: {words}",
+        columns=(
+            Column("head"), Column("role"), Column("through"), Column("effect", GAP), Column("low"), Column("high"),
+            Column("p", "adjusted", 4), *looks, STABILITY,
+        ),
+        rows=tuple(rows),
+        caption=f"Receivers: {_names(found.receivers)}. Members have an |effect| of at least "
+        f"{settings.effect_share:.0%} of the gap and an adjusted p of at most {settings.alpha:g}.",
+    )  # fmt: skip
+
+
+def _names(some: Sequence[Head]) -> str:
+    return ", ".join(head_name(*head) for head in some)

@@ -1,4 +1,4 @@
-"""Running a task's prompts: what is kept of a run, and runs with heads knocked out."""
+"""Running a task's prompts: the metric, what is kept of a run, and runs with heads knocked out."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 class Trace:
     """What one run of all prompts leaves, at the position read.
 
-    z          [prompt layer head d_head]
-    embedded   [prompt d_model] input of block 0
-    final      [prompt d_model] input of the final norm
-    m          [prompt] the task's metric
-    p_answer   [prompt] probability of the answer
-    top        [prompt] whether the answer is the most likely next token
-    attention  [prompt role layer head] attention from the position read to each of the task's attended roles
+    z           [prompt layer head d_head]
+    embedded    [prompt d_model] input of block 0
+    final       [prompt d_model] input of the final norm
+    m           [prompt] the task's metric
+    logit_diff  [prompt] mean logit of the answers minus that of the foils: m itself, where that is the metric
+    p_answer    [prompt] probability of the answer
+    top         [prompt] whether the answer is the most likely next token
+    attention   [prompt role layer head] attention from the position read to each of the task's attended roles
     """
 
     z: Tensor
     embedded: Tensor
     final: Tensor
     m: Tensor
+    logit_diff: Tensor
     p_answer: Tensor
     top: Tensor
     attention: Tensor
@@ -53,7 +55,7 @@ class KnockOut:
         return {("z", layer): self._writer(layer, pairs) for layer in self.heads}
 
     def _writer(self, layer: int, pairs: Sequence[Pair]) -> HookFn:
-        means = torch.stack([self.means[pair.template, len(pair.clean)][layer] for pair in pairs])
+        means = self.of(layer, pairs)  # [prompt pos head d_head]
 
         def write(z: Tensor) -> Tensor:
             z = z.clone()
@@ -61,6 +63,10 @@ class KnockOut:
             return z
 
         return write
+
+    def of(self, layer: int, pairs: Sequence[Pair]) -> Tensor:
+        """The means of a layer's heads for a batch of prompts of one length: [prompt pos head d_head]."""
+        return torch.stack([self.means[pair.template, len(pair.clean)][layer] for pair in pairs])
 
 
 class Metric:
@@ -76,6 +82,10 @@ class Metric:
         if self.task.metric == "prob_diff":
             p = logits.softmax(-1)
             return self.answers.sum(p, prompts) - self.foils.sum(p, prompts)
+        return self.logit_diff(logits, prompts)
+
+    def logit_diff(self, logits: Tensor, prompts: Tensor) -> Tensor:
+        """Mean logit of the answers minus mean logit of the foils, [row]."""
         return self.answers.mean(logits, prompts) - self.foils.mean(logits, prompts)
 
 
@@ -104,6 +114,7 @@ def trace(model: Model, task: Task, batch: int, *, corrupted: bool = False, knoc
         embedded=torch.empty(count, record.d_model, device=model.device),
         final=torch.empty(count, record.d_model, device=model.device),
         m=torch.empty(count, device=model.device),
+        logit_diff=torch.empty(count, device=model.device),
         p_answer=torch.empty(count, device=model.device),
         top=torch.empty(count, dtype=torch.bool, device=model.device),
         attention=torch.empty(count, len(task.attended), record.n_layers, record.n_heads, device=model.device),
@@ -111,24 +122,21 @@ def trace(model: Model, task: Task, batch: int, *, corrupted: bool = False, knoc
     for indices in task.batches(batch):
         pairs = [task.pairs[i] for i in indices]
         rows = torch.tensor(indices, device=model.device)
-        read = torch.tensor([pair.read for pair in pairs], device=model.device)
-        each = torch.arange(len(pairs), device=model.device)
         ids = torch.tensor([pair.corrupted if corrupted else pair.clean for pair in pairs], device=model.device)
-        hooks = _keepers(kept, task, pairs, rows, read)
+        hooks = _keepers(kept, task, pairs, rows)
         if knock_out is not None:  # write first, then keep what was written
             for key, write in knock_out.hooks(pairs).items():
                 hooks[key] = _both(write, hooks[key])
-        logits = model.run(ids, hooks)[each, read]  # [prompt vocab]
+        logits = model.run(ids, hooks, last=True)[:, -1]  # [prompt vocab]
         kept.m[rows] = metric(logits, rows)
+        kept.logit_diff[rows] = metric.logit_diff(logits, rows)
         kept.p_answer[rows] = metric.answers.sum(logits.softmax(-1), rows)
         best = logits.argmax(-1, keepdim=True)
         kept.top[rows] = ((metric.answers.ids[rows] == best) & metric.answers.member[rows]).any(1)
     return kept
 
 
-def _keepers(
-    kept: Trace, task: Task, pairs: Sequence[Pair], rows: Tensor, read: Tensor
-) -> dict[tuple[str, int], HookFn]:
+def _keepers(kept: Trace, task: Task, pairs: Sequence[Pair], rows: Tensor) -> dict[tuple[str, int], HookFn]:
     """Hooks that copy what a Trace keeps of a batch into its rows."""
     each = torch.arange(len(pairs), device=rows.device)
     at = torch.tensor([[pair.roles[role] for role in task.attended] for pair in pairs], device=rows.device)
@@ -136,27 +144,28 @@ def _keepers(
 
     def keep_z(layer: int) -> HookFn:
         def keep(z: Tensor) -> None:
-            kept.z[rows, layer] = z[each, read].float()
+            kept.z[rows, layer] = z[:, -1].float()
 
         return keep
 
     def keep_attention(layer: int) -> HookFn:
         def keep(pattern: Tensor) -> None:
             for role in range(at.shape[1]):
-                kept.attention[rows, role, layer] = pattern[each, :, read, at[:, role]].float()
+                kept.attention[rows, role, layer] = pattern[each, :, -1, at[:, role]].float()
 
         return keep
 
     def keep_residual(into: Tensor) -> HookFn:
         def keep(residual: Tensor) -> None:
-            into[rows] = residual[each, read].float()
+            into[rows] = residual[:, -1].float()
 
         return keep
 
     hooks: dict[tuple[str, int], HookFn] = {}
     for layer in range(layers):
         hooks["z", layer] = keep_z(layer)
-        hooks["pattern", layer] = keep_attention(layer)
+        if task.attended:
+            hooks["pattern", layer] = keep_attention(layer)
     hooks["resid_pre", 0] = keep_residual(kept.embedded)
     hooks["resid_post", layers - 1] = keep_residual(kept.final)
     return hooks

@@ -6,14 +6,13 @@ a norm's divisor is the same everywhere and its scale undoes it. What is left is
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from reportgen.suites.circuits.tasks import ioi
+from reportgen.suites.circuits.tasks import forms
 from tests.tiny import tiny_folder, word_tokenizer
 
 CONSTANT = 100.0
@@ -81,7 +80,7 @@ def ioi_folder(folder: Path, names: int = 12) -> Path:
     L0H0 finds the earlier copy of a name; L1H0 carries the subject to the last position; L2H0 is a name mover, L2H1 a
     negative one; L3H0 does what L2H0 does, but not where the name is written already: a backup.
     """
-    data = tomllib.loads(ioi.DATA.read_text())
+    data = forms.read("ioi")
     texts = " ".join(data["templates"]).replace(".", " ").replace(",", " ").split()
     words = [word for word in dict.fromkeys(texts) if word.isalpha()]
     chosen = data["names"][:names]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from reportgen.models.load import load
 from reportgen.models.tokens import Tokens
-from reportgen.suites.circuits.tasks import Pair, Task, ioi
+from reportgen.suites.circuits.tasks import Pair, Task, forms, ioi
 from tests.suites.circuits.planted import ioi_folder
 from tests.tiny import tiny_folder
 
@@ -25,7 +24,7 @@ def task(tokens: Tokens) -> Task:
 
 
 def test_the_data_holds_enough_templates_and_names() -> None:
-    data = tomllib.loads(ioi.DATA.read_text())
+    data = forms.read("ioi")
     assert len(data["templates"]) >= 8
     assert len(set(data["names"])) == len(data["names"]) >= 100
     for template in data["templates"]:
@@ -92,6 +91,7 @@ def test_bos_stands_in_front_where_the_model_uses_one(tmp_path: Path) -> None:
         {"answer_ids": ()},
         {"foil_ids": (7,)},
         {"roles": {"END": 3}},
+        {"roles": {"END": 1}},
         {"roles": {"IO": 0}},
     ],
 )

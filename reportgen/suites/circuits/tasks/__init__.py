@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from reportgen.suites.circuits.tasks import ioi
-from reportgen.suites.circuits.tasks.task import Pair, Task, batches
+from reportgen.suites.circuits.tasks import capitals, colored_objects, greater_than, ioi
+from reportgen.suites.circuits.tasks.task import Mover, Pair, Task, batches
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
 
-__all__ = ["BUILDERS", "Pair", "Task", "batches"]
+__all__ = ["BUILDERS", "Mover", "Pair", "Task", "batches"]
 
-# name -> build(tokens, prompts, seed)
-BUILDERS: Mapping[str, Callable[[Tokens, int, int], Task]] = {ioi.NAME: ioi.build}
+
+class Builder(Protocol):
+    """Builds a task on a tokenizer; `rephrased` takes the templates that the measurements never see."""
+
+    def __call__(self, tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> Task: ...
+
+
+BUILDERS: Mapping[str, Builder] = {
+    ioi.NAME: ioi.build,
+    colored_objects.NAME: colored_objects.build,
+    capitals.NAME: capitals.build,
+    greater_than.NAME: greater_than.build,
+}

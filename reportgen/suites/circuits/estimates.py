@@ -1,0 +1,138 @@
+"""Which heads are computed exactly, and how well attribution ranks them.
+
+Up to `exact_heads` heads every one is exact. Above, attribution ranks; the top heads by attribution, by direct logit
+attribution and by attention to the answer are verified exactly, and a random sample of the others, on which the rank
+correlation of estimate and exact value is taken. Where it is low, the report says so; the circuit is made of exact
+values in either case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from reportgen.scores import EVERY_HEAD, NotComputed
+from reportgen.suites.circuits import tables
+from reportgen.suites.circuits.attribution import attribution, direct_attribution
+from reportgen.suites.circuits.effects import Direct, direct_effects
+from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs, Sample
+from reportgen.suites.circuits.totals import passes, total_effects
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating]
+GOOD = 0.8  # rank correlation below which attribution is called poor
+NOT_VERIFIED = "not verified: no ranking puts it among the first; see the estimate by attribution"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Heads [layer head] to compute exactly, and those of them that were drawn at random (all, where all are exact)."""
+
+    exact: Bools
+    random: Bools
+
+
+def choose(
+    shape: tuple[int, ...],
+    rankings: Sequence[Floats],
+    limit: int,
+    verified: int,
+    sampled: int,
+    rng: np.random.Generator,
+) -> Choice:
+    """All heads of a model of at most `limit`; else the first `verified` of each ranking and `sampled` random ones."""
+    everyone = np.ones(shape, bool)
+    if everyone.size <= limit:
+        return Choice(everyone, everyone)
+    exact, random = np.zeros(everyone.size, bool), np.zeros(everyone.size, bool)
+    for ranking in rankings:
+        exact[np.argsort(-np.abs(ranking).ravel(), kind="stable")[:verified]] = True
+    random[rng.choice(everyone.size, size=min(sampled, everyone.size), replace=False)] = True
+    return Choice((exact | random).reshape(shape), random.reshape(shape))
+
+
+def by_settings(runs: Runs, rankings: Sequence[Floats]) -> Choice:
+    """The heads of a task to compute exactly."""
+    s = runs.settings
+    return choose(runs.shape, rankings, s.exact_heads, s.verified, s.sampled, runs.rng)
+
+
+def rank_correlation(estimate: Floats, exact: Floats, over: Bools) -> float | None:
+    """Spearman's rho over these heads; None where either does not vary."""
+    a, b = estimate[over], exact[over]
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(spearmanr(a, b).statistic)
+
+
+def direct(out: Outcome, runs: Runs, rankings: Sequence[Floats]) -> Direct:
+    """Direct effects, exact for the heads chosen, and the correlation with their estimates. Raises NotApplicable."""
+    estimate = direct_attribution(runs.model, runs.task, runs.clean, runs.corrupted, runs.settings.batch)
+    chosen = by_settings(runs, [estimate.mean(0), *rankings])
+    progress = runs.context.progress
+    found = direct_effects(
+        runs.model, runs.task, runs.clean, runs.corrupted, runs.settings.batch, progress, chosen.exact
+    )
+    rho = rank_correlation(estimate.mean(0), found.effects.mean(0), chosen.random)
+    out.facts["attribution_direct"] = _facts(chosen, rho, 1, passes(chosen.exact, False))
+    return found
+
+
+def reasons(exact: Bools) -> dict[str, str]:
+    """Why heads have no exact value."""
+    return {} if exact.all() else {EVERY_HEAD: NOT_VERIFIED}
+
+
+def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats]) -> None:
+    """Total effects and their estimates: scores, arrays, facts."""
+    task, settings = runs.task, runs.settings
+    of = runs.sample(settings.patch_prompts)
+    prompts = runs.batches(of)
+    estimate, steps = attribution(prompts), 1
+    chosen = by_settings(runs, [estimate.mean(0), *rankings])
+    found = total_effects(prompts, chosen.exact, denoising=settings.denoising, progress=runs.context.progress)
+    exact = found.noising.mean(0)
+    rho = one_step = rank_correlation(estimate.mean(0), exact, chosen.random)
+    if rho is not None and rho < GOOD and settings.attribution_steps > 1:
+        better = attribution(prompts, settings.attribution_steps)
+        again = rank_correlation(better.mean(0), exact, chosen.random)
+        if again is not None and again > rho:
+            estimate, rho, steps = better, again, settings.attribution_steps
+    out.facts["attribution"] = _facts(chosen, rho, steps, passes(chosen.exact, settings.denoising)) | {
+        "spearman_one_step": one_step, "n": len(of.rows),
+    }  # fmt: skip
+    if rho is not None and rho < GOOD:
+        out.notes.append(
+            f"{task.title}: attribution ranks heads poorly here (Spearman {rho:.2f}); use the exact effects."
+        )
+    _add(out, runs, of, "total", found.noising, reasons(chosen.exact))
+    _add(out, runs, of, "attribution", estimate, {}, no_null="an estimate of the total effect, which has one")
+    if found.denoising is not None:
+        _add(out, runs, of, "total_denoising", found.denoising, reasons(chosen.exact))
+    else:
+        out.not_computed.append(NotComputed(f"denoising effects of {task.title}", "switched off (circuits.denoising)"))
+
+
+def _facts(chosen: Choice, rho: float | None, steps: int, exact_passes: int) -> dict[str, object]:
+    return {
+        "spearman": rho,
+        "over": "all heads" if chosen.random.all() else "a random sample of heads",
+        "n_heads": int(chosen.random.sum()),
+        "n_exact": int(chosen.exact.sum()),
+        "steps": steps,
+        "poor": rho is not None and rho < GOOD,
+        "exact_passes": exact_passes,
+    }
+
+
+def _add(
+    out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, why: dict[str, str], *, no_null: str = ""
+) -> None:
+    effects = runs.summarise(each, of)
+    out.scores += tables.head_scores(runs.task, measure, effects, len(of.rows), why, no_null=no_null)
+    out.effects[measure] = effects.value
+    out.arrays[f"{runs.task.name}/{measure}"] = runs.evidence(each, of)

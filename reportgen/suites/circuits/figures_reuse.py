@@ -1,0 +1,139 @@
+"""Which heads several tasks' circuits share: a matrix with counts, and the difference of two tasks' effects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reportgen.figures import captions
+from reportgen.figures.data import table
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.heatmap import pair
+from reportgen.figures.overlap import Cell as Pair
+from reportgen.figures.overlap import Group, overlap
+from reportgen.figures.theme import nice_step
+from reportgen.scores import Cell, Column, HeadScores, HeadSet, SuiteResult, Table
+from reportgen.suites.circuits.facts import part, short, strings
+
+_PAIR = ("ioi", "colored_objects")  # whose reuse Merullo et al. report
+
+
+def figures(result: SuiteResult, view: View) -> list[Figure]:
+    """The overlap matrix, and the map of the pair of tasks that share most; nothing with fewer than two circuits."""
+    facts = part(result.facts, "reuse")
+    pairs = facts.get("pairs")
+    if not isinstance(pairs, list | tuple) or not pairs:
+        return []
+    return [_matrix(result, view, facts, list(pairs)), _difference(result, view, facts, list(pairs))]
+
+
+def _matrix(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs: list[Mapping[str, Any]]) -> Figure:
+    tasks = strings(facts, "tasks")
+    titles = [str(part(facts, "titles").get(task, task)) for task in tasks]
+    sizes = [int(part(facts, "sizes").get(task, 0)) for task in tasks]
+    at = {task: i for i, task in enumerate(tasks)}
+    cells = [
+        Pair(at[str(p["a"])], at[str(p["b"])], int(p["both"]), int(p["smaller"]), float(p["expected"]), _p(p["p_holm"]))
+        for p in pairs
+    ]
+    groups = [Group(tuple(at[t] for t in strings(g, "tasks")), len(strings(g, "heads"))) for g in _groups(facts)]
+    name = captions.model_name(view)
+    title = f"{name}: components reused across tasks"
+    return Figure(
+        id="circuits-reuse",
+        suite=result.suite,
+        title=title,
+        caption=_caption(view, facts, pairs, tasks, titles),
+        alt=f"Matrix of the heads that the circuits of {len(tasks)} tasks share in {name}, and heads counted by tasks.",
+        chart=overlap(titles, sizes, cells, groups, view.style, synthetic=view.synthetic or view.model.synthetic),
+        data=_pair_table(title, pairs),
+    )
+
+
+def _groups(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = facts.get("groups")
+    return [g for g in found if isinstance(g, Mapping)] if isinstance(found, list | tuple) else []
+
+
+def _p(value: object) -> str:
+    p = float(value) if isinstance(value, int | float) else float("nan")
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _caption(
+    view: View, facts: Mapping[str, Any], pairs: list[Mapping[str, Any]], tasks: list[str], titles: list[str]
+) -> str:
+    best = max(pairs, key=lambda p: float(p["both"]) / max(1, int(p["smaller"])))
+    names = dict(zip(tasks, titles, strict=True))
+    shared = f"{best['both']} of the {best['smaller']} heads of the smaller circuit"
+    rho = best.get("spearman_total")
+    words = f"; Spearman of all heads' total effects {rho:.2f}" if isinstance(rho, float) else ""
+    return captions.join(
+        f"Heads that circuits of {captions.grid_words(view)} share; a circuit is the heads of all its stages.",
+        "Expected: as many heads per layer as each circuit has, drawn within the layer; p: at least as many shared by "
+        "such chance, exact, corrected for the number of pairs (Holm).",
+        f"Largest share: {names[str(best['a'])]} and {names[str(best['b'])]} with {shared} "
+        f"(expected {float(best['expected']):.1f}, p {_p(best['p_holm'])}){words}.",
+        f"In at least two circuits: {', '.join(strings(facts, 'reused')) or 'no head'}.",
+        captions.synthetic(view),
+    )
+
+
+def _pair_table(title: str, pairs: list[Mapping[str, Any]]) -> Table:
+    names = ("a", "b", "both", "either", "smaller", "expected", "p", "p_holm", "spearman_direct", "spearman_total")
+    rows: tuple[tuple[Cell, ...], ...] = tuple(tuple(p.get(name) for name in names) for p in pairs)
+    return Table("circuits/reuse", title, tuple(Column(name, digits=4) for name in names), rows)
+
+
+def _difference(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs: list[Mapping[str, Any]]) -> Figure:
+    """Total effects of one task, and how much larger they are than the other's."""
+    ordered = sorted(pairs, key=lambda p: ((str(p["a"]), str(p["b"])) != _PAIR, -int(p["both"])))
+    a, b = str(ordered[0]["a"]), str(ordered[0]["b"])
+    one, other = result[f"total/{a}"], result[f"total/{b}"]
+    words, against = short(result, a), short(result, b)
+    left = replace(one, label=f"Total effect ({words})")
+    right = HeadScores(
+        key=f"circuits/total_difference/{a}-{b}",
+        label=f"Total effect, {words} − {against}",
+        values=(one.values - other.values).astype(np.float32),
+        n=min(one.n, other.n),
+        no_null="a difference of two tasks' effects",
+        reasons={**other.reasons, **one.reasons},
+    )
+    sets = [s for s in view.overlays if s.key == "circuits/reuse/reused" and s.heads] + _users(view)
+    name = captions.model_name(view)
+    return Figure(
+        id="circuits-reuse-difference",
+        suite=result.suite,
+        title=f"{name}: {words} and {against}, head by head",
+        caption=captions.join(
+            f"Left: total effect of every head of {captions.grid_words(view)} on {words} (n = {one.n} prompts), as a "
+            f"share of the task's clean-corrupted gap. Right: the same less its total effect on {against} (n = "
+            f"{other.n}); near zero where both tasks use a head alike, red where the first needs it more.",
+            captions.best_head(right, signed=True),
+            captions.missing(right),
+            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+            "Opacity: share of the tasks with a circuit that have the head." if sets else "",
+            captions.synthetic(view),
+        ),
+        alt=f"Two layer by head maps of {name}: total effects on {words}, and their difference from {against}.",
+        chart=pair((left, sets, f"{name}: {words}"), (right, sets, f"{name}: {words} − {against}"), view),
+        data=table([(left, sets), (right, sets)]),
+        head_sets=tuple(sets),
+    )
+
+
+def reach(*panels: HeadScores) -> tuple[float, float]:
+    """A range symmetric about zero that holds all panels, for one colour scale."""
+    largest = max((float(np.abs(s.values[np.isfinite(s.values)]).max(initial=0.0)) for s in panels), default=0.0)
+    step = nice_step(2 * largest or 1.0)
+    top = round(math.ceil(largest / step - 1e-6) * step, 12) or 1.0
+    return -top, top
+
+
+def _users(view: View) -> list[HeadSet]:
+    return [s for s in view.overlays if s.kind == "user"]

@@ -1,0 +1,145 @@
+"""Settings of the suite `circuits`, and what its two presets make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+TASKS = ("ioi", "colored_objects", "capitals", "greater_than")
+DATA = Path(__file__).parent / "data"
+INPUTS = ("q", "k", "v", "kv")  # a receiver's inputs that a path may end in; "kv" is both at once
+
+_COUNTS = ("prompts", "min_pairs", "flips", "resamples", "copy_k", "batch", "exact_heads", "verified", "sampled",
+           "patch_prompts", "edge_prompts", "attribution_steps", "curve_prompts", "text_windows",
+           "text_tokens")  # fmt: skip
+_SHARES = ("min_accuracy", "effect_share", "alpha", "mover_attention", "copy_threshold")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the suite `circuits`."""
+
+    tasks: tuple[str, ...] = field(
+        default=TASKS, metadata={"help": f"tasks to measure, of: {', '.join(TASKS)}; or none"}
+    )
+    tasks_file: str = field(
+        default="",
+        metadata={
+            "help": "JSONL of your own prompt pairs: task, clean, corrupted, answer, foil (roles, metric, template)"
+        },
+    )
+    prompts: int = field(default=200, metadata={"help": "clean-corrupted prompt pairs per task"})
+    min_pairs: int = field(default=30, metadata={"help": "fewer usable pairs than this: the task is not computed"})
+    min_accuracy: float = field(
+        default=0.7,
+        metadata={"help": "share of prompts with the answer above its foil, below which no circuit is given"},
+    )
+    effect_share: float = field(
+        default=0.02, metadata={"help": "smallest |effect| in the circuit, as a share of the gap"}
+    )
+    alpha: float = field(default=0.05, metadata={"help": "family-wise level of the sign-flip null"})
+    flips: int = field(default=10_000, metadata={"help": "draws of the sign-flip null"})
+    resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
+    exact_heads: int = field(
+        default=256, metadata={"help": "models with more heads are ranked by attribution, and the top verified exactly"}
+    )
+    verified: int = field(default=64, metadata={"help": "heads verified exactly per ranking, above exact_heads"})
+    sampled: int = field(default=32, metadata={"help": "random heads verified beside them, for the rank correlation"})
+    patch_prompts: int = field(default=100, metadata={"help": "prompts for total effects and for paths between heads"})
+    positions: int = field(
+        default=0,
+        metadata={"help": "token positions of such a sample: fewer prompts where they are long (0: no limit)"},
+    )
+    denoising: bool = field(default=True, metadata={"help": "also patch clean outputs into corrupted prompts"})
+    attribution_steps: int = field(
+        default=5, metadata={"help": "interpolation steps of attribution where one gradient ranks poorly"}
+    )
+    through_movers: tuple[str, ...] = field(
+        default=("q", "k", "v"), metadata={"help": "inputs of the movers that paths are patched into, of q, k, v, kv"}
+    )
+    through_those: tuple[str, ...] = field(
+        default=("k", "v"), metadata={"help": "inputs of the heads found by that, of q, k, v, kv"}
+    )
+    edge_prompts: int = field(
+        default=48, metadata={"help": "prompts for paths between single heads, as the graph draws"}
+    )
+    mover_attention: float = field(
+        default=0.2, metadata={"help": "mean attention from the last position to the answer's token that a mover needs"}
+    )
+    copy_k: int = field(default=5, metadata={"help": "OV writes a token when it is among the k top logits of its row"})
+    copy_threshold: float = field(default=0.5, metadata={"help": "share of words that a mover writes"})
+    backups: bool = field(default=True, metadata={"help": "knock the movers out and measure all heads again"})
+    rephrased: int = field(
+        default=100, metadata={"help": "prompts in other words, to see who is selected again (0: none)"}
+    )
+    curve_prompts: int = field(default=48, metadata={"help": "prompts for faithfulness against circuit size"})
+    random_sets: int = field(
+        default=399, metadata={"help": "random head sets, matched per layer and norm, at the circuit's own size"}
+    )
+    bands: int = field(default=20, metadata={"help": "random head sets at the other sizes of the curve (0: none)"})
+    text: bool = field(default=True, metadata={"help": "mean-ablate heads on natural text"})
+    text_file: str = field(default="", metadata={"help": "UTF-8 text to use instead of the shipped passage"})
+    text_windows: int = field(default=48, metadata={"help": "windows of text"})
+    text_tokens: int = field(default=64, metadata={"help": "tokens in a window"})
+    text_verified: int = field(
+        default=0, metadata={"help": "heads whose effect on text is computed exactly (0: all, up to exact_heads)"}
+    )
+    batch: int = field(default=64, metadata={"help": "prompts per forward pass"})
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown:
+            raise ValueError(f"tasks {self.tasks}: known tasks are {', '.join(TASKS)}.")
+        if not self.tasks and not self.tasks_file:
+            raise ValueError("tasks and tasks_file are both empty.")
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
+        for name in ("rephrased", "positions", "random_sets", "bands", "text_verified"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative.")
+        for name in _SHARES:
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must lie between 0 and 1.")
+        for name in ("through_movers", "through_those"):
+            wrong = [kind for kind in getattr(self, name) if kind not in INPUTS]
+            if wrong:
+                raise ValueError(f"{name} {getattr(self, name)}: known inputs are {', '.join(INPUTS)}.")
+
+
+def data_files(settings: Settings) -> tuple[Path, ...]:
+    """Files whose bytes enter the resume key: word lists, the passage, the user's own."""
+    shipped = [DATA / f"{task}.toml" for task in settings.tasks]
+    if settings.text and not settings.text_file:
+        shipped.append(DATA / "passage.txt")
+    return (*shipped, *(Path(given) for given in (settings.tasks_file, settings.text_file) if given))
+
+
+QUICK: dict[str, object] = {
+    "prompts": 100,
+    "flips": 2_000,
+    "resamples": 1_000,
+    "patch_prompts": 32,
+    "positions": 640,
+    "edge_prompts": 12,
+    "denoising": False,
+    "through_movers": ("q",),
+    "through_those": ("kv",),
+    "rephrased": 48,
+    "curve_prompts": 12,
+    "random_sets": 20,
+    "bands": 0,
+    "sampled": 12,
+    "text_windows": 16,
+    "text_verified": 12,
+}
+_LEFT_OUT = """\
+half the prompts (for total effects and paths 32 in place of 100, or 16 of long ones)
+2,000 instead of 10,000 draws of the sign-flip null, 1,000 instead of 5,000 bootstrap draws
+denoising
+paths into the movers' keys and values; the next heads' keys and values one by one
+399 random head sets like each circuit (20 here, so no p below 1/21), and any at other sizes
+two thirds of the windows of natural text; all heads exactly on it (here 12 of each ranking, and random ones)"""
+LEFT_OUT = tuple(_LEFT_OUT.splitlines())
+
+assert set(QUICK) <= {f.name for f in fields(Settings)}

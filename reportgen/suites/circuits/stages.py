@@ -1,0 +1,207 @@
+"""Later stages of a circuit: heads that act through the movers' inputs, and heads that act through those heads'.
+
+Order of Wang et al. 2022 (arXiv 2211.00593) and Merullo et al. 2023 (arXiv 2310.08744).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reportgen.scores import Head, HeadSet, NotComputed, head_name
+from reportgen.suites import ov
+from reportgen.suites.circuits import heads, roles, tables
+from reportgen.suites.circuits.circuit import Effects, replicated
+from reportgen.suites.circuits.looks import Floats, looks
+from reportgen.suites.circuits.paths import below, path_effects
+from reportgen.suites.circuits.roles import Evidence
+from reportgen.suites.circuits.runs import Outcome, Runs, Sample
+from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.writing import Maps, writes
+
+if TYPE_CHECKING:
+    from reportgen.models.model import Model
+
+MOST_EDGES = 8  # senders per stage whose edges to single receivers are measured, largest effect first
+_TITLES = {"through_movers": "heads that act through the movers' inputs",
+           "through_those": "heads that act through the inputs of those"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The effect of one head through one input of another, as a share of the gap."""
+
+    sender: Head
+    receiver: Head
+    kind: str
+    effect: float
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A stage's heads: effects per kind of input, and members with the kinds they act through."""
+
+    name: str
+    receivers: tuple[Head, ...]
+    effects: Mapping[str, Effects] = field(default_factory=dict)
+    members: Mapping[Head, tuple[str, ...]] = field(default_factory=dict)
+    edges: tuple[Edge, ...] = ()
+
+    def strongest(self, head: Head) -> tuple[str, float]:
+        """The input that a member acts through most, and the effect."""
+        kind = max(self.members[head], key=lambda name: abs(float(self.effects[name].value[head])))
+        return kind, float(self.effects[kind].value[head])
+
+
+def later_stages(out: Outcome, runs: Runs, direct: Evidence, movers: Sequence[Head]) -> None:
+    """Both later stages, from the movers (or, without any, the heads that support the answer directly)."""
+    settings, task = runs.settings, runs.task
+    supporting = tuple(head for head in direct.circuit.heads() if direct.effects.value[head] > 0)
+    receivers = tuple(movers) or supporting
+    out.facts["receivers"] = [head_name(*head) for head in receivers]
+    out.facts["receivers_are"] = (
+        f"{task.mover.one}s" if movers else "heads with a direct effect that supports the answer"
+    )
+    of = runs.sample(settings.patch_prompts)
+    last: Stage | None = None
+    for name, kinds in (("through_movers", settings.through_movers), ("through_those", settings.through_those)):
+        stage = _stage(out, runs, of, name, receivers, kinds)
+        if stage is None:
+            return
+        out.stages[name] = tuple(stage.members)
+        _report(out, runs, direct, stage, last)
+        receivers, last = tuple(stage.members), stage
+
+
+def _stage(
+    out: Outcome, runs: Runs, of: Sample, name: str, receivers: tuple[Head, ...], kinds: Sequence[str]
+) -> Stage | None:
+    task, settings = runs.task, runs.settings
+    senders = below(receivers, _allowed(out, runs))
+    why = "switched off" if not kinds else "no head to act through" if not receivers else "no head stands below them"
+    if not kinds or not senders:
+        out.not_computed.append(NotComputed(f"{_TITLES[name]} ({task.title})", why))
+        return None
+    progress = runs.context.progress
+    raw = path_effects(runs.batches(of), senders, receivers, kinds, progress)
+    effects = {kind: runs.summarise(each, of) for kind, each in raw.items()}
+    found: dict[Head, tuple[str, ...]] = {}
+    for head in senders:
+        through = tuple(kind for kind, e in effects.items() if _is_in(e, head, settings))
+        if through:
+            found[head] = through
+    for kind, e in effects.items():
+        out.scores += tables.head_scores(task, f"{name}_{kind}", e, len(of.rows), _no_sender(runs, senders, receivers))
+    stage = Stage(name, receivers, effects, found)
+    edges = _edges(runs, runs.sample(settings.edge_prompts), stage) if found else ()
+    return Stage(name, receivers, effects, found, edges)
+
+
+def _allowed(out: Outcome, runs: Runs) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Heads that may be senders: all, or above `exact_heads` those whose total effect was verified."""
+    total = out.effects.get("total")
+    return np.ones(runs.shape, bool) if total is None else np.isfinite(total)
+
+
+def _is_in(effects: Effects, head: Head, settings: Settings) -> bool:
+    return bool(abs(effects.value[head]) >= settings.effect_share and effects.p[head] <= settings.alpha)
+
+
+def _no_sender(runs: Runs, senders: Sequence[Head], receivers: Sequence[Head]) -> dict[str, str]:
+    """Why a head is not a sender."""
+    layers, count = runs.shape
+    top, known = max(layer for layer, _ in receivers), set(senders)
+    return {
+        head_name(layer, head): "no receiver stands above it" if layer >= top else "its total effect was not verified"
+        for layer in range(layers)
+        for head in range(count)
+        if (layer, head) not in known
+    }
+
+
+def _edges(runs: Runs, of: Sample, stage: Stage) -> tuple[Edge, ...]:
+    """The strongest members' effects through each receiver alone, by the input each acts through most."""
+    ordered = sorted(stage.members, key=lambda head: -abs(stage.strongest(head)[1]))[:MOST_EDGES]
+    by_kind: dict[str, list[Head]] = {}
+    for head in ordered:
+        by_kind.setdefault(stage.strongest(head)[0], []).append(head)
+    gap, edges = float(of.gap.mean()), list[Edge]()
+    for kind, senders in by_kind.items():
+        for receiver in stage.receivers:
+            some = below([receiver], _grid(runs.shape, senders))
+            if not some:
+                continue
+            raw = path_effects(runs.batches(of), some, [receiver], [kind])[kind]
+            edges += [Edge(head, receiver, kind, float(raw[:, head[0], head[1]].mean()) / gap) for head in some]
+    return tuple(edges)
+
+
+def _grid(shape: tuple[int, int], some: Sequence[Head]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    grid = np.zeros(shape, bool)
+    for head in some:
+        grid[head] = True
+    return grid
+
+
+def _report(out: Outcome, runs: Runs, direct: Evidence, stage: Stage, before: Stage | None) -> None:
+    """Names, head sets, table and facts of one stage."""
+    task, settings = runs.task, runs.settings
+    seen: dict[str, Floats] = {}
+    copying: dict[Head, float] = {}
+    if before is not None and stage.members:
+        rows = runs.sample(settings.patch_prompts).rows
+        seen = looks(runs.model, task, rows, settings.batch)
+        copying = _copying(runs.model, task.maps, tuple(stage.members), settings)
+    named = {
+        head: roles.query_role(head, direct, settings)
+        if before is None
+        else roles.feeding_role(head, seen, copying.get(head, 0.0), settings)
+        for head in stage.members
+    }
+    stability = {head: _stability(stage, head) for head in stage.members}
+    out.head_sets += _sets(runs, stage, named, stability)
+    out.tables.append(tables.stage(task, stage, named, seen, stability, _TITLES[stage.name], settings))
+    out.facts[stage.name] = {
+        "receivers": [head_name(*head) for head in stage.receivers],
+        "kinds": list(stage.effects),
+        "heads": {head_name(*head): role for head, role in named.items()},
+        "edges": [[head_name(*e.sender), head_name(*e.receiver), e.kind, e.effect] for e in stage.edges],
+    }
+
+
+def _copying(model: Model, maps: Maps, some: tuple[Head, ...], settings: Settings) -> dict[Head, float]:
+    """OV copying of the words that an answer is read from, whatever the task's own map is."""
+    ids = list(maps)
+    if not ids:
+        return {}
+    return writes(model, {i: ((i,), ()) for i in ids}, ov.sources(model, ids), some, settings.copy_k)
+
+
+def _stability(stage: Stage, head: Head) -> float:
+    return max(float(stage.effects[kind].stability[head]) for kind in stage.members[head])
+
+
+def _sets(runs: Runs, stage: Stage, named: Mapping[Head, str], stability: Mapping[Head, float]) -> list[HeadSet]:
+    task, settings = runs.task, runs.settings
+    words = roles.rules(task, settings)
+    same = np.zeros(runs.shape, bool)
+    for head, kinds in stage.members.items():
+        same[head] = any(replicated(stage.effects[kind], settings.effect_share)[head] for kind in kinds)
+    first = stage.name == "through_movers"
+    label = f"Heads Acting Through {task.mover.label}" if first else "Heads Feeding Those"
+    wanted = [(stage.name, label, words[stage.name], tuple(stage.members))]
+    names = {roles.INHIBITION: ("s_inhibition_heads", "S-Inhibition Heads")} if first else {
+        roles.LOOKS["duplicate"]: ("duplicate_token_heads", "Duplicate-Token Heads"),
+        roles.LOOKS["induction"]: ("induction_heads", "Induction Heads"),
+        roles.LOOKS["previous"]: ("previous_token_heads", "Previous-Token Heads"),
+    }  # fmt: skip
+    wanted += [
+        (key, title, words[role], some) for role, (key, title) in names.items() if (some := heads.having(named, role))
+    ]
+    return [
+        heads.head_set(task, key, title, some, rule, stability, heads.ladder(some, same))
+        for key, title, rule, some in wanted
+    ]

@@ -1,0 +1,81 @@
+"""Capitals of countries (Merullo et al. 2023, arXiv 2310.08744, appendix H).
+
+clean      "The capital of France is"  ->  Paris, not Rome
+corrupted  the same template with another country (here Italy)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reportgen.suites.circuits.tasks import forms
+from reportgen.suites.circuits.tasks.task import Ids, Mover, Pair, Task
+
+if TYPE_CHECKING:
+    from reportgen.models.tokens import Tokens
+
+NAME = "capitals"
+ROLES = ("country",)
+_LEAST = 4  # countries
+
+
+def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> Task:
+    """Up to `prompts` pairs on this tokenizer, spread evenly over templates and countries."""
+    data = forms.read(NAME)
+    rng = np.random.default_rng([seed, 4 + 10 * rephrased])
+    listed: dict[str, str] = data["capitals"]
+    countries, cities = forms.single(tokens, list(listed)), {c: tokens.word_id(c) for c in set(listed.values())}
+    known = {country: (token, city) for country, token in countries.items() if (city := cities[listed[country]])}
+    dropped = Counter({"countries or capitals that are not one token": len(listed) - len(known)})
+    wanted = data["rephrased" if rephrased else "templates"]
+    templates: list[str] = []
+    if len(known) >= _LEAST:
+        name, (token, _) = next(iter(known.items()))
+        templates = forms.usable(tokens, wanted, {"country": (name, token)})
+    dropped["templates with an unknown token"] = len(wanted) - len(templates)
+    pairs: list[Pair] = []
+    order = _round_robin(list(known), prompts if templates else 0, rng)
+    for index, country in enumerate(order):
+        pair = _pair(tokens, templates[index % len(templates)], index % len(templates), country, known, rng)
+        if pair is None:
+            dropped["prompts in which the country does not stand alone"] += 1
+        else:
+            pairs.append(pair)
+    maps: dict[int, tuple[Ids, Ids]] = {token: ((city,), ()) for token, city in known.values()}
+    return Task(
+        name=NAME,
+        title="Capitals",
+        metric="logit_diff",
+        pairs=tuple(pairs),
+        templates=tuple(templates),
+        attended=ROLES,
+        maps=maps,
+        words=tuple(sorted({city for _, city in known.values()})),
+        mover=Mover("movers", "Capital Heads", "capital head"),
+        dropped={why: count for why, count in sorted(dropped.items()) if count},
+    )
+
+
+def _round_robin(names: list[str], count: int, rng: np.random.Generator) -> list[str]:
+    """`count` names, every one as often as the others, in random order."""
+    out: list[str] = []
+    while len(out) < count:
+        out += [names[i] for i in rng.permutation(len(names))]
+    return out[:count]
+
+
+def _pair(
+    tokens: Tokens, template: str, index: int, country: str, known: dict[str, tuple[int, int]], rng: np.random.Generator
+) -> Pair | None:
+    token, city = known[country]
+    others = [name for name, (_, its) in known.items() if its != city]
+    other, foil = known[others[int(rng.integers(len(others)))]]
+    clean = forms.prompt(tokens, template, {"country": country}, {"country": token})
+    if clean is None:
+        return None
+    (at,) = clean.at["country"]
+    corrupted = forms.written(clean.ids, {at: other})
+    return Pair(clean.ids, corrupted, (city,), (foil,), {"country": at, "END": len(clean.ids) - 1}, index, clean.text)
