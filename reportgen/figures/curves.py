@@ -70,7 +70,7 @@ def curves(
     style = check_style(style)
     size = style.font_size
     right = max((max(c.x) for p in panels for c in p.curves if c.x), default=1.0) or 1.0
-    high = top or _round_up(max((_highest(p) for p in panels), default=1.0))
+    high = top or _round_up(max([1e-9, *(_highest(p) for p in panels)]))
     numbers = _numbers(high)
     titles = [(p.title, p.subtitle) for p in panels]
     widest = max((text for _, text in numbers), key=len)

@@ -26,6 +26,7 @@ from reportgen.scores import HeadScores, head_name
 
 NATURAL_WIDTH = 716.0
 _LEAST = 40.0  # times the font size: what a narrower figure is drawn at, and then made smaller with its text
+_NOTHING = 1e-9  # sizes below count as zero
 SLOPE = 160  # steps of the colour bar
 Rows = list[dict[str, Any]]
 Axes = Mapping[str, Any]
@@ -222,16 +223,16 @@ def shared_bar(panels: Sequence[HeadScores], *, signed: bool, quantile: float = 
     value is less than a third above that.
     """
     sizes = np.abs(np.concatenate([s.values[np.isfinite(s.values)] for s in panels])).astype(float)
-    largest = float(sizes.max()) if sizes.size and sizes.max() > 0 else 1.0
+    largest = float(sizes.max()) if sizes.size and sizes.max() > _NOTHING else 1.0
     reach = float(np.quantile(sizes, quantile)) if sizes.size else 1.0
-    reach = largest if largest <= 4 / 3 * reach or reach <= 0 else reach
+    reach = largest if largest <= 4 / 3 * reach or reach <= _NOTHING else reach
     step = theme.nice_step(2 * reach if signed else reach, 6)
     count = max(1, math.ceil(reach / step - 1e-6))
     top = round(count * step, 12)
     ticks = tuple(round(i * step, 12) for i in range(-count if signed else 0, count + 1))
     digits = next(d for d in range(1, 12) if abs(round(step, d) - step) < 1e-9 * step)
     return Bar(-top if signed else 0.0, top, ticks, max(digits, 4 if top < 0.1 else 1), signed), int(
-        (sizes > top).sum()
+        (sizes > top * (1 + 1e-6)).sum()
     )
 
 

@@ -80,7 +80,7 @@ def fit(
         progress(i, len(seeds), "probes")
         found.add(job, one)
     without = None
-    if settings.layer_mean:
+    if settings.layer_mean and recipe.null:  # as published there is no second run
         plain = replace(job, features=replace(job.features, mean=None))
         bare = _Found()
         for one in seeds:

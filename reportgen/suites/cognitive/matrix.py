@@ -43,7 +43,7 @@ def matrix(
     up = max(theme.text_width(label, 0.88 * size) for label in labels) * 0.71 + 2.4 * size
     bar_x = left + n * cell + 3.2 * size
     page = Page((), max(bar_x + 6.5 * size, left + n * cell + up), up + n * cell + 1, size, (bar_x, up, n * cell))
-    axes, reach = page.axes(), float(np.nanmax(np.abs(values))) or 1.0
+    axes, reach = page.axes(), max(float(np.nanmax(np.abs(values), initial=0.0)), 0.01)
     colour = alt.Color(
         "value:Q", legend=None, scale=alt.Scale(domain=[-reach, reach], clamp=True, **signed_scheme(style)),
     )  # fmt: skip

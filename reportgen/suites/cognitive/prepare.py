@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reportgen.errors import DataError, NotApplicable
 from reportgen.suites.cognitive import dataset, decoding
 from reportgen.suites.cognitive.dataset import DataSet
-from reportgen.suites.cognitive.prompts import Encoded, Encoder, bare
+from reportgen.suites.cognitive.prompts import Encoded, Encoder, bare, template
 from reportgen.suites.cognitive.recipe import Recipe
 from reportgen.suites.cognitive.rows import Row
 from reportgen.suites.cognitive.suite import AUTO, Settings
@@ -87,19 +87,21 @@ def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tupl
         tried.append((share, name, rows))
     share, name, rows = min(tried, key=lambda entry: entry[0])
     if share > MOST_UNKNOWN:
+        way_out = "your own rows with --set cognitive.data=FILE"
+        way_out += "" if recipe.prompt == "plain" else ", or --set cognitive.prompt=plain"
         raise NotApplicable(
-            f"{share:.0%} of the tokens of either shipped set are unknown to this tokenizer; give your own rows with "
-            "--set cognitive.data=FILE."
+            f"{share:.0%} or more of the tokens of either shipped set are unknown to this tokenizer; give {way_out}."
         )
     return name, rows, f"{share:.1%} of its tokens are unknown to this tokenizer, fewer than of the other set"
 
 
 def unknown_share(model: Model, rows: Sequence[Row], recipe: Recipe) -> float:
-    """Share of the rows' tokens that are the unknown token; 0 for tokenizers without one."""
+    """Share of the prompts' and answers' tokens that are the unknown token; 0 for tokenizers without one."""
     if model.tokens.unk_id is None:
         return 0.0
-    texts = dict.fromkeys(text for row in rows for text in (row.question, f"{row.subquestion} {bare(row.answer)}"))
-    ids = [token for text in texts for token in model.tokens.encode(f" {text}")]
+    form = template(recipe.prompt)
+    texts = [form.prompt(row, recipe.context) + form.opener + bare(row.answer) for row in rows]
+    ids = [token for text in texts for token in model.tokens.encode(text)]
     return ids.count(model.tokens.unk_id) / max(len(ids), 1)
 
 

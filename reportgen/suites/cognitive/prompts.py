@@ -173,15 +173,25 @@ class Encoder:
         if not whole.endswith(text[len(before.rstrip()) :]):
             return self._by_prefix(ids, before, answer)
         shift = len(text) - len(whole) - len(before)
-        spans, end = [], len(whole) + shift
+        spans = []
+        after = self._length(ids, whole)
         for i in range(len(ids) - 1, -1, -1):
-            start = len(self.tokens.decode(ids[:i])) + shift
+            before_it = self._length(ids[:i], whole)
+            start, end = before_it[0] + shift, after[1] + shift
+            after = before_it
             if start < len(answer) and end > 0:
                 spans.append((i, start, end))
-            if start <= 0:
+            elif end <= 0:
                 break
-            end = start
         return spans[::-1]
+
+    def _length(self, ids: Sequence[int], whole: str) -> tuple[int, int]:
+        """Characters of `whole` that ids decode to, without and with a last one of which only some bytes are there."""
+        text = self.tokens.decode(ids)
+        if text.endswith("\ufffd") and not whole.startswith(text):
+            complete = len(text.rstrip("\ufffd"))
+            return complete, complete + 1
+        return len(text), len(text)
 
     def _by_prefix(self, ids: list[int], before: str, answer: str) -> list[tuple[int, int, int]]:
         """For tokenizers that change the text: tokens by comparing with the beginnings; no offsets, so all count."""
@@ -204,7 +214,8 @@ class Encoder:
             ranges = [(a, b) for a, b, word in self._ranked(answer)]
         picked: list[int] = []
         for low, high in ranges:
-            picked += [i for i, (_, a, b) in enumerate(spans) if a < high and b > low and i not in picked]
+            inside = [i for i, (_, a, b) in enumerate(spans) if a < high and b > low]
+            picked += [i for i in inside if low < high and i not in picked]
         return sorted(picked if policy == "given" else picked[: self.k])
 
     def _ranked(self, answer: str) -> list[tuple[int, int, str]]:

@@ -26,7 +26,7 @@
     features_bytes memory per example
 `arrays`: importance_own, importance [example layer head] of the selection rows; by_seed [seed function layer head];
     null_own [permutation function] largest |own|; layer_totals [function layer]; confusion [function predicted];
-    right [seed example] of the test rows; noise; ablation/* (see ablation.Effects)
+    right [seed test_example]; output_norm [layer head]; ablation/* (as in ablation.Effects)
 """
 
 from __future__ import annotations

@@ -1,0 +1,175 @@
+"""Which positions count: character offsets, token policies, sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from reportgen.errors import DataError
+from reportgen.suites.cognitive.prompts import Encoder, chosen_steps, template
+from reportgen.suites.cognitive.recipe import preset
+from reportgen.suites.cognitive.rows import Earlier, Row
+
+TEXT = "the capital of France is Paris and the old capital was Lyon; unbelievable, uncommon and unhappy answers"
+RECIPE = preset("recommended")
+
+
+def _trained() -> Tokenizer:
+    """Byte-level BPE with so few merges that words take several tokens."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        [TEXT] * 20, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    )
+    return made
+
+
+class Pieces:
+    """The tokens of a model, as far as prompts need them."""
+
+    def __init__(self, bos: int | None = None) -> None:
+        self.bos_id, self._made = bos, _trained()
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._made.encode(text).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._made.decode(list(ids), skip_special_tokens=False))
+
+
+TOKENS = Pieces()
+
+
+def _row(answer: str, **changes: object) -> Row:
+    row = Row("a", "a", 0, "A passage.", (), "What?", answer, "Retrieval")
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def _read(tokens: Pieces, ids: Sequence[int], places: Sequence[int]) -> str:
+    return "".join(tokens.decode([ids[i]]) for i in places)
+
+
+@given(
+    st.text(alphabet="abcé ß'-日", min_size=1, max_size=12).map(str.strip).filter(lambda t: t.rstrip(".").strip() != "")
+)
+def test_answer_tokens_are_those_of_the_answer(answer: str) -> None:
+    encoded = Encoder(TOKENS, [_row(answer)], replace(RECIPE, tokens="all"), 5, "token").encode(_row(answer), answer)
+    whole = TOKENS.decode(encoded.ids)
+    assert whole.endswith(answer)
+    first = TOKENS.decode(encoded.ids[: encoded.answer[0]])
+    assert len(whole) - len(answer) - 1 <= len(first) <= len(whole) - len(answer)  # the space may be the token's
+    assert encoded.answer == tuple(range(encoded.answer[0], len(encoded.ids)))
+    assert encoded.sites == encoded.answer
+
+
+def test_a_site_is_the_position_that_predicts_the_token() -> None:
+    row = _row("Paris")
+    own = Encoder(TOKENS, [row], RECIPE, 5, "token").encode(row, "Paris")
+    before = Encoder(TOKENS, [row], RECIPE, 5, "predict").encode(row, "Paris")
+    assert before.sites == tuple(i - 1 for i in own.sites)
+    assert before.first == before.answer[0] - 1
+    assert before.ids == own.ids
+
+
+def test_bos_shifts_every_position() -> None:
+    plain, started = (Encoder(t, [_row("Paris")], RECIPE, 5, "predict") for t in (TOKENS, Pieces(bos=7)))
+    a, b = plain.encode(_row("Paris"), "Paris"), started.encode(_row("Paris"), "Paris")
+    assert b.ids == (7, *a.ids)
+    assert b.sites == tuple(i + 1 for i in a.sites)
+
+
+def test_content_words_by_rarity_then_position() -> None:
+    answer = "the capital was Paris and Lyon"
+    rows = [_row(answer), *(_row("Paris", id=f"r{i}") for i in range(5)), _row("the capital", id="x")]
+    one = Encoder(TOKENS, rows, replace(RECIPE, tokens="content"), 50, "token")
+    assert _read(TOKENS, one.encode(rows[0], answer).ids, one.encode(rows[0], answer).sites).split() == [
+        "capital",
+        "Paris",
+        "Lyon",
+    ]
+    few = Encoder(TOKENS, rows, replace(RECIPE, tokens="content"), len(TOKENS.encode(" Lyon")), "token")
+    assert _read(TOKENS, few.encode(rows[0], answer).ids, few.encode(rows[0], answer).sites).strip() == "Lyon"
+
+
+def test_policies() -> None:
+    answer = "the unhappy answers"
+    row = _row(answer, key_tokens=("answers", "nowhere"))
+
+    def sites(policy: str) -> tuple[str, bool]:
+        made = Encoder(TOKENS, [row], replace(RECIPE, tokens=policy), 5, "token").encode(row, answer)
+        return _read(TOKENS, made.ids, made.sites).strip(), made.whole
+
+    assert sites("all") == (answer, False)
+    assert sites("given") == ("answers", False)
+    assert sites("first")[0] == "the"
+    assert answer.endswith(sites("last")[0])
+    missing = Encoder(TOKENS, [row], replace(RECIPE, tokens="given"), 5, "token").encode(
+        replace(row, key_tokens=("x",)), answer
+    )
+    assert missing.whole
+    assert len(missing.sites) == len(missing.answer)
+    short = Encoder(TOKENS, [row], replace(RECIPE, tokens="top5"), 5, "token").encode(_row("the"), "the")
+    assert not short.whole
+
+
+def test_stop_words_alone_count_whole() -> None:
+    row = _row("of the")
+    made = Encoder(TOKENS, [row], RECIPE, 5, "token").encode(row, "of the")
+    assert made.whole
+    assert _read(TOKENS, made.ids, made.sites).strip() == "of the"
+
+
+class Lowering(Pieces):
+    """A tokenizer that does not give the text back."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return super().decode(ids).upper()
+
+
+def test_tokenizers_that_change_the_text_fall_back_to_beginnings() -> None:
+    row, tokens = _row("Paris"), Lowering()
+    made = Encoder(tokens, [row], RECIPE, 5, "token").encode(row, "Paris")
+    assert "".join(Pieces.decode(tokens, [made.ids[i]]) for i in made.answer).strip() == "Paris"
+
+
+def test_prompts_in_words() -> None:
+    steps = (Earlier("one?", "1.", "Retrieval"), Earlier("two?", "2", "Math"))
+    row = _row("Paris", context=steps)
+    assert template("plain").prompt(row, "all") == "Text: A passage.\nQ: one? A: 1.\nQ: two? A: 2.\nQ: What? A:"
+    assert template("plain").prompt(row, "none") == "Text: A passage.\nQ: What? A:"
+    assert template("plain").prompt(replace(row, question=""), "none") == "Q: What? A:"
+    assert [s.q for s in chosen_steps(row, "retrieval")] == ["one?"]
+    paper = template("cogqa").prompt(row, "retrieval")
+    assert "Q1: one?\nA1: 1." in paper
+    assert "two?" not in paper
+    assert "No prior knowledge." in template("cogqa").prompt(row, "none")
+    assert paper.endswith("Your answer:")
+
+
+BAD = [
+    ("{question}", "the placeholder {subquestion}"),
+    ("{x} {subquestion}", "no placeholders but"),
+    ("{subquestion", "no placeholders but"),
+    ("{0}", "no placeholders but"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), BAD)
+def test_bad_templates_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "p.txt").write_text(text)
+    with pytest.raises(DataError, match="expected") as caught:
+        template(str(tmp_path / "p.txt"))
+    assert words in str(caught.value)
+
+
+def test_a_template_of_one_s_own(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("{{JSON}} {context} | {subquestion} =>\n")
+    assert template(str(tmp_path / "p.txt")).prompt(_row("Paris"), "all") == "{JSON} No prior knowledge. | What? =>"
