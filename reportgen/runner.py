@@ -25,7 +25,7 @@ import msgspec
 
 from reportgen import __version__, suites
 from reportgen.config import Given, Options
-from reportgen.errors import NotApplicable, SettingsError, nearest, one_line
+from reportgen.errors import DataError, NotApplicable, SettingsError, nearest, one_line
 from reportgen.files import digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
@@ -87,7 +87,12 @@ def plan(options: Options) -> list[Job]:
         if name not in names:
             suites.find(name)  # an unknown name is named as such; a known one is not part of this run
             raise SettingsError(f"Settings for suite {name!r}, which this run leaves out.", f"Add --suite {name}.")
-    return [_job(suite, options.preset, options.settings) for suite in chosen]
+    jobs = [_job(suite, options.preset, options.settings) for suite in chosen]
+    for job in jobs:
+        for path in job.suite.data(job.settings):
+            if not path.is_file():
+                raise DataError(f"There is no file {path} (suite {job.suite.name}).", "Check the path.")
+    return jobs
 
 
 def _job(suite: Suite, preset: str, given: Given) -> Job:

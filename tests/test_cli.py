@@ -94,6 +94,11 @@ def test_unknown_suite_verb_option_and_preset() -> None:
     assert "viridis" in refused("run", "--cmap", "viridsi")
 
 
+def test_a_missing_data_file_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
+    assert "tasks.jsonl" in refused("run", "no-such", "--suite", "circuits", "--tasks", str(tmp_path / "tasks.jsonl"))
+    assert "cog.csv" in refused("run", "no-such", "--suite", "cognitive", "--cognitive-data", str(tmp_path / "cog.csv"))
+
+
 def test_models_that_cannot_be_loaded(model: Path, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path / "runs"), "--offline")
     assert "no-such-model" in refused("run", "no-such-model", *out)
