@@ -140,9 +140,8 @@ class Encoder:
         self.idf = {word: math.log(len(rows) / n) for word, n in counts.items()}
 
     def prompt_ids(self, row: Row) -> list[int]:
-        """Ids of the prompt alone, its answer opened as far as tokens allow: what generation starts from."""
-        text = self.format.prompt(row, self.recipe.context) + self.format.opener.rstrip()
-        return [*self._start(), *self.tokens.encode(text)]
+        """Ids of the prompt alone: what generation starts from."""
+        return [*self._start(), *self.tokens.encode(self.format.prompt(row, self.recipe.context))]
 
     def encode(self, row: Row, answer: str) -> Encoded:
         """The row with this answer in place. An answer without any token of its own gives no sites."""

@@ -19,6 +19,12 @@ from reportgen.suites.cognitive.suite import SUITE
 Floats = npt.NDArray[np.float64]
 Grid = npt.NDArray[np.float32]
 _MEASURES = {"own": "importance_own", "total": "importance", "layer": "importance_layer", "bias": "importance_bias"}
+_SHORT = {
+    "own": "own importance",
+    "total": "importance",
+    "layer": "layer's part of importance",
+    "bias": "bias's part of importance",
+}
 _NO_NULL = {
     "layer": "the layer's part is no claim about a head",
     "bias": "the bias's part is the same whatever the model computes",
@@ -73,7 +79,7 @@ def _scores(
         made.append(
             HeadScores(
                 key=f"{SUITE.name}/{_MEASURES[part]}/{name}",
-                label=f"{label}: {SUITE.measure(_MEASURES[part]).title.lower()}",
+                label=f"{label}: {_SHORT[part]}",
                 values=grid(values[c]),
                 n=int((labels == c).sum()),
                 low=grid(low[c]),

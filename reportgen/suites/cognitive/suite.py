@@ -30,7 +30,7 @@ class Settings:
         AUTO, "auto (English; in_vocabulary where the tokenizer has no such words), english, in_vocabulary, or a file: "
         ".jsonl, .csv or CogQA's nested .json"
     )  # fmt: skip
-    preset: str = _setting("recommended", "recommended, paper or code: prompt, tokens, probe, importance and head sets")
+    preset: str = _setting("recommended", "recommended, or as published: paper, code (minutes per probe, no null)")
     context: str = _setting(AUTO, "earlier steps in the prompt: all, retrieval (those labelled Retrieval) or none")
     answers: str = _setting(AUTO, "given (teacher-forced) or generate (greedy, the model's own)")
     tokens: str = _setting(AUTO, "answer tokens averaged: content, all, first, last, given (key_tokens) or top5")

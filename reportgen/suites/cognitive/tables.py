@@ -26,6 +26,7 @@ def all_tables(found: Scored, accuracy: Accuracy, judged: Verdict, facts: Facts)
         _functions(found, accuracy, facts),
         _ablation(found, judged, facts),
         _overlap(found),
+        _layers(found),
         _confusion(found, accuracy),
         _data(found, facts),
     )
@@ -146,6 +147,22 @@ def _overlap(found: Scored) -> Table:
         rows=tuple(rows),
         caption="Expectation and one-sided p for sets that lie at random within the layers that they have heads in.",
     )  # fmt: skip
+
+
+def _layers(found: Scored) -> Table:
+    own = np.where(found.active.reshape(-1), np.abs(found.fit.mean("own")), 0.0)
+    totals = own.reshape(len(own), *found.norms.shape).sum(-1)  # [function layer]
+    shares = totals / np.maximum(totals.sum(1, keepdims=True), 1e-30)
+    rows: list[tuple[Cell, ...]] = []
+    for layer, column in enumerate(shares.T.tolist()):
+        rows.append((layer, *column))
+    return Table(
+        key="cognitive/layers",
+        title="Where the importance lies: share of each layer",
+        columns=(Column("of layer"), *(Column(label, digits=2) for label in found.functions)),
+        rows=tuple(rows),
+        caption="Shares of the summed sizes of own importance. Compare models by such profiles, not by head numbers.",
+    )
 
 
 def _confusion(found: Scored, accuracy: Accuracy) -> Table:
