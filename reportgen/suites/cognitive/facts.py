@@ -62,7 +62,7 @@ def probe_facts(found: Scored, accuracy: Accuracy, lines: Lines | None, agreed: 
     fit, recipe, labels, active = found.fit, found.recipe, found.functions, found.active.reshape(-1)
     total, own = (np.where(active, fit.mean(part), np.nan) for part in ("total", "own"))
     sizes = {part: float(np.nansum(np.abs(fit.mean(part)))) for part in ("own", "layer", "bias") if part in fit.by_seed}
-    mean_own = np.nanmean(np.abs(own), axis=0)
+    mean_own = np.abs(own).mean(0)  # NaN where inactive
     return {
         "probe": {
             "proj": recipe.proj, "hidden": recipe.hidden, "steps": fit.steps, "batch": recipe.batch,

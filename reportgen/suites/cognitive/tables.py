@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -41,6 +42,7 @@ def _accuracy(accuracy: Accuracy, facts: Facts) -> Table:
         rows.append((NAMES[name], share.value, share.low, share.high, share.balanced, None))
     value, low, high, margin_p = accuracy.margin
     verdict = "above" if accuracy.is_above else "NOT above"
+    spread = "" if math.isnan(accuracy.sd) else f" (sd {accuracy.sd:.3f})"
     return Table(
         key="cognitive/accuracy",
         title="Telling the functions apart: held-out accuracy beside surface baselines",
@@ -48,7 +50,7 @@ def _accuracy(accuracy: Accuracy, facts: Facts) -> Table:
                  Column("balanced accuracy"), Column("p (permuted labels)")),
         rows=tuple(rows),
         caption=f"n = {sum(accuracy.counts)} test rows; chance {accuracy.chance:.3f}. Probe: mean over "
-        f"{facts['probe']['seeds']} starts (sd {accuracy.sd:.3f}), {facts['probe']['steps']} steps each; on the "
+        f"{facts['probe']['seeds']} starts{spread}, {facts['probe']['steps']} steps each; on the "
         f"selection rows, whose phrasings were trained on, {accuracy.selection:.3f}. The probe is {verdict} the best "
         f"baseline ({NAMES[accuracy.best]}): difference {value:+.3f} [{low:+.3f}, {high:+.3f}], sign flips over chains "
         f"p = {margin_p:.3g}. Intervals: Wilson, rows of a chain as one cluster.",
@@ -104,6 +106,8 @@ def _ablation(found: Scored, judged: Verdict, facts: Facts) -> Table:
             )
         )  # fmt: skip
     what = "replaced by its mean over the train rows" if said["how"] == "mean" else f"scaled by {said['scale']:g}"
+    other = said["other"]
+    other_way = "replaced by their means" if other["how"] == "mean" else f"scaled by {said['scale']:g}"
     which = "questions the intact model answers rightly" if judged.right_only else (
         "all questions, since the intact model answers too few rightly"
     )  # fmt: skip
@@ -120,7 +124,8 @@ def _ablation(found: Scored, judged: Verdict, facts: Facts) -> Table:
         rows=tuple(rows),
         caption=f"z of the heads {what}, at the positions that predict the answer. Changes of the log-probability of "
         f"the right answer on n {which}. Over all functions, own minus other heads: {judged.contrast:+.3f} nats "
-        f"[{judged.low:+.3f}, {judged.high:+.3f}], p = {judged.p:.3g} (sign flips over chains). 'Still right' is of "
+        f"[{judged.low:+.3f}, {judged.high:+.3f}], p = {judged.p:.3g} (sign flips over chains); with "
+        f"heads {other_way} {other['contrast']:+.3f}, p = {other['p']:.3g}. 'Still right' is of "
         "the questions answered rightly; 'unchanged' (the same greedy tokens, right or wrong) and McNemar's test are "
         f"over all questions. Random heads: {said['random_sets']} sets, of the same layers and of like output norm "
         f"({said['layer_fallbacks']} of {said['draws']} draws from a neighbouring layer, {said['norm_fallbacks']} "

@@ -48,6 +48,20 @@ def test_batched_passes_give_what_single_ones_give(
     assert torch.allclose(made, _one_by_one(model, encoded), atol=1e-5)
 
 
+def test_sites_read_while_generating_are_the_teacher_forced_ones(model_of: Callable[[str], Model]) -> None:
+    """Head outputs at the last position of every decoding step, against one pass over prompt and answer."""
+    model, ids, steps = model_of("gpt2"), [5, 9, 2, 30], []
+    for _ in range(3):
+        kept: dict[int, Tensor] = {}
+        layers = range(model.record.n_layers)
+        hooks = {("z", layer): lambda z, at=layer, into=kept: into.update({at: z[0, -1]}) for layer in layers}
+        ids.append(int(model.run(torch.tensor([ids]), hooks)[0, -1].argmax()))  # type: ignore[arg-type]
+        steps.append(torch.stack([kept[layer] for layer in layers]))
+    read = Encoded(tuple(ids), (4, 5, 6), (3, 4, 5), False)
+    made = features.head_outputs(model, [read], 4, lambda *_: None)[0]
+    assert torch.allclose(made, torch.stack(steps).mean(0), atol=1e-5)
+
+
 def test_one_pass_per_chain(model_of: Callable[[str], Model], tmp_path: Path) -> None:
     encoded = _encoded(model_of("gpt2"), tmp_path)
     todo = features.passes(encoded)

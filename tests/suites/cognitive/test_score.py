@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from reportgen import codec
 from reportgen.errors import DataError, NotApplicable, SettingsError
+from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult, head_name
 from reportgen.suites.base import Context
@@ -158,6 +160,21 @@ def test_grouped_queries_and_wide_heads(model_of: Callable[[str], Model], tmp_pa
     assert found.scores[0].values.shape == (3, 4)
     assert found.tasks("importance_layer") == []
     assert any("layer mean" in n.why for n in found.not_computed)
+
+
+def test_a_head_that_writes_nothing_is_not_scored(tmp_path: Path) -> None:
+    folder = toy.folder(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.h.1.attn.c_proj.weight"][16:24] = 0  # rows of head 2, d_head 8
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    data = str(toy.write(tmp_path / "toy.jsonl", toy.rows(36)))
+    found = _run(load(folder, device="cpu"), data=data, permutations=99, heads_removed=3)
+    for scores in found.scores:
+        assert np.isnan(scores.values[1, 2])
+        assert scores.reason(1, 2).startswith("inactive")
+        assert np.isfinite(scores.values).sum() == 11
+    assert all((1, 2) not in s.heads for s in found.head_sets)
+    assert codec.decode(*codec.encode(found), "memory").facts["norm_correlation"] is not None
 
 
 def test_a_set_of_unknown_words_is_not_scored(model_of: Callable[[str], Model]) -> None:
