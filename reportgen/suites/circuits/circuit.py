@@ -13,6 +13,7 @@ from reportgen.stats import sign_flip_null, step_down_max_t
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+TOP_SHARE, LEAST_FIRST = 0.02, 3  # Merullo et al. keep the first 2 %; three at least, on small models
 _ROUNDING = 1e-6  # share of the gap; effects below it are rounding errors of float32
 
 
@@ -112,28 +113,41 @@ def halves(effects: Floats, gap: Floats, templates: npt.NDArray[np.int64]) -> Fl
 
 @dataclass(frozen=True, eq=False)
 class Circuit:
-    """Heads with a direct effect.
+    """Heads with an effect, by either rule.
 
     large   [layer head] |effect| >= the rule's share of the gap
     beyond  [layer head] adjusted p <= alpha
+    first   [layer head] among the first 2 % by |effect|, at least three (Merullo et al. 2023)
+    merullo  whether that decides, in place of large and beyond
     """
 
     large: Bools
     beyond: Bools
+    first: Bools
+    merullo: bool = False
 
     @property
     def member(self) -> Bools:
-        """In the circuit: both."""
-        return self.large & self.beyond
+        """In the circuit."""
+        return self.first if self.merullo else self.large & self.beyond
 
     def heads(self) -> tuple[Head, ...]:
         """Members in order of layer and head."""
         return tuple((layer, head) for layer, head in np.argwhere(self.member).tolist())
 
 
-def circuit(effects: Effects, share: float, alpha: float) -> Circuit:
-    """The default rule: |effect| >= share of the gap AND adjusted p <= alpha."""
-    return Circuit(np.abs(effects.value) >= share, effects.p <= alpha)
+def circuit(effects: Effects, share: float, alpha: float, *, merullo: bool = False) -> Circuit:
+    """The default rule: |effect| >= share of the gap AND adjusted p <= alpha; or the first 2 % of the heads."""
+    sizes = np.abs(effects.value)
+    ranked = np.argsort(-np.nan_to_num(sizes, nan=-1.0).ravel(), kind="stable")[: most_first(sizes.size)]
+    first = np.zeros(sizes.size, bool)
+    first[ranked] = True
+    return Circuit(sizes >= share, effects.p <= alpha, first.reshape(sizes.shape) & np.isfinite(sizes), merullo)
+
+
+def most_first(heads: int) -> int:
+    """How many of a model's heads Merullo's rule keeps at each stage."""
+    return max(LEAST_FIRST, round(TOP_SHARE * heads))
 
 
 def replicated(effects: Effects, share: float) -> Bools:

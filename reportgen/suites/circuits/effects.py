@@ -55,24 +55,12 @@ def direct_effects(
 
     Raises NotApplicable when holding every head at its clean output does not give the clean run back.
     """
+    frozen = _Frozen(model, task, clean, corrupted)
     count, layers, heads, _ = clean.z.shape
-    metric = Metric(task, model.device)
-    ends = torch.tensor([pair.clean[pair.read] for pair in task.pairs], device=model.device)
     effects = np.full((count, layers, heads), np.nan, np.float32)
-
-    def run(rows: Tensor, layer: int = 0, senders: Tensor | None = None) -> Tensor:
-        """m [row] with every z clean, but for head `senders[i]` of `layer` in row i."""
-        frozen = clean.z[rows]  # [row layer head d_head]
-        if senders is not None:
-            each = torch.arange(len(rows), device=model.device)
-            frozen[each, layer, senders] = corrupted.z[rows, layer, senders]
-        hooks: dict[tuple[str, int], HookFn] = {("z", lay): _constant(frozen[:, lay]) for lay in range(layers)}
-        hooks["resid_pre", 0] = _constant(clean.embedded[rows])
-        return metric(model.run(ends[rows, None], hooks)[:, 0], rows)
-
     size = max(1, min(batch * heads, LOGIT_BUDGET // model.record.d_vocab))
     everyone = torch.arange(count, device=model.device)
-    error = float(torch.cat([(run(part) - clean.m[part]).abs() for part in torch.split(everyone, size)]).max())
+    error = float(torch.cat([(frozen.m(part) - clean.m[part]).abs() for part in torch.split(everyone, size)]).max())
     if error > _tolerance(model, clean):
         raise NotApplicable(f"with every head held at its clean output the metric is off by up to {error:.2g}")
     for layer in range(layers):
@@ -82,11 +70,30 @@ def direct_effects(
             continue
         rows = everyone.repeat(len(some))  # all prompts for the first head, then for the second, ...
         senders = torch.from_numpy(some).to(model.device).repeat_interleave(count)
-        patched = [run(r, layer, s) for r, s in zip(torch.split(rows, size), torch.split(senders, size), strict=True)]
-        change = (clean.m[rows] - torch.cat(patched)).reshape(len(some), count)
-        effects[:, layer, some] = change.T.cpu().numpy()
+        both = zip(torch.split(rows, size), torch.split(senders, size), strict=True)
+        change = clean.m[rows] - torch.cat([frozen.m(r, layer, s) for r, s in both])
+        effects[:, layer, some] = change.reshape(len(some), count).T.cpu().numpy()
     progress(layers, layers, f"{task.title}: direct effects")
     return Direct(effects, error)
+
+
+class _Frozen:
+    """Runs of the last token alone, with every head's z given."""
+
+    def __init__(self, model: Model, task: Task, clean: Trace, corrupted: Trace) -> None:
+        self.model, self.clean, self.corrupted = model, clean, corrupted
+        self.metric = Metric(task, model.device)
+        self.ends = torch.tensor([pair.clean[pair.read] for pair in task.pairs], device=model.device)
+
+    def m(self, rows: Tensor, layer: int = 0, senders: Tensor | None = None) -> Tensor:
+        """m [row] with every z clean, but for head `senders[i]` of `layer` in row i."""
+        frozen = self.clean.z[rows]  # [row layer head d_head]
+        if senders is not None:
+            each = torch.arange(len(rows), device=self.model.device)
+            frozen[each, layer, senders] = self.corrupted.z[rows, layer, senders]
+        hooks: dict[tuple[str, int], HookFn] = {("z", lay): _constant(frozen[:, lay]) for lay in range(frozen.shape[1])}
+        hooks["resid_pre", 0] = _constant(self.clean.embedded[rows])
+        return self.metric(self.model.run(self.ends[rows, None], hooks)[:, 0], rows)
 
 
 def _constant(values: Tensor) -> HookFn:

@@ -13,7 +13,7 @@ from reportgen.stats import template_weights, wilson
 from reportgen.suites import ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
-from reportgen.suites.circuits.circuit import Effects, circuit, ratio_of_means
+from reportgen.suites.circuits.circuit import Effects, ratio_of_means
 from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
 from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs
@@ -132,7 +132,7 @@ def _evidence(
     out: Outcome, of: Runs, effects: Effects, attention: npt.NDArray[np.float32], parts: Attributions | None
 ) -> Evidence:
     task, settings = of.task, of.settings
-    members = circuit(effects, settings.effect_share, settings.alpha)
+    members = of.circuit(effects)
     some = members.heads()
     nothing = {head: float("nan") for head in some}
     words = ov.sources(of.model, list(task.maps)) if task.maps else None
@@ -178,6 +178,8 @@ def _circuit_facts(found: Evidence, settings: Settings) -> dict[str, object]:
         "rules": roles.rules(found.task, settings),
         "n_large": int(found.circuit.large.sum()),
         "n_beyond": int(found.circuit.beyond.sum()),
+        "n_both": int((found.circuit.large & found.circuit.beyond).sum()),
+        "n_first": int(found.circuit.first.sum()),
         "n_circuit": int(found.circuit.member.sum()),
         "remark": REMARK,
         "sum_direct": float(np.nansum(found.effects.value)),

@@ -108,6 +108,8 @@ def rules(task: Task, settings: Settings) -> dict[str, str]:
     """Role, or stage, -> the rule in words."""
     share, least = f"{settings.effect_share:.0%}", f"{settings.mover_attention:g}"
     size = f">= {share} of the clean-corrupted gap and adjusted p <= {settings.alpha:g} (sign-flip max-T over prompts)"
+    if settings.rule == "merullo":
+        size = "among the largest 2 % of all heads, at least three"
     member = f"|direct effect| {size}"
     answer = task.attended[0] if task.attended else "the answer's token"
     where = f"mean attention from END to {answer} >= {least} and above that to any other role"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from reportgen.scores import Head, HeadScores, HeadSet, NamedArray, NotComputed, Table
 from reportgen.stats import template_weights
 from reportgen.suites.base import Context
-from reportgen.suites.circuits.circuit import Effects, summarise
+from reportgen.suites.circuits.circuit import Circuit, Effects, circuit, summarise
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.sides import Batches
 from reportgen.suites.circuits.tasks import Task
@@ -114,6 +114,11 @@ class Runs:
         of = of or self.whole
         share, flips = self.settings.effect_share, self.settings.flips
         return summarise(effects, of.gap if gap is None else gap, of.templates, of.weights, share, flips, self.rng)
+
+    def circuit(self, effects: Effects) -> Circuit:
+        """The heads that the settings' rule selects."""
+        s = self.settings
+        return circuit(effects, s.effect_share, s.alpha, merullo=s.rule == "merullo")
 
     def evidence(self, effects: PerPrompt, of: Sample | None = None) -> NamedArray:
         """Per-prompt effects [prompt layer head] as stored, with the prompts' words."""

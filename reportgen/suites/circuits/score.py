@@ -8,7 +8,8 @@
     done, done_rule, why                    whether the model does the task, the rule, why not ("" when it does)
     frozen_error                            largest |m - m_clean| with every head held at its clean output
     effect_share, alpha, flips, resamples   the rule's numbers;  interval, null, rule, rules  in words
-    n_large, n_beyond, n_circuit            heads with |effect| >= share; with p <= alpha; both;  remark  on n_beyond
+    n_large, n_beyond, n_both, n_first      heads with |effect| >= share; with p <= alpha; both; the first 2 % by size
+    n_circuit, remark                       heads that the rule asked for selects; on n_beyond
     sum_direct                              sum of all heads' direct effects (share of the gap)
     top_head    {head, chosen_on, measured_on, effect, low, high, n}: largest |effect| on even templates, estimated on
                 odd ones; absent with one template

@@ -34,6 +34,10 @@ class Settings:
         default=0.7,
         metadata={"help": "share of prompts with the answer above its foil, below which no circuit is given"},
     )
+    rule: str = field(
+        default="default",
+        metadata={"help": "default: effect_share and alpha; merullo: the first 2 % of heads by |effect| at each stage"},
+    )
     effect_share: float = field(
         default=0.02, metadata={"help": "smallest |effect| in the circuit, as a share of the gap"}
     )
@@ -92,6 +96,8 @@ class Settings:
             raise ValueError(f"tasks {self.tasks}: known tasks are {', '.join(TASKS)}.")
         if not self.tasks and not self.tasks_file:
             raise ValueError("tasks and tasks_file are both empty.")
+        if self.rule not in ("default", "merullo"):
+            raise ValueError(f"rule {self.rule!r}: known rules are default, merullo.")
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")

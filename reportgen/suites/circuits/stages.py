@@ -15,7 +15,7 @@ from reportgen.scores import Head, HeadSet, NotComputed, head_name
 from reportgen.suites import ov
 from reportgen.suites.circuits import heads, roles, tables
 from reportgen.suites.circuits.circuit import Effects, replicated
-from reportgen.suites.circuits.looks import Floats, looks
+from reportgen.suites.circuits.looks import looks
 from reportgen.suites.circuits.paths import below, path_effects
 from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.runs import Outcome, Runs, Sample
@@ -55,6 +55,10 @@ class Stage:
         kind = max(self.members[head], key=lambda name: abs(float(self.effects[name].value[head])))
         return kind, float(self.effects[kind].value[head])
 
+    def stability(self, head: Head) -> float:
+        """Share of bootstrap draws that select a member, by the input where that is largest."""
+        return max(float(self.effects[kind].stability[head]) for kind in self.members[head])
+
 
 def later_stages(out: Outcome, runs: Runs, direct: Evidence, movers: Sequence[Head]) -> None:
     """Both later stages, from the movers (or, without any, the heads that support the answer directly)."""
@@ -65,15 +69,17 @@ def later_stages(out: Outcome, runs: Runs, direct: Evidence, movers: Sequence[He
     out.facts["receivers_are"] = (
         f"{task.mover.one}s" if movers else "heads with a direct effect that supports the answer"
     )
-    of = runs.sample(settings.patch_prompts)
-    last: Stage | None = None
+    of, found = runs.sample(settings.patch_prompts), list[Stage]()
     for name, kinds in (("through_movers", settings.through_movers), ("through_those", settings.through_those)):
         stage = _stage(out, runs, of, name, receivers, kinds)
         if stage is None:
-            return
-        out.stages[name] = tuple(stage.members)
-        _report(out, runs, direct, stage, last)
-        receivers, last = tuple(stage.members), stage
+            break
+        out.stages[name] = receivers = tuple(stage.members)
+        found.append(stage)
+    named = _named(runs, direct, found)
+    for stage in found:
+        _report(out, runs, stage, named)
+    out.head_sets += _named_sets(runs, found, {head: role for head, (role, _) in named.items()})
 
 
 def _stage(
@@ -89,10 +95,9 @@ def _stage(
     raw = path_effects(runs.batches(of), senders, receivers, kinds, progress)
     effects = {kind: runs.summarise(each, of) for kind, each in raw.items()}
     found: dict[Head, tuple[str, ...]] = {}
-    for head in senders:
-        through = tuple(kind for kind, e in effects.items() if _is_in(e, head, settings))
-        if through:
-            found[head] = through
+    for kind, e in effects.items():
+        for head in runs.circuit(e).heads():
+            found[head] = (*found.get(head, ()), kind)
     for kind, e in effects.items():
         out.scores += tables.head_scores(task, f"{name}_{kind}", e, len(of.rows), _no_sender(runs, senders, receivers))
     stage = Stage(name, receivers, effects, found)
@@ -104,10 +109,6 @@ def _allowed(out: Outcome, runs: Runs) -> np.ndarray[tuple[int, ...], np.dtype[n
     """Heads that may be senders: all, or above `exact_heads` those whose total effect was verified."""
     total = out.effects.get("total")
     return np.ones(runs.shape, bool) if total is None else np.isfinite(total)
-
-
-def _is_in(effects: Effects, head: Head, settings: Settings) -> bool:
-    return bool(abs(effects.value[head]) >= settings.effect_share and effects.p[head] <= settings.alpha)
 
 
 def _no_sender(runs: Runs, senders: Sequence[Head], receivers: Sequence[Head]) -> dict[str, str]:
@@ -146,33 +147,27 @@ def _grid(shape: tuple[int, int], some: Sequence[Head]) -> np.ndarray[tuple[int,
     return grid
 
 
-def _report(out: Outcome, runs: Runs, direct: Evidence, stage: Stage, before: Stage | None) -> None:
-    """Names, head sets, table and facts of one stage."""
+Named = Mapping[Head, tuple[str, Mapping[str, float]]]  # head -> its role, and where it looks
+
+
+def _named(runs: Runs, direct: Evidence, found: Sequence[Stage]) -> Named:
+    """Role of every member and its attention by kind; a head of both stages is named by the first."""
     task, settings = runs.task, runs.settings
-    seen: dict[str, Floats] = {}
-    copying: dict[Head, float] = {}
-    if before is not None and stage.members:
-        rows = runs.sample(settings.patch_prompts).rows
-        seen = looks(runs.model, task, rows, settings.batch)
-        copying = _copying(runs.model, task.maps, tuple(stage.members), settings)
-    named = {
-        head: roles.query_role(head, direct, settings)
-        if before is None
-        else roles.feeding_role(head, seen, copying.get(head, 0.0), settings)
-        for head in stage.members
-    }
-    stability = {head: _stability(stage, head) for head in stage.members}
-    out.head_sets += _sets(runs, stage, named, stability)
-    out.tables.append(tables.stage(task, stage, named, seen, stability, _TITLES[stage.name], settings))
-    out.facts[stage.name] = {
-        "receivers": [head_name(*head) for head in stage.receivers],
-        "kinds": list(stage.effects),
-        "heads": {head_name(*head): role for head, role in named.items()},
-        "edges": [[head_name(*e.sender), head_name(*e.receiver), e.kind, e.effect] for e in stage.edges],
-    }
+    members = list(dict.fromkeys(head for stage in found for head in stage.members))
+    if not members:
+        return {}
+    seen = looks(runs.model, task, runs.sample(settings.patch_prompts).rows, settings.batch)
+    copying = _copying(runs.model, task.maps, members, settings)
+    named: dict[Head, tuple[str, Mapping[str, float]]] = {}
+    for head in members:
+        role = roles.query_role(head, direct, settings) if head in found[0].members else roles.OTHER_PATH
+        if role == roles.OTHER_PATH:
+            role = roles.feeding_role(head, seen, copying.get(head, 0.0), settings)
+        named[head] = (role, {kind: float(grid[head]) for kind, grid in seen.items()})
+    return named
 
 
-def _copying(model: Model, maps: Maps, some: tuple[Head, ...], settings: Settings) -> dict[Head, float]:
+def _copying(model: Model, maps: Maps, some: Sequence[Head], settings: Settings) -> dict[Head, float]:
     """OV copying of the words that an answer is read from, whatever the task's own map is."""
     ids = list(maps)
     if not ids:
@@ -180,28 +175,44 @@ def _copying(model: Model, maps: Maps, some: tuple[Head, ...], settings: Setting
     return writes(model, {i: ((i,), ()) for i in ids}, ov.sources(model, ids), some, settings.copy_k)
 
 
-def _stability(stage: Stage, head: Head) -> float:
-    return max(float(stage.effects[kind].stability[head]) for kind in stage.members[head])
-
-
-def _sets(runs: Runs, stage: Stage, named: Mapping[Head, str], stability: Mapping[Head, float]) -> list[HeadSet]:
+def _report(out: Outcome, runs: Runs, stage: Stage, named: Named) -> None:
+    """The head set, table and facts of one stage."""
     task, settings = runs.task, runs.settings
-    words = roles.rules(task, settings)
-    same = np.zeros(runs.shape, bool)
-    for head, kinds in stage.members.items():
-        same[head] = any(replicated(stage.effects[kind], settings.effect_share)[head] for kind in kinds)
-    first = stage.name == "through_movers"
-    label = f"Heads Acting Through {task.mover.label}" if first else "Heads Feeding Those"
-    wanted = [(stage.name, label, words[stage.name], tuple(stage.members))]
-    names = {roles.INHIBITION: ("s_inhibition_heads", "S-Inhibition Heads")} if first else {
+    label = f"Heads Acting Through {task.mover.label}" if stage.name == "through_movers" else "Heads Feeding Those"
+    rule = roles.rules(task, settings)[stage.name]
+    out.head_sets.append(_set(runs, [stage], stage.name, label, tuple(stage.members), rule))
+    shares = {head: stage.stability(head) for head in stage.members}
+    out.tables.append(tables.stage(task, stage, named, shares, _TITLES[stage.name], settings))
+    out.facts[stage.name] = {
+        "receivers": [head_name(*head) for head in stage.receivers],
+        "kinds": list(stage.effects),
+        "heads": {head_name(*head): named[head][0] for head in stage.members},
+        "edges": [[head_name(*e.sender), head_name(*e.receiver), e.kind, e.effect] for e in stage.edges],
+    }
+
+
+def _named_sets(runs: Runs, found: Sequence[Stage], named: Mapping[Head, str]) -> list[HeadSet]:
+    """S-inhibition, duplicate-token, induction and previous-token heads; none that nobody is in."""
+    words = roles.rules(runs.task, runs.settings)
+    wanted = {
+        roles.INHIBITION: ("s_inhibition_heads", "S-Inhibition Heads"),
         roles.LOOKS["duplicate"]: ("duplicate_token_heads", "Duplicate-Token Heads"),
         roles.LOOKS["induction"]: ("induction_heads", "Induction Heads"),
         roles.LOOKS["previous"]: ("previous_token_heads", "Previous-Token Heads"),
-    }  # fmt: skip
-    wanted += [
-        (key, title, words[role], some) for role, (key, title) in names.items() if (some := heads.having(named, role))
-    ]
+    }
     return [
-        heads.head_set(task, key, title, some, rule, stability, heads.ladder(some, same))
-        for key, title, rule, some in wanted
+        _set(runs, found, key, label, some, words[role])
+        for role, (key, label) in wanted.items()
+        if (some := heads.having(named, role))
     ]
+
+
+def _set(runs: Runs, stages: Sequence[Stage], key: str, label: str, some: tuple[Head, ...], rule: str) -> HeadSet:
+    """A set of members of these stages; each is as stable and replicated as in the best of them."""
+    share = runs.settings.effect_share
+    of = {head: [stage for stage in stages if head in stage.members] for head in some}
+    stability = {head: max(stage.stability(head) for stage in its) for head, its in of.items()}
+    same = np.zeros(runs.shape, bool)
+    for head, its in of.items():
+        same[head] = any(replicated(stage.effects[kind], share)[head] for stage in its for kind in stage.members[head])
+    return heads.head_set(runs.task, key, label, some, rule, stability, heads.ladder(some, same))

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, Table, head_name
-from reportgen.suites.circuits.circuit import Effects, replicated
-from reportgen.suites.circuits.roles import Evidence, direct_role
+from reportgen.suites.circuits.circuit import Circuit, Effects, replicated
+from reportgen.suites.circuits.looks import KINDS
+from reportgen.suites.circuits.roles import Evidence, direct_role, rules
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import Task
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from reportgen.suites.circuits.stages import Stage
 
 GAP = "share of the gap"
+_LOOKS = (
+    "Attention: from a repeated word to its last earlier copy (duplicate), to the token after that (induction), and from "
+    "there back (previous)."
+)
 STABILITY = Column("stability", "share of draws")
 
 
@@ -89,45 +94,37 @@ def heads(
     ordered = sorted(found.circuit.heads(), key=lambda lh: (-abs(float(effects.value[lh])), lh))
     rows = tuple(
         (
-            head_name(*lh),
-            direct_role(lh, found, settings),
-            float(effects.value[lh]),
-            float(effects.low[lh]),
-            float(effects.high[lh]),
-            float(effects.p[lh]),
+            head_name(*lh), direct_role(lh, found, settings),
+            *(float(grid[lh]) for grid in (effects.value, effects.low, effects.high, effects.p)),
             *(_cell(grid[lh]) for grid in others.values()),
             *(float(mass) for mass in found.attention[:, lh[0], lh[1]]),
-            _cell(found.writes[lh]),
-            _cell(found.suppresses[lh]),
-            float(effects.stability[lh]),
-            None if rephrased is None else rephrased[lh],
-            bool(same[lh]),
+            _cell(found.writes[lh]), _cell(found.suppresses[lh]),
+            float(effects.stability[lh]), None if rephrased is None else rephrased[lh], bool(same[lh]),
         )
         for lh in ordered
-    )
+    )  # fmt: skip
     return Table(
         key=f"circuits/{task.name}/heads",
         title=f"{task.title}: heads with a direct effect on the answer",
         columns=(
-            Column("head"),
-            Column("role"),
-            Column("direct effect", GAP),
-            Column("low"),
-            Column("high"),
-            Column("p", "adjusted", 4),
-            *(Column(name, GAP) for name in others),
+            Column("head"), Column("role"), Column("direct effect", GAP), Column("low"), Column("high"),
+            Column("p", "adjusted", 4), *(Column(name, GAP) for name in others),
             *(Column(f"attention END to {role}") for role in task.attended),
-            Column("OV writes the answer", "share of words"),
-            Column("OV suppresses it", "share of words"),
-            STABILITY,
-            Column("in other words", "share of draws"),
-            Column("both template halves"),
+            Column("OV writes the answer", "share of words"), Column("OV suppresses it", "share of words"),
+            STABILITY, Column("in other words", "share of draws"), Column("both template halves"),
         ),
         rows=rows,
-        caption=f"{len(rows)} heads: {int(found.circuit.large.sum())} reach {settings.effect_share:.0%} of the gap, "
-        f"{int(found.circuit.beyond.sum())} have an adjusted p of at most {settings.alpha:g}, these have both. "
-        "Stability: bootstrap draws in which the head keeps its sign and that size; in other words: the same on "
-        "rephrased templates.",
+        caption=_counts(found.circuit, len(rows), settings),
+    )  # fmt: skip
+
+
+def _counts(found: Circuit, selected: int, settings: Settings) -> str:
+    both = int((found.large & found.beyond).sum())
+    return (
+        f"{selected} heads. {int(found.large.sum())} reach {settings.effect_share:.0%} of the gap, "
+        f"{int(found.beyond.sum())} have an adjusted p of at most {settings.alpha:g}, {both} have both; the first 2 % "
+        f"by size, at least three, are {int(found.first.sum())}. Stability: bootstrap draws in which the head keeps "
+        "its sign and that size; in other words: the same on rephrased templates."
     )
 
 
@@ -168,28 +165,26 @@ def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: H
 
 
 def stage(
-    task: Task, found: Stage, named: Mapping[Head, str], seen: Mapping[str, npt.NDArray[np.float32]],
-    stability: Mapping[Head, float], words: str, settings: Settings,
+    task: Task, found: Stage, named: Mapping[Head, tuple[str, Mapping[str, float]]], stability: Mapping[Head, float],
+    words: str, settings: Settings,
 ) -> Table:  # fmt: skip
     """The heads of a later stage, largest effect first, a row per input that they act through."""
     rows: list[tuple[Cell, ...]] = []
     for head in sorted(found.members, key=lambda lh: (-abs(found.strongest(lh)[1]), lh)):
+        role, seen = named[head]
         for kind in found.members[head]:
             e = found.effects[kind]
             numbers = (float(grid[head]) for grid in (e.value, e.low, e.high, e.p))
-            at = (float(grid[head]) for grid in seen.values())
-            rows.append((head_name(*head), named[head], kind, *numbers, *at, stability[head]))
-    looks = (Column(f"attention, {kind}") for kind in seen)
+            rows.append((head_name(*head), role, kind, *numbers, *(seen.get(k) for k in KINDS), stability[head]))
     return Table(
         key=f"circuits/{task.name}/{found.name}",
         title=f"{task.title}: {words}",
         columns=(
             Column("head"), Column("role"), Column("through"), Column("effect", GAP), Column("low"), Column("high"),
-            Column("p", "adjusted", 4), *looks, STABILITY,
+            Column("p", "adjusted", 4), *(Column(f"attention, {kind}") for kind in KINDS), STABILITY,
         ),
         rows=tuple(rows),
-        caption=f"Receivers: {_names(found.receivers)}. Members have an |effect| of at least "
-        f"{settings.effect_share:.0%} of the gap and an adjusted p of at most {settings.alpha:g}.",
+        caption=f"Receivers: {_names(found.receivers)}. Members: {rules(task, settings)[found.name]}. {_LOOKS}",
     )  # fmt: skip
 
 

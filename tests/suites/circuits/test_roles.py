@@ -28,7 +28,7 @@ def evidence(
     return roles.Evidence(
         IOI,
         Effects(grid, zero, zero, zero, zero, zero, zero, zero, np.zeros((2, 1, 1))),
-        Circuit(zero == 0, zero == 0),
+        Circuit(zero == 0, zero == 0, zero == 0),
         np.array(attention, np.float32)[:, None, None],
         {HEAD: writes},
         {HEAD: suppresses},

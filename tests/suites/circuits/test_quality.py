@@ -1,0 +1,89 @@
+"""Faithfulness curves against knock-outs, and random sets that are like the set they stand beside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.models.load import load
+from reportgen.models.model import Model
+from reportgen.suites.circuits.curve import Ablation, area, by_size, faithfulness, first, sizes
+from reportgen.suites.circuits.random_sets import random_sets
+from reportgen.suites.circuits.traces import knock_out, trace
+from tests.suites.circuits.test_effects import random_task
+from tests.tiny import tiny_folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(tiny_folder("gpt2", tmp_path_factory.mktemp("gpt2")), device="cpu")
+
+
+def test_ablating_a_set_is_knocking_it_out(model: Model) -> None:
+    task = random_task(count=8)
+    ablation = Ablation(model, task, [5, 0, 2], batch=3)
+    sets = np.zeros((3, 3, 4), bool)
+    sets[1, 0, 1] = sets[1, 2, 3] = True
+    sets[2] = True
+    found = ablation.m(sets)
+    np.testing.assert_allclose(found[0], trace(model, task, 4).m[[5, 0, 2]], atol=1e-5)
+    for row in (1, 2):
+        gone = [(int(layer), int(head)) for layer, head in np.argwhere(sets[row])]
+        without = trace(model, task, 4, knock_out=knock_out(model, task, gone, 4)).m
+        np.testing.assert_allclose(found[row], without[[5, 0, 2]], atol=1e-5)
+
+
+def test_norms_are_what_ablation_takes_away(model: Model) -> None:
+    task = random_task(count=8)
+    norms = Ablation(model, task, range(8), batch=4).norms()
+    assert norms.shape == (3, 4)
+    assert (norms > 0).all()
+    kept = model.source.tensors["transformer.h.1.attn.c_proj.weight"].clone()  # type: ignore[attr-defined]
+    try:
+        model.source.tensors["transformer.h.1.attn.c_proj.weight"][:8] *= 3  # type: ignore[attr-defined]
+        again = Ablation(model, task, range(8), batch=4).norms()
+    finally:
+        model.source.tensors["transformer.h.1.attn.c_proj.weight"].copy_(kept)  # type: ignore[attr-defined]
+    assert again[1, 0] == pytest.approx(3 * norms[1, 0], rel=1e-4)
+    assert again[0] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_curves_begin_with_nothing_and_end_with_everything() -> None:
+    assert sizes(48).tolist() == [0, 1, 2, 3, 5, 8, 13, 21, 34, 48]
+    assert sizes(3).tolist() == [0, 1, 2, 3]
+    assert by_size(np.array([[0.1, -0.5], [np.nan, 0.3]])) == [(0, 1), (1, 1), (0, 0), (1, 0)]
+    grid = first([(0, 1), (1, 0)], [0, 1, 2], (2, 2))
+    assert grid.sum((1, 2)).tolist() == [0, 1, 2]
+    assert faithfulness(np.array([[1.0, 3.0], [5.0, 5.0]]), 5.0, 1.0).tolist() == [0.25, 1.0]
+    assert area(np.array([0, 1, 4]), np.array([0.0, 1.0, 1.0])) == pytest.approx(0.875)
+
+
+@given(st.data())
+def test_random_sets_keep_layers_and_leave_the_set_alone_while_they_can(data: st.DataObject) -> None:
+    layers, heads = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 6))
+    every = [(layer, head) for layer in range(layers) for head in range(heads)]
+    like = data.draw(st.lists(st.sampled_from(every), min_size=1, unique=True))
+    norms = np.exp(np.random.default_rng(0).normal(size=(layers, heads)))
+    drawn = random_sets(like, norms, 5, np.random.default_rng(data.draw(st.integers(0, 99))))
+    own = np.zeros((layers, heads), bool)
+    for head in like:
+        own[head] = True
+    assert (drawn.sets.sum((1, 2)) == len(like)).all()
+    free = (~own).sum(1)
+    if (own.sum(1) <= free).all():
+        assert (drawn.sets.sum(2) == own.sum(1)).all()
+        assert drawn.other_layer == drawn.shared == 0
+    if 2 * len(like) <= own.size:
+        assert not (drawn.sets & own).any()
+        assert drawn.shared == 0
+    else:
+        assert drawn.shared > 0
+
+
+def test_random_sets_are_of_like_norm() -> None:
+    norms = np.array([[1.0, 1.1, 0.9, 1.2, 100.0, 110.0, 90.0, 105.0]])
+    sets = random_sets([(0, 4)], norms, 40, np.random.default_rng(0)).sets
+    assert not sets[:, 0, :4].any()
+    assert sets[:, 0, 5:].any(0).all()
