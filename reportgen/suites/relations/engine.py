@@ -37,6 +37,7 @@ from reportgen.suites.relations.tile import Tile
 LAMBDA = 4.0
 U32, U64 = 2.0**-24, 2.0**-53
 PLAIN_ROWS = 512  # rows of one tile where no extreme values are wanted
+CPU_ROWS = 256  # rows of any tile on a CPU: what a product writes should still be in its cache when it is read
 TINY = 1e-37  # a bound below float32's normal range would round to 0 and lose the own column
 
 
@@ -115,7 +116,8 @@ class Ranker:
         self._slab_buffers: list[Tensor] | None = None
         self._tiles: dict[int, Tile] = {}  # by depth
         self._stacks: dict[int, Stack] = {}  # by number of heads
-        self.tile = max(16, tile_mib * 2**20 // (4 * self.d_vocab))  # rows whose logits are held at once
+        self.most_rows = CPU_ROWS if device.type == "cpu" else self.d_vocab
+        self.tile = max(16, min(self.most_rows, tile_mib * 2**20 // (4 * self.d_vocab)))  # rows held at once
 
     def layer(
         self, x: Tensor, W_V: Tensor, W_O: Tensor, active: npt.NDArray[np.bool_], sink: HeadSink | None = None
@@ -240,17 +242,19 @@ class Ranker:
         rows = len(tile.logits)
         for start in range(0, len(z), rows):
             stop = min(start + rows, len(z))
+            parts = [slot[start:stop] for slot in stack.slots if len(slot) > start]  # [row], of its j-th target
+            pieces = zip(lines, counts, strict=True)
+            known = [(part, line[part, None], count) for line, count in pieces for part in parts]
+            sums = [torch.zeros(len(part), device=z.device) for part, _, _ in known]
             for c, slab in enumerate(slabs):
                 logits = torch.mm(z[start:stop], slab, out=tile.buffer(c, stop - start))
-                for slot in stack.slots:
-                    here = slot[start:stop]
-                    if not len(here):
-                        break
-                    part, flags = logits[: len(here)], tile.flags[: len(here), : slab.shape[1]]
-                    for count, line in zip(counts, lines, strict=True):
-                        count[here] += torch.gt(part, line[here, None], out=flags).sum(-1)
+                for (part, line, _), total in zip(known, sums, strict=True):
+                    flags = tile.flags[: len(part), : slab.shape[1]]
+                    total += torch.gt(logits[: len(part)], line, out=flags).sum(-1)
                 tile.note(c, stop - start)
             tile.finish(start, stop)
+            for (part, _, count), total in zip(known, sums, strict=True):
+                count[part] = total
         below = counts[0].to(self.wide).long()  # the own column is among them
         if depth:
             row = stack.row.to(z.device)
@@ -269,6 +273,6 @@ class Ranker:
         depth = max(depth, self.limit + 1) if depth else 0
         tile = self._tiles.get(depth)
         if tile is None or len(tile.top) < len(z):
-            rows = min(self.tile if depth else PLAIN_ROWS, len(z))
+            rows = min(self.tile if depth else PLAIN_ROWS, self.most_rows, len(z))
             tile = self._tiles[depth] = Tile(rows, len(z), depth, self.spans, z)
         return tile

@@ -51,10 +51,10 @@ class Tile:
         a, offset = self.offsets[chunk], self.spans[chunk][1] - self.spans[chunk][0]
         held = self.logits[:rows, a : a + n * BLOCK]
         grid = held.view(rows, BLOCK, n)
-        held[:, offset:] = -math.inf  # columns beyond the chunk's last
-        torch.amax(grid, dim=1, out=self.maxima[:rows, blocks])
-        held[:, offset:] = math.inf
-        torch.amin(grid, dim=1, out=self.minima[:rows, blocks])
+        for fill, found, out in ((-math.inf, torch.amax, self.maxima), (math.inf, torch.amin, self.minima)):
+            if offset < n * BLOCK:
+                held[:, offset:] = fill  # columns beyond the chunk's last
+            found(grid, dim=1, out=out[:rows, blocks])
 
     def finish(self, start: int, stop: int) -> None:
         """The extreme values of rows start..stop, from the winning blocks."""
