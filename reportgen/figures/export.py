@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import datetime
+import hashlib
 import io
 import json
 import math
@@ -31,7 +32,7 @@ _EPOCH = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # a fixed date: PDF
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PAGE = """
 #set page(width: {width}pt, height: {height}pt, margin: 0pt, fill: {fill})
-#set document(title: sys.inputs.title, date: auto)
+#set document(title: sys.inputs.title, date: auto, keywords: sys.inputs.stamp)
 #set text(lang: "en")
 #image("figure.svg", width: {width}pt, height: {height}pt, alt: sys.inputs.alt)
 """
@@ -60,14 +61,26 @@ def svg(figure: Figure, style: Style | None = None, made: Spec | None = None) ->
     return normalise(render(made or spec(figure, style)), figure.id, figure.title, figure.alt, width)
 
 
-def pdf(svg_text: str, title: str = "", alt: str = "") -> bytes:
-    """A one-page PDF of a normalised SVG, as large as the figure: tagged, vector, fonts embedded."""
-    return _typeset(svg_text, title, alt, "pdf")
+def pdf(svg_text: str, title: str = "", alt: str = "", mark: str = "") -> bytes:
+    """A one-page PDF of a normalised SVG, as large as the figure: tagged, vector, fonts embedded.
+
+    mark  the figure's `stamp`, kept among the keywords
+    """
+    return _typeset(svg_text, title, alt, "pdf", mark=mark)
 
 
-def png(svg_text: str, ppi: int = PNG_PPI) -> bytes:
-    """A PNG of a normalised SVG on white, at `ppi` pixels per inch, which the file states."""
-    return _with_density(_typeset(svg_text, "", "", "png", ppi), ppi)
+def png(svg_text: str, ppi: int = PNG_PPI, mark: str = "") -> bytes:
+    """A PNG of a normalised SVG on white, at `ppi` pixels per inch, which the file states, as it does its `stamp`."""
+    return _with_notes(_typeset(svg_text, "", "", "png", ppi), ppi, mark)
+
+
+def stamp(figure: Figure) -> str:
+    """What a figure shows, whatever its size and colours: `reportgen:<id>:<hash of its numbers and caption>`.
+
+    PDF and PNG carry it, so that a paper's copy can be checked against its run.
+    """
+    content = "\n".join((figure.id, figure.caption, csv(figure)))
+    return f"reportgen:{figure.id}:{hashlib.sha256(content.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def csv(figure: Figure) -> str:
@@ -92,22 +105,24 @@ def tex(figure: Figure, folder: str = "figures", width: str = "") -> str:
 
 FORMATS: dict[str, Callable[[Figure, Style], bytes]] = {
     "svg": lambda figure, style: svg(figure, style).encode(),
-    "pdf": lambda figure, style: pdf(svg(figure, style), figure.title, figure.alt),
-    "png": lambda figure, style: png(svg(figure, style)),
+    "pdf": lambda figure, style: pdf(svg(figure, style), figure.title, figure.alt, stamp(figure)),
+    "png": lambda figure, style: png(svg(figure, style), mark=stamp(figure)),
     "csv": lambda figure, style: csv(figure).encode(),
     "tex": lambda figure, style: tex(figure).encode(),
     "json": lambda figure, style: vega_lite(figure, style).encode(),
 }
 
 
-def _typeset(svg_text: str, title: str, alt: str, form: Literal["pdf", "png"], ppi: float | None = None) -> bytes:
+def _typeset(
+    svg_text: str, title: str, alt: str, form: Literal["pdf", "png"], ppi: float | None = None, mark: str = ""
+) -> bytes:
     width, height = _printed(svg_text)
     page = _PAGE.format(width=f"{width:.3f}", height=f"{height:.3f}", fill="none" if form == "pdf" else "white")
+    words = {"title": theme.clean(title) or "Figure", "alt": theme.clean(alt or title) or "Figure", "stamp": mark}
     sources: Any = {"main.typ": page.encode(), "figure.svg": svg_text.encode()}  # files in memory: typst's stubs lag
     result = typst.compile(
         sources, format=form, ppi=ppi, font_paths=_fonts(), ignore_system_fonts=True,
-        sys_inputs={"title": theme.clean(title) or "Figure", "alt": theme.clean(alt or title) or "Figure"},
-        timestamp=_EPOCH,
+        sys_inputs=words, timestamp=_EPOCH,
     )  # fmt: skip
     if not isinstance(result, bytes):
         raise TypeError(f"a figure of one page came out as {type(result).__name__}")
@@ -132,14 +147,20 @@ def _printed(svg_text: str) -> tuple[float, float]:
     return width, height
 
 
-def _with_density(image: bytes, ppi: int) -> bytes:
-    """The PNG with a pHYs chunk that states `ppi`, put after the header where there is none."""
-    if b"pHYs" in image[:200]:
-        return image
-    per_metre = round(ppi / 0.0254)
-    body = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1)
-    chunk = struct.pack(">I", 9) + body + struct.pack(">I", zlib.crc32(body))
-    return image[:33] + chunk + image[33:]  # 8 bytes signature, 25 bytes IHDR
+def _with_notes(image: bytes, ppi: int, mark: str) -> bytes:
+    """The PNG with a pHYs chunk that states `ppi`, where there is none, and a text chunk that holds `mark`."""
+    notes = b""
+    if b"pHYs" not in image[:200]:
+        per_metre = round(ppi / 0.0254)
+        notes += _chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))
+    if mark:
+        notes += _chunk(b"tEXt", b"Source\0" + mark.encode("latin-1", errors="replace"))
+    return image[:33] + notes + image[33:]  # 8 bytes signature, 25 bytes IHDR
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def _csv_cell(cell: Cell) -> str:

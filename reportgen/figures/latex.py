@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import re
 
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi - pi rho - sigma tau upsilon phi chi psi "
+    "omega"
+)
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " ",
+    "|": r"\textbar{}", '"': "''", "\n": " ", "\t": " ",
     "\u2265": r"$\geq$", "\u2264": r"$\leq$", "\u00d7": r"$\times$", "\u2212": "$-$", "\u00b1": r"$\pm$",
-    "\u03c4": r"$\tau$", "\u2013": "--", "\u2014": "---", "\u2026": r"\ldots{}", "\u00a0": "~", "\u2009": r"\,",
+    "\u2248": r"$\approx$", "\u2260": r"$\neq$", "\u221e": r"$\infty$", "\u2192": r"$\rightarrow$",
+    "\u00b7": r"$\cdot$", "\u2013": "--", "\u2014": "---", "\u2026": r"\ldots{}",
+    "\u00a0": "~", "\u2009": r"\,", "\u202f": r"\,",
+    "\u2018": "`", "\u2019": "'", "\u201c": "``", "\u201d": "''",
+    **{chr(0x3B1 + i): rf"$\{name}$" for i, name in enumerate(_GREEK.split()) if name != "-"},
 }  # fmt: skip
 _LABEL = re.compile(r"[^A-Za-z0-9:_.-]")
 
 
 def escape(text: str) -> str:
-    r"""`text` with LaTeX's special characters and the captions' mathematical signs written as commands."""
-    return "".join(_SPECIAL.get(char, char) for char in text)
+    r"""`text` with LaTeX's special characters and the captions' mathematical signs written as commands.
+
+    Letters that an ordinary LaTeX font lacks are written as their numbers: `[U+4E2D]`.
+    """
+    return "".join(_SPECIAL.get(char) or _letter(char) for char in text)
+
+
+def _letter(char: str) -> str:
+    return char if " " <= char <= "~" or "\u00a1" <= char <= "\u017e" else f"[U+{ord(char):04X}]"
 
 
 def figure(figure_id: str, caption: str, folder: str = "figures", width: str = "") -> str:

@@ -19,7 +19,9 @@ SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _URL = re.compile(r"url\(#([^)]+)\)")
 _RGB = re.compile(r"rgb\((\d+), (\d+), (\d+)\)")
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]")
+_NUMBER = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
+_GEOMETRY = ("d", "transform", "x1", "x2", "y1", "y2")
 ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
 
@@ -27,9 +29,11 @@ ET.register_namespace("xlink", XLINK)
 def render(spec: dict[str, Any]) -> str:
     """The renderer's own SVG of a Vega-Lite `spec`; nothing is fetched from anywhere.
 
-    Every string is cleaned first: the renderer ends the whole process on a control character.
+    Every string is cleaned first: the renderer ends the whole process on a control character. It also reads what was
+    written out in titles and field names as its expressions' escapes: what comes back is cleaned again.
     """
-    return str(vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[]))
+    drawn = str(vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[]))
+    return _UNSEEN.sub(lambda found: clean(found[0]), drawn)
 
 
 def _cleaned(value: Any) -> Any:
@@ -46,6 +50,7 @@ def normalise(svg: str, figure_id: str, title: str, description: str, width_in: 
     _strip_aria(root)
     _renumber(root, figure_id)
     _shorten(root)
+    _share_font(root)
     _name(root, figure_id, clean(title), clean(description))
     if width_in is not None:
         _resize(root, width_in)
@@ -81,10 +86,11 @@ def _renumber(root: ET.Element, figure_id: str) -> None:
 
 
 def _shorten(root: ET.Element) -> None:
-    """Fewer bytes, the same drawing: two decimals in paths, colours as `#440154`, no `opacity="1"`."""
+    """Fewer bytes, the same drawing: two decimals, colours as `#440154`, no `opacity="1"`."""
     for element in root.iter():
-        if "d" in element.attrib:
-            element.set("d", _NUMBER.sub(_shorter, element.attrib["d"]))
+        for name in _GEOMETRY:
+            if name in element.attrib:
+                element.set(name, _NUMBER.sub(_shorter, element.attrib[name]))
         if element.attrib.get("opacity") == "1":
             del element.attrib["opacity"]
         for name in ("fill", "stroke", "stop-color"):
@@ -92,8 +98,18 @@ def _shorten(root: ET.Element) -> None:
                 element.set(name, "#" + "".join(f"{int(part):02x}" for part in match.groups()))
 
 
+def _share_font(root: ET.Element) -> None:
+    """The font family that all texts name goes to the root, once."""
+    texts = [element for element in root.iter() if "font-family" in element.attrib]
+    if len({element.attrib["font-family"] for element in texts}) == 1:
+        root.set("font-family", texts[0].attrib["font-family"])
+        for element in texts:
+            del element.attrib["font-family"]
+
+
 def _shorter(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    short = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if short == "-0" else short
 
 
 def _name(root: ET.Element, figure_id: str, title: str, description: str) -> None:

@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from reportgen import __version__
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
 from reportgen.published import catalogue
-from reportgen.report.parts import Grid, Pairs, Setting
-from reportgen.report.text import NOT_COMPUTED, count, parameters, plural, value_words
+from reportgen.report.parts import Pairs, SetText, Setting
+from reportgen.report.text import count, parameters, plural, value_words
 from reportgen.scores import HeadSet, SuiteResult, head_name
 from reportgen.suites.base import Suite
 
@@ -140,21 +141,27 @@ def source(text: str) -> str:
     return catalogue.short_citation(key) + text[len(key) :] if key else text
 
 
-def overlay_grid(sets: Sequence[HeadSet]) -> Grid | None:
-    """The head sets that figures may draw, with who says so."""
-    if not sets:
-        return None
-    rows = tuple(
-        (
-            s.label,
-            s.legend,
-            ", ".join(head_name(*h) for h in s.heads) or NOT_COMPUTED,
-            s.rule or NOT_COMPUTED,
-            catalogue.short_citation(s.source),
-            s.kind if s.verified else f"{s.kind}, unconfirmed list",
-            "; ".join(f"{rung}: {outcome}" for rung, outcome in s.evidence.items()) or NOT_COMPUTED,
+def set_groups(sets: Sequence[HeadSet]) -> tuple[tuple[str, tuple[SetText, ...]], ...]:
+    """The head sets that figures may draw, with who says so, by legend."""
+    groups: dict[str, list[SetText]] = {}
+    for s in sets:
+        text = SetText(
+            label=s.label,
+            heads=tuple(head_name(*h) for h in s.heads),
+            rule=s.rule,
+            source=catalogue.short_citation(s.source),
+            kind=s.kind if s.verified else f"{s.kind}, unconfirmed list",
+            evidence=tuple(s.evidence.items()),
         )
-        for s in sets
+        groups.setdefault(s.legend, []).append(text)
+    return tuple((legend, tuple(found)) for legend, found in groups.items())
+
+
+def tool_bibtex() -> str:
+    """The BibTeX entry of this program."""
+    return (
+        "@software{reportgen,\n"
+        "  author = {{The reportgen developers}},\n"
+        "  title = {{reportgen: static reports and figures for the attention heads of language models}},\n"
+        f"  version = {{{__version__}}}\n}}"
     )
-    columns = ("Set", "Legend", "Heads", "Rule", "Source", "Kind", "Evidence")
-    return Grid("Head sets of this report", columns, (False,) * 7, rows)

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures.captions import model_name
-from reportgen.figures.figure import Figure, Style
+from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.widths import legible
 from reportgen.manifest import Manifest
 from reportgen.published import catalogue
 from reportgen.report import about
+from reportgen.report.controls import controls
 from reportgen.report.draw import Drawing, draw, figures_of, unique
+from reportgen.report.frames import Framed, framed
 from reportgen.report.glossary import TERMS
 from reportgen.report.leading import general_notes, leading
 from reportgen.report.parts import MeasureText, Plate, Report, Section, Source, Verdict
+from reportgen.report.salient import salient
 from reportgen.report.scene import Marks, RunLike, Scene, computed, scene
 from reportgen.report.text import clean, cleaned
 from reportgen.report.twins import is_map, panel_keys, rows, twins
@@ -62,8 +66,8 @@ def build(
     return _report(from_run, tuple(sections), tuple(lines))
 
 
-def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Figure:
-    """One figure of `run`, as its suite draws it. SettingsError names the figures there are."""
+def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
+    """Every figure of `run` as the report has them, not drawn. Suites that cannot draw have none."""
     from_run = scene(run, style, None, Marks())
     known: dict[str, Figure] = {}
     for name in from_run.names:
@@ -71,9 +75,23 @@ def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Fig
         if suite is not None and result is not None:
             found, _ = figures_of(suite, result, from_run.view(name))
             known |= {figure.id: figure for figure in found if figure.id not in known}
+    return list(known.values())
+
+
+def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Figure:
+    """One figure of `run`, as its suite draws it. SettingsError names the figures there are."""
+    known = {figure.id: figure for figure in all_figures(run, style)}
     if figure_id not in known:
         raise SettingsError(f"{run.path} has no figure {figure_id!r}.", nearest(figure_id, known))
     return known[figure_id]
+
+
+def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, Style]:
+    """One figure of `run` for print: at `style.width_in`, its text enlarged where it would be below 6 pt.
+
+    Returns the figure and the style to write it with. Raises SettingsError: no such figure, or no room for the text.
+    """
+    return legible(lambda tried: find_figure(run, figure_id, tried), style)
 
 
 def _drawn(
@@ -149,6 +167,7 @@ def _measure(suite: str, measure: Measure) -> MeasureText:
     return MeasureText(
         anchor=f"measure-{suite}-{measure.name}",
         suite=suite,
+        name=measure.name,
         title=measure.title,
         formula=measure.formula,
         meaning=measure.meaning,
@@ -160,12 +179,15 @@ def _measure(suite: str, measure: Measure) -> MeasureText:
 def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict, ...]) -> Report:
     manifest = from_run.manifest
     model = manifest.model
+    name = model_name(View(model))
     check, passed = about.self_check(model)
     shown = _shown(sections, from_run.results)
+    results = [from_run.results[s.name] for s in sections if s.name in from_run.results]
     keys = sorted({key for s in sections for key, _ in s.cited} | {s.source for s in shown if s.kind == "published"})
+    sources = cleaned(tuple(Source(k, text, catalogue.bibtex(k)) for k in keys if (text := about.citation(k))))
     return Report(
-        title=clean(f"Attention heads of {model.name}"),
-        model=clean(model.name),
+        title=clean(f"Attention heads of {name}"),
+        model=clean(name),
         slug=clean(model.slug),
         created=clean(manifest.created),
         date=clean(manifest.created[:10]),
@@ -176,15 +198,23 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
         verdicts=cleaned(tuple(sorted(lines, key=lambda v: not v.causal))),
         sections=sections,
         overlays=shown,
-        scores=tuple(
-            score for s in sections if s.name in from_run.results for score in from_run.results[s.name].scores
-        ),
-        overlay_grid=cleaned(about.overlay_grid(shown)),
+        scores=tuple(score for result in results for score in result.scores),
+        controls={s.key: controlled for r in results for s in r.scores if (controlled := controls(r, s))},
+        frames={plate.id: _framed(plate, results) for s in sections for plate in s.plates},
+        salient=next((found for r in results if (found := salient(r)) is not None), None),
+        set_groups=cleaned(about.set_groups(shown)),
         not_computed=cleaned(_missing(from_run, sections)),
         provenance=cleaned(about.provenance(manifest)),
         glossary=TERMS,
-        sources=cleaned(tuple(Source(k, text, catalogue.bibtex(k)) for k in keys if (text := about.citation(k)))),
+        sources=sources,
+        bibtex="\n\n".join([about.tool_bibtex(), *(source.bibtex.strip() for source in sources)]) + "\n",
     )
+
+
+def _framed(plate: Plate, results: Sequence[SuiteResult]) -> Framed:
+    shapes = [score.values.shape for result in results for score in result.scores if score.key in plate.keys]
+    layers, heads = shapes[0] if shapes else (0, 0)
+    return framed(plate.svg, plate.id, plate.figure.data, plate.keys, (int(layers), int(heads)))
 
 
 def _shown(sections: Sequence[Section], results: Mapping[str, SuiteResult]) -> tuple[HeadSet, ...]:

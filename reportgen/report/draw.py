@@ -72,7 +72,7 @@ def _one(figure: Figure, style: Style) -> Drawing:
     if not _ID.fullmatch(figure.id):
         raise ValueError(f"figure id {figure.id!r} is not a plain file name")
     spec = export.spec(figure, style)
-    svg = clean(export.svg(figure, style, spec))
+    svg = export.svg(figure, style, spec)
     width, height = _checked(svg)
     return Drawing(figure, spec, svg, width, height)
 

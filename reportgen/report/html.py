@@ -9,20 +9,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from importlib.resources import files as resources
+from itertools import count
 
 import jinja2
 from markupsafe import Markup
 
 from reportgen import __version__
-from reportgen.report.parts import Plate, Report, thumbnails
+from reportgen.report.frames import Framed
+from reportgen.report.live import specifications
+from reportgen.report.parts import Plate, Report
 from reportgen.report.passport import passport
+from reportgen.report.tiles import wall
 
-_ROOT = re.compile(r'<svg\b(?:[^>"]|"[^"]*")*>')
-_TITLE = re.compile(r"<(title|desc)\b[^>]*>[^<]*</\1>")
 WIDE_PX = 440  # wider figures get the full width, and scroll inside their frame on a phone
 SCALE = 1.15  # px on the page per point of the figure
 DOWNLOADS = (
@@ -33,11 +34,26 @@ DOWNLOADS = (
     ("tex", "tex", "LaTeX"),
     ("json", "vl.json", "Vega-Lite"),
 )
+FILES = {
+    "report.pdf": "PDF",
+    "report.zip": "Everything, zip",
+    "scores.csv": "All scores, CSV",
+    "numbers.tex": "Numbers for LaTeX",
+    "references.bib": "BibTeX",
+}
+SCRIPTS = ("core.js", "maps.js", "passport.js", "find.js", "take.js", "start.js")
 
 
-def page(report: Report, formats: Sequence[str] = (), tex: Mapping[str, str] | None = None) -> str:
-    """The page. `formats` of figures lie beside it in figures/; `tex` are LaTeX snippets by figure id."""
-    style, script = template("style.css"), template("page.js")
+def page(
+    report: Report, formats: Sequence[str] = (), tex: Mapping[str, str] | None = None, files: Sequence[str] = ()
+) -> str:
+    """The page.
+
+    formats  of figures that lie beside it in figures/
+    tex      LaTeX snippets by figure id
+    files    names of FILES that lie beside it
+    """
+    style, script = template("style.css"), scripts()
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -48,13 +64,22 @@ def page(report: Report, formats: Sequence[str] = (), tex: Mapping[str, str] | N
             script=Markup(script),
             policy=policy(style, script),
             downloads=[d for d in DOWNLOADS if d[0] in formats],
-            has_pdf="pdf" in formats,
+            files=[(name, words) for name, words in FILES.items() if name in files],
             tex=tex or {},
-            thumbs=thumbnails(report),
-            passport=passport(report.scores, report.overlays),
+            art={p.id: inline(p, report.frames[p.id]) for p in report.plates},
+            wall=wall(report),
+            passport=passport(report),
+            specs=specifications(report.plates),
             wide_px=WIDE_PX,
+            uid=count(1).__next__,
         )
     )
+
+
+@cache
+def scripts() -> str:
+    """The page's script: its files in order, in one scope of their own."""
+    return '"use strict";\n(() => {\n' + "".join(template(name) for name in SCRIPTS) + "})();\n"
 
 
 def policy(style: str, script: str) -> str:
@@ -77,16 +102,15 @@ def _sha256(text: str) -> str:
 @cache
 def template(name: str) -> str:
     """A file of reportgen.templates; `\\n` line ends, since the policy hashes what the browser sees."""
-    return files("reportgen.templates").joinpath(name).read_text("utf-8").replace("\r\n", "\n")
+    return resources("reportgen.templates").joinpath(name).read_text("utf-8").replace("\r\n", "\n")
 
 
-def inline(plate: Plate) -> Markup:
-    """The plate's SVG as part of the page, named for screen readers; a title inside would pop up over the chart."""
-    art = _TITLE.sub("", _ROOT.sub("", plate.svg.split("?>", 1)[-1].strip(), count=1))
-    head = Markup('<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"><g id="{}">').format(
-        plate.width, plate.height, round(SCALE * plate.width), round(SCALE * plate.height), plate.alt, f"art-{plate.id}"
+def inline(plate: Plate, frame: Framed) -> Markup:
+    """The plate's drawing as part of the page, named for screen readers."""
+    head = Markup('<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">').format(
+        plate.width, plate.height, round(SCALE * plate.width), round(SCALE * plate.height), plate.alt
     )
-    return head + Markup(art.removesuffix("</svg>") + "</g></svg>")  # checked in draw.py
+    return head + Markup(frame.body) + Markup("</svg>")  # checked in draw.py
 
 
 def data_block(value: object) -> Markup:
@@ -106,5 +130,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"inline": inline, "data_block": data_block}
+    environment.filters |= {"data_block": data_block}
     return environment

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reportgen.figures.export import Spec
 from reportgen.figures.figure import Figure
+from reportgen.report.controls import Control
+from reportgen.report.frames import Framed
+from reportgen.report.salient import Salient
 from reportgen.scores import HeadScores, HeadSet
 
 Pairs = tuple[tuple[str, str], ...]  # (name, value), in the order printed
@@ -53,6 +57,7 @@ class MeasureText:
 
     anchor: str
     suite: str
+    name: str
     title: str
     formula: str
     meaning: str
@@ -111,6 +116,18 @@ class Section:
 
 
 @dataclass(frozen=True)
+class SetText:
+    """One head set in words: who says so, by which rule, and the rungs of the evidence ladder it has been on."""
+
+    label: str
+    heads: tuple[str, ...]
+    rule: str
+    source: str
+    kind: str
+    evidence: Pairs  # rung, outcome
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A line of the first screen. `causal` lines passed the causal and the replicated rung; others are scores."""
 
@@ -145,19 +162,16 @@ class Report:
     sections: tuple[Section, ...]
     overlays: tuple[HeadSet, ...]
     scores: tuple[HeadScores, ...]  # every score of the run, for the head panel
-    overlay_grid: Grid | None
+    controls: Mapping[str, tuple[Control, ...]]  # score key -> ideal copier and random twin, where the run has them
+    frames: Mapping[str, Framed]  # every plate's drawing as the page carries it, by id
+    salient: Salient | None  # every head's most salient tokens
+    set_groups: tuple[tuple[str, tuple[SetText, ...]], ...]  # legend, its sets
     not_computed: tuple[tuple[str, str, str], ...]  # suite, what, why
     provenance: tuple[tuple[str, Pairs], ...]
     glossary: Pairs
     sources: tuple[Source, ...]
+    bibtex: str  # of the sources and of reportgen
 
     @property
     def plates(self) -> tuple[Plate, ...]:
         return tuple(plate for section in self.sections for plate in section.plates)
-
-
-def thumbnails(report: Report, most: int = 8) -> list[Plate]:
-    """The score maps of the first screen: each section's first, then their seconds, and so on."""
-    maps = [[p for p in section.plates if p.is_map] for section in report.sections]
-    rounds = [[m[i] for m in maps if len(m) > i] for i in range(max((len(m) for m in maps), default=0))]
-    return sorted([p for r in rounds for p in r][:most], key=lambda p: p.number)

@@ -3,53 +3,107 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from reportgen.published import catalogue
 from reportgen.report.leading import is_signed
+from reportgen.report.parts import Report
 from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
 
-HALF_MAX = 60_000.0  # beyond this float16 would overflow, and the grid is packed as float32
+HALF_MAX = 60_000.0  # beyond this float16 would overflow
+EXACT_UP_TO = 100_000  # cells of all scores together; larger runs keep intervals and p in half precision
+REASONS = 40  # heads whose reason for having no value is carried one by one
 
 
-def passport(scores: Sequence[HeadScores], sets: Sequence[HeadSet]) -> dict[str, object]:
-    """JSON for the page: grid size, scores with their grids, and the head sets. Empty without scores.
+def passport(report: Report) -> dict[str, object]:
+    """JSON for the page: grid size, suites, scores with their grids, head sets, salient tokens. Empty without scores.
 
-    Grids are base64 of little-endian float16 ("e") or float32 ("f"), row by layer, NaN = not computed. Half precision
-    keeps three significant digits, which is what the panel shows; scores.csv has the rest.
+    Values are exact. Intervals and p keep three significant digits on large models, which is what the panel shows;
+    scores.csv has the rest.
     """
-    if not scores:
+    if not report.scores:
         return {}
-    layers, heads = scores[0].values.shape
+    layers, heads = report.scores[0].values.shape
+    kept = [s for s in report.scores if s.values.shape == (layers, heads)]
+    exact = len(kept) * layers * heads <= EXACT_UP_TO
     return {
+        "model": report.model,
+        "slug": report.slug,
         "layers": layers,
         "heads": heads,
-        "scores": [_entry(s) for s in scores if s.values.shape == (layers, heads)],
-        "sets": [_set(s) for s in sets],
+        "exact": exact,
+        "suites": [[s.name, s.title] for s in report.sections],
+        "measures": {f"{m.suite}/{m.name}": m.title for s in report.sections for m in s.measures},
+        "scores": [_entry(s, exact) for s in kept],
+        "sets": [_set(s) for s in report.overlays],
+        "salient": report.salient.data() if report.salient else None,
     }
 
 
 def _set(heads: HeadSet) -> dict[str, object]:
-    words = {"label": heads.label, "legend": heads.legend, "source": catalogue.short_citation(heads.source)}
-    return {**{k: clean(v) for k, v in words.items()}, "heads": [head_name(*h) for h in heads.heads]}
+    words = {
+        "label": heads.label,
+        "legend": heads.legend,
+        "rule": heads.rule,
+        "source": catalogue.short_citation(heads.source),
+    }
+    evidence = {clean(rung): clean(outcome) for rung, outcome in heads.evidence.items()}
+    return {
+        **{k: clean(v) for k, v in words.items()},
+        "kind": heads.kind,
+        "verified": heads.verified,
+        "evidence": evidence,
+        "heads": [head_name(*h) for h in heads.heads],
+    }
 
 
-def _entry(scores: HeadScores) -> dict[str, object]:
+def _entry(scores: HeadScores, exact: bool) -> dict[str, object]:
     grids = {"value": scores.values, "low": scores.low, "high": scores.high, "p": scores.p}
-    packed = {name: pack(grid) for name, grid in grids.items() if grid is not None}
-    return {"key": scores.key, "label": clean(scores.label), "n": scores.n, "signed": is_signed(scores), **packed}
+    packed = {name: pack(grid, exact or name == "value") for name, grid in grids.items() if grid is not None}
+    low, high = (bound if math.isfinite(bound) else None for bound in scores.range)
+    words = {"line": scores.line, "no_null": clean(scores.no_null), "why": _reasons(scores.reasons)}
+    return {
+        "key": scores.key,
+        "label": clean(scores.label),
+        "n": scores.n,
+        "signed": is_signed(scores),
+        "range": [low, high],
+        **{name: value for name, value in words.items() if value},
+        **packed,
+    }
 
 
-def pack(grid: FloatGrid) -> list[str]:
-    """[kind, base64] of a grid."""
-    biggest = float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0.0
-    kind = "f" if biggest > HALF_MAX else "e"
-    return [kind, base64.b64encode(grid.astype(f"<{kind}").tobytes()).decode()]
+def _reasons(reasons: Mapping[str, str]) -> dict[str, str]:
+    kept = list(reasons.items())[:REASONS]
+    return {clean(head): clean(why) for head, why in kept}
 
 
-def unpack(packed: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def pack(grid: FloatGrid, exact: bool = True) -> list[str]:
+    """[kind, base64, ...] of a grid, row by layer, little-endian, NaN = not computed.
+
+    "f" float32, "e" float16, "d" for at most 256 different values: the values as float32, then an index per cell.
+    """
+    flat = grid.astype("<f4").ravel()
+    table, index = np.unique(flat, return_inverse=True)
+    if len(table) <= 256 and 4 * len(table) + flat.size < (4 if exact else 2) * flat.size:
+        return ["d", _base64(table), _base64(index.astype(np.uint8))]
+    biggest = float(np.nanmax(np.abs(flat))) if np.isfinite(flat).any() else 0.0
+    kind = "f" if exact or biggest > HALF_MAX else "e"
+    return [kind, _base64(flat.astype("<f4" if kind == "f" else "<f2"))]
+
+
+def _base64(values: npt.NDArray[np.generic]) -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def unpack(packed: Sequence[str]) -> npt.NDArray[np.float32]:
     """The grid's values [layer*head] again."""
+    if packed[0] == "d":
+        table = np.frombuffer(base64.b64decode(packed[1]), "<f4")
+        return table[np.frombuffer(base64.b64decode(packed[2]), np.uint8)].astype(np.float32)
     return np.frombuffer(base64.b64decode(packed[1]), dtype=f"<{packed[0]}").astype(np.float32)

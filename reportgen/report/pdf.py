@@ -19,7 +19,8 @@ import typst
 
 from reportgen import __version__
 from reportgen.report.columns import fit
-from reportgen.report.parts import Grid, Plate, Report, Section, thumbnails
+from reportgen.report.parts import Grid, Plate, Report, Section, SetText
+from reportgen.report.tiles import Tile, wall
 
 # What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
 _HELD = re.compile(
@@ -40,6 +41,8 @@ class PdfError(RuntimeError):
 def document(report: Report) -> bytes:
     """The report as PDF/UA-1. Raises PdfError when Typst fails or warns."""
     sources = {f"{plate.id}.svg": printable(plate.svg).encode() for plate in report.plates}
+    tiles = wall(report).tiles
+    sources |= {f"tile-{i}.svg": _tile_svg(tile).encode() for i, tile in enumerate(tiles)}
     sources["report.json"] = json.dumps(data(report)).encode()
     with as_file(files("reportgen.templates")) as templates:
         sources["main.typ"] = (templates / "report.typ").read_bytes()
@@ -99,9 +102,9 @@ def data(report: Report) -> dict[str, Any]:
         "check": report.check,
         "facts": report.facts,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
-        "thumbs": [{"file": f"{p.id}.svg", "number": p.number, "title": p.title} for p in thumbnails(report)],
+        "tiles": [_tile(tile, f"tile-{i}.svg") for i, tile in enumerate(wall(report).tiles)],
         "sections": [_section(s) for s in report.sections],
-        "overlays": _grid(report.overlay_grid) if report.overlay_grid else None,
+        "sets": [{"legend": legend, "sets": [_head_set(s) for s in sets]} for legend, sets in report.set_groups],
         "not_computed": _grid(_missing(report)) if report.not_computed else None,
         "provenance": report.provenance,
         "glossary": report.glossary,
@@ -109,6 +112,36 @@ def data(report: Report) -> dict[str, Any]:
     }
     result: dict[str, Any] = _set(value)
     return result
+
+
+def _tile_svg(tile: Tile) -> str:
+    """A thumbnail as a file of its own."""
+    x, y, width, height = tile.panel.box
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{x} {y} {width} {height}" width="{width}" '
+        f'height="{height}" preserveAspectRatio="none">{tile.panel.art}</svg>'
+    )
+
+
+def _tile(tile: Tile, file: str) -> dict[str, Any]:
+    controls = [("copier", tile.copier), ("twin", tile.twin)]
+    return {
+        "file": file,
+        "number": tile.number,
+        "label": tile.label,
+        "range": tile.range,
+        "controls": "; ".join(f"{name} {found.short}" for name, found in controls if found),
+    }
+
+
+def _head_set(heads: SetText) -> dict[str, Any]:
+    return {
+        "label": heads.label,
+        "heads": ", ".join(heads.heads) or "no head",
+        "source": f"{heads.kind}, {heads.source}",
+        "rule": heads.rule,
+        "evidence": "; ".join(f"{rung}: {outcome}" for rung, outcome in heads.evidence),
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -163,16 +196,23 @@ def _plate(plate: Plate) -> dict[str, Any]:
 
 
 def _grid(grid: Grid) -> dict[str, Any]:
+    """A table in as many parts as its columns need, each with the first column."""
     shown = grid.rows[:MAX_ROWS]
     layout = fit(grid.columns, shown, grid.numeric)
+    parts = [
+        {
+            "columns": [grid.columns[i] for i in part.columns],
+            "numeric": [grid.numeric[i] for i in part.columns],
+            "rows": [[row[i] for i in part.columns] for row in shown],
+            "widths": part.widths,
+        }
+        for part in layout.parts
+    ]
     return {
         "title": grid.title,
-        "columns": grid.columns,
-        "numeric": grid.numeric,
-        "rows": shown,
         "caption": grid.caption,
         "hidden": grid.hidden + len(grid.rows) - len(shown),
         "size": layout.size,
-        "widths": layout.widths,
+        "parts": parts,
         "landscape": layout.landscape,
     }

@@ -1,11 +1,12 @@
-"""The report of a run, written: index.html, report.pdf, scores.csv and every figure in every format.
+"""The report of a run, written: index.html, report.pdf, the whole as a zip, and every figure in every format.
 
 Each file appears whole or not at all. The page is written last, when everything it links to is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from reportgen.errors import SettingsError, nearest
@@ -13,13 +14,16 @@ from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style
 from reportgen.files import write_atomic
 from reportgen.report.build import build
+from reportgen.report.bundle import archive
 from reportgen.report.csv import scores_csv
 from reportgen.report.html import page
-from reportgen.report.parts import Report
+from reportgen.report.numbers import numbers_tex
+from reportgen.report.parts import Plate, Report
 from reportgen.report.pdf import document
 from reportgen.report.scene import RunLike
 
 ENDINGS = {"svg": "svg", "pdf": "pdf", "png": "png", "csv": "csv", "tex": "tex", "json": "vl.json"}
+ARCHIVE = "report.zip"
 Progress = Callable[[int, int, str], None]
 
 
@@ -55,28 +59,37 @@ def render(
 def write(report: Report, run: RunLike, folder: Path, style: Style, formats: Sequence[str], progress: Progress) -> Path:
     """Write a built report into `folder`; returns the page's path."""
     total = len(report.plates) + 1
-    written: set[str] = set()
-    tex: dict[str, str] = {}
-    for done, plate in enumerate(report.plates):
-        for name in formats:
-            content = figure_file(plate.figure, name, style, plate.svg, plate.spec)
-            if name == "tex":
-                tex[plate.id] = content.decode()
-            file = f"{plate.id}.{ENDINGS[name]}"
-            write_atomic(folder / "figures" / file, content)
-            written.add(file)
-        progress(done + 1, total, plate.id)
-    write_atomic(folder / "scores.csv", scores_csv(run.results).encode())
-    pdf = folder / "report.pdf"
-    if "pdf" in formats:
-        write_atomic(pdf, document(report))
-    else:
-        pdf.unlink(missing_ok=True)
-    index = folder / "index.html"
-    write_atomic(index, page(report, formats, tex).encode())
-    _remove_stale(folder / "figures", written)
+    files: dict[str, bytes] = {}
+    with ThreadPoolExecutor(2) as pool:  # Typst draws PDF and PNG beside Python
+        pending = {p.id: pool.submit(_plate_files, p, style, formats) for p in report.plates}
+        document_ = pool.submit(document, report) if "pdf" in formats else None
+        for done, (name, task) in enumerate(pending.items()):
+            made = task.result()
+            for file, content in made.items():
+                write_atomic(folder / file, content)
+            files |= made
+            progress(done + 1, total, name)
+        if document_ is not None:
+            files["report.pdf"] = document_.result()
+    files["scores.csv"] = scores_csv(run.results).encode()
+    files["numbers.tex"] = numbers_tex(run.manifest, [p.figure for p in report.plates]).encode()
+    files["references.bib"] = report.bibtex.encode()
+    tex = {p.id: files[f"figures/{p.id}.tex"].decode() for p in report.plates} if "tex" in formats else {}
+    index = page(report, formats, tex, [*files, ARCHIVE]).encode()
+    whole = archive(run.manifest.model.slug, {**files, "index.html": index})
+    for name, content in (*((n, c) for n, c in files.items() if "/" not in n), (ARCHIVE, whole), ("index.html", index)):
+        write_atomic(folder / name, content)
+    _remove_stale(folder, files)
     progress(total, total, "index.html")
-    return index
+    return folder / "index.html"
+
+
+def _plate_files(plate: Plate, style: Style, formats: Sequence[str]) -> dict[str, bytes]:
+    """The files of one figure by their names in the report folder."""
+    return {
+        f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)
+        for name in formats
+    }
 
 
 def figure_file(
@@ -91,15 +104,17 @@ def figure_file(
         return export.vega_lite(figure, style, spec).encode()
     drawn = export.svg(figure, style, spec) if svg is None else svg
     if name == "pdf":
-        return export.pdf(drawn, figure.title, figure.alt)
-    return export.png(drawn) if name == "png" else drawn.encode()
+        return export.pdf(drawn, figure.title, figure.alt, export.stamp(figure))
+    return export.png(drawn, mark=export.stamp(figure)) if name == "png" else drawn.encode()
 
 
-def _remove_stale(folder: Path, written: set[str]) -> None:
-    """Figure files of an earlier rendering that this one did not write; other files are left alone."""
-    for path in folder.glob("*"):
-        ours = path.name.endswith(tuple(f".{ending}" for ending in ENDINGS.values()))
-        if ours and path.name not in written and (path.is_file() or path.is_symlink()):
+def _remove_stale(folder: Path, written: Mapping[str, bytes]) -> None:
+    """Files of an earlier rendering that this one did not write; other files are left alone."""
+    ours = tuple(f".{ending}" for ending in ENDINGS.values())
+    old = [path for path in (folder / "figures").glob("*") if path.name.endswith(ours)]
+    for path in (*old, folder / "report.pdf"):
+        name = path.relative_to(folder).as_posix()
+        if name not in written and (path.is_file() or path.is_symlink()):
             path.unlink()
 
 

@@ -100,7 +100,7 @@ def test_both_themes_can_be_read_figures_too(visit: Visitor, scheme: str) -> Non
     page = visit(color_scheme=scheme).page
     paper = colour(page, "body", "backgroundColor")
     assert (sum(paper) < 200) == (scheme == "dark")
-    for selector in ("body", ".quiet", "a[download]", ".check b", ".kicker", "caption"):
+    for selector in ("body", ".quiet", "a[download]", ".check b", ".kicker", ".cap", ".tiles .name"):
         assert contrast(colour(page, selector, "color"), paper) >= 4.5, selector
     assert contrast(colour(page, ".art svg text[fill=currentColor]", "fill"), paper) >= 4.5
 
@@ -138,23 +138,31 @@ def test_on_paper_figures_and_tables_are_there_and_navigation_is_not(visit: Visi
     assert sum(colour(page, "body", "color")) < 200
 
 
+def middle(page: Page, plate: str, layer: int, head: int) -> tuple[float, float]:
+    """Where on the screen the middle of a head's cell is, the map brought into view."""
+    cells = page.locator(f"{plate} [data-panels]").first
+    cells.scroll_into_view_if_needed()
+    box = cells.bounding_box()
+    assert box is not None
+    return (
+        box["x"] + (layer + 0.5) * box["width"] / sample.LAYERS,
+        box["y"] + (head + 0.5) * box["height"] / sample.HEADS,
+    )
+
+
 def test_a_cell_under_the_pointer_is_named_and_a_click_opens_its_head(visit: Visitor) -> None:
     seen = visit()
     page = seen.page
-    frame = page.locator("#fig-alpha-ioi .art g.mark-group path.background").first
-    frame.scroll_into_view_if_needed()
-    box = frame.bounding_box()
-    assert box is not None
-    layer, head = 2, 1
-    x = box["x"] + (layer + 0.5) * box["width"] / sample.LAYERS
-    y = box["y"] + (head + 0.5) * box["height"] / sample.HEADS
+    x, y = middle(page, "#fig-alpha-ioi", 2, 1)
     page.mouse.move(x, y)
-    assert page.locator(".tip").inner_text().splitlines()[0].startswith("L2H1 −0.999 [−1.099, −0.899]")
+    said = page.locator(".tip").inner_text().splitlines()
+    assert said[:2] == ["L2H1 −0.999 [−1.099, −0.899]", "Effect on IOI"]
+    assert said[2] == "rank 1 of 12, n = 50, family-wise line 0.900"
     page.mouse.click(x, y)
     assert page.locator("#head h2").inner_text() == "L2H1"
-    rows = [[cell.inner_text() for cell in row.locator("td").all()] for row in page.locator("#head tbody tr").all()]
-    effect = next(row for row in rows if row[0] == "Effect on IOI")
-    assert effect[1:] == ["−0.999", "[−1.099, −0.899]", "–", "1"]
+    effect = page.locator("#head tr", has_text="Effect on IOI")
+    assert effect.locator("td.n").all_inner_texts() == ["−0.999 [−1.099, −0.899]", "–", "1"]
+    assert effect.locator("svg circle.dot").count() == 1
     page.keyboard.press("Escape")
     assert not page.locator("#head").is_visible()
     assert seen.said == []
@@ -172,14 +180,15 @@ def test_arrow_keys_walk_the_map_and_enter_opens_a_head(visit: Visitor) -> None:
 def test_links_to_heads_open_the_panel_and_unknown_ones_do_nothing(visit: Visitor) -> None:
     page = visit("#L1H2").page
     assert page.locator("#head h2").inner_text() == "L1H2"
-    assert "Movers" in page.locator("#head ul").inner_text()
+    assert "Movers" in page.locator("#head .labels").first.inner_text()
     assert not visit("#L99H99").page.locator("#head").is_visible()
     page = visit().page
     link = page.locator("table.rows a").first
-    name = link.inner_text()
+    name = link.text_content()
     link.click()
     assert page.locator("#head h2").inner_text() == name
-    page.locator("#find-head").fill("l0h3")
+    page.locator("#find-text").fill("l0h3")
+    page.locator("#find-text").press("Enter")
     assert page.locator("#head h2").inner_text() == "L0H3"
 
 
@@ -194,5 +203,5 @@ def test_hostile_words_stay_words(visit: Visitor) -> None:
 def test_downloads_lie_where_the_page_says(visit: Visitor, report_folder: Path) -> None:
     page = visit().page
     links = {link.get_attribute("href") or "" for link in page.locator("a[download]").all()}
-    assert len(links) == 3 * 6 + 2
+    assert len(links) == 3 * 6 + 5
     assert all((report_folder / link).stat().st_size for link in links)

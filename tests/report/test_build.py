@@ -9,7 +9,8 @@ import pytest
 from reportgen import suites
 from reportgen.errors import DataError, SettingsError
 from reportgen.report.build import build, find_figure
-from reportgen.report.parts import Report, thumbnails
+from reportgen.report.parts import Report
+from reportgen.report.tiles import wall
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
 from tests import fixtures
@@ -25,7 +26,7 @@ def test_sections_follow_the_registry_and_figures_are_numbered_through(report: R
     assert [s.name for s in report.sections] == ["alpha", "beta", "gamma"]
     assert [(p.number, p.id) for p in report.plates] == [(1, "alpha-capital"), (2, "alpha-ioi"), (3, "alpha-bars")]
     assert [p.is_map for p in report.plates] == [True, True, False]
-    assert [p.number for p in thumbnails(report)] == [1, 2]
+    assert [t.number for t in wall(report).tiles] == [1, 2]
     assert report.plates[0].keys == ("alpha/score/capital",)
 
 
@@ -142,8 +143,9 @@ def test_overlays_are_drawn_checked_and_can_be_left_out(tmp_path: Path) -> None:
 
 def test_the_head_sets_of_the_report_are_those_drawn_or_computed(report: Report) -> None:
     assert [s.key for s in report.overlays] == ["alpha/ioi/movers"]
-    assert report.overlay_grid is not None
-    assert report.overlay_grid.rows[0][2] == "L1H2, L2H3"
+    ((legend, (movers,)),) = report.set_groups
+    assert (legend, movers.heads) == ("Made-up sets", ("L1H2", "L2H3"))
+    assert dict(movers.evidence)["causal effect"] == "passed"
 
 
 def test_one_figure_is_found_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reportgen.report.build import build
-from reportgen.report.html import data_block, page
+from reportgen.report.html import FILES, data_block, page
 from reportgen.report.parts import Report
 from tests.report import sample
 
@@ -90,7 +90,8 @@ def test_the_policy_allows_exactly_this_style_and_script(tree: Tree, text: str) 
 
 
 def test_nothing_is_loaded_and_no_other_script_or_style_exists(tree: Tree) -> None:
-    assert [a for a, _ in tree.all("script")] == [{"type": "application/json", "id": "passport-data"}, {}]
+    scripts = [a for a, _ in tree.all("script")]
+    assert scripts == [*({"type": "application/json", "id": name} for name in ("passport-data", "specs")), {}]
     assert len(tree.all("style")) == 1
     assert not {"img", "link", "iframe", "object", "embed", "base"} & {e[0] for e in tree.elements}
     for tag, attrs, _, _ in tree.elements:
@@ -98,7 +99,7 @@ def test_nothing_is_loaded_and_no_other_script_or_style_exists(tree: Tree) -> No
             assert not name.startswith("on"), (tag, name)
             assert name not in ("style", "src", "srcset", "action"), (tag, name)
             if name in ("href", "xlink:href"):
-                assert value.startswith(("#", "figures/", "report.pdf", "scores.csv")), value
+                assert value.startswith(("#", "figures/", *FILES)), value
 
 
 def test_ids_are_unique_and_every_fragment_link_has_its_target(tree: Tree) -> None:
@@ -150,8 +151,9 @@ def test_sections_say_status_reason_formula_and_settings(tree: Tree, report: Rep
 
 
 def test_the_panel_data_are_json_whatever_the_text(tree: Tree, report: Report) -> None:
-    ((_, raw),) = tree.all("script", type="application/json")
-    assert "<" not in raw
+    (_, raw), (_, specs) = tree.all("script", type="application/json")
+    assert "<" not in raw + specs
+    assert set(json.loads(specs)["figures"]) == {p.id for p in report.plates}
     known = json.loads(raw)
     assert (known["layers"], known["heads"]) == (sample.LAYERS, sample.HEADS)
     assert [s["key"] for s in known["scores"]] == [s.key for s in report.scores]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,8 @@ def test_every_file_of_the_public_layout_is_written(tmp_path: Path) -> None:
     index = written(tmp_path)
     assert index == tmp_path / "report" / "index.html"
     ids = ("alpha-capital", "alpha-ioi", "alpha-bars")
-    want = {f"figures/{i}.{e}" for i in ids for e in ENDINGS.values()} | {"index.html", "report.pdf", "scores.csv"}
+    whole = {"index.html", "report.pdf", "report.zip", "scores.csv", "numbers.tex", "references.bib"}
+    want = {f"figures/{i}.{e}" for i in ids for e in ENDINGS.values()} | whole
     found = contents(tmp_path / "report")
     assert set(found) == want
     assert all(found.values())
@@ -44,6 +47,13 @@ def test_a_second_rendering_is_byte_identical(tmp_path: Path) -> None:
     written(tmp_path / "a", text=sample.HOSTILE)
     written(tmp_path / "b", text=sample.HOSTILE)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_the_zip_holds_every_file_of_the_report(tmp_path: Path) -> None:
+    written(tmp_path)
+    found = contents(tmp_path / "report")
+    zipped = zipfile.ZipFile(io.BytesIO(found.pop("report.zip")))
+    assert {name.removeprefix("made-up/"): zipped.read(name) for name in zipped.namelist()} == found
 
 
 def test_stale_figures_go_and_strangers_stay(tmp_path: Path) -> None:
@@ -84,7 +94,7 @@ def test_the_page_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "write_atomic", lambda path, content: (order.append(path.name), real(path, content)))
     written(tmp_path, ("svg",))
     assert order[-1] == "index.html"
-    assert len(order) == len(set(order)) == 5
+    assert len(order) == len(set(order)) == 8
 
 
 def test_unknown_formats_and_unwritable_folders_are_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Whether a LaTeX paper still says what its runs say: its numbers, captions and figures against the run folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reportgen.errors import DataError
+from reportgen.figures import export
+from reportgen.report.build import all_figures
+from reportgen.report.numbers import expected, read, slugs
+from reportgen.report.scene import RunLike
+from reportgen.report.text import clean
+from reportgen.runfolder import MANIFEST, Run
+
+_COMMENT = re.compile(r"(?<!\\)%.*")
+_INPUT = re.compile(r"\\(?:input|include|subfile)\s*\{([^{}]+)\}")
+_GRAPHICS = re.compile(r"\\includegraphics\s*(?:\[[^\]]*\])?\s*\{([^{}]+)\}")
+_FOLDERS = re.compile(r"\\graphicspath\s*\{((?:\{[^{}]*\})+)\}")
+_USED = re.compile(r"\\rg(num|caption|hash)\s*\{([^{}]+)\}")
+_STAMP = re.compile(rb"reportgen:([A-Za-z0-9_.-]+):([0-9a-f]{16})")
+_ENDINGS = (".pdf", ".png", ".jpg", ".eps", "")
+MOST_FILES = 200
+MOST_BYTES = 20_000_000
+
+
+@dataclass(frozen=True)
+class PaperCheck:
+    """What was compared, and a sentence for everything that no longer agrees; empty `problems` is a pass."""
+
+    numbers: int
+    figures: int
+    problems: tuple[str, ...]
+
+
+def check_paper(paper: Path, run: RunLike | None = None) -> PaperCheck:
+    r"""Compare the numbers, captions and figures of a LaTeX file, and of what it inputs, with their run.
+
+    run  the run they come from; None = the run folders in which the inputted numbers.tex files lie
+
+    A number agrees when its key exists and the copy of numbers.tex that the paper reads has the run's value; a figure
+    when the stamp inside the file is that of the run's figure, at whatever width it was written. Raises UserError: no
+    such paper, a damaged run, or no run to compare with.
+    """
+    texts = _texts(paper)
+    copies = [(path, read(text)) for path, text in texts.items() if "\\rgdefine{" in text]
+    held = {key: value for _, values in copies for key, value in values.items()}
+    runs = [run] if run is not None else [Run.open(folder) for folder in _folders(copies)]
+    if not runs:
+        raise DataError(
+            f"{paper} inputs no numbers.tex that lies in a run's report folder.", "Name the run: --run runs/mini."
+        )
+    found = {run.manifest.model.slug: all_figures(run) for run in runs}
+    now: dict[str, str] = {}
+    for one in runs:
+        now |= expected(one.manifest, found[one.manifest.model.slug])
+    stamps = {f.id: export.stamp(f) for figures in found.values() for f in figures}
+    body = "\n".join(_COMMENT.sub("", text) for text in texts.values() if "\\rgdefine{" not in text)
+    used = [f"{key}/{kind}" if kind != "num" else key for kind, key in _USED.findall(body)]
+    drawings = list(_drawings(paper.parent, body))
+    problems = [*_numbers(used, held, now), *_figures(drawings, stamps)]
+    return PaperCheck(len(used), len(drawings), tuple(dict.fromkeys(map(clean, problems))))
+
+
+def _texts(paper: Path) -> dict[Path, str]:
+    """The paper and every file it inputs, each once."""
+    texts: dict[Path, str] = {}
+    waiting = [paper]
+    while waiting and len(texts) < MOST_FILES:
+        path = waiting.pop(0)
+        if path in texts:
+            continue
+        try:
+            texts[path] = path.read_text("utf-8", errors="replace")
+        except OSError as error:
+            if path == paper:
+                raise DataError(f"Can't read {paper}: {error.strerror}.", "Name a .tex file.") from error
+            continue  # an input that LaTeX finds elsewhere, e.g. a package's
+        for name in _INPUT.findall(_COMMENT.sub("", texts[path])):
+            file = paper.parent / name.strip()
+            waiting.append(file if file.suffix else file.with_suffix(".tex"))
+    return texts
+
+
+def _folders(copies: Sequence[tuple[Path, dict[str, str]]]) -> list[Path]:
+    """Run folders of the numbers.tex files that were read from where the report wrote them."""
+    folders = [path.resolve().parent.parent for path, _ in copies]
+    return [folder for folder in dict.fromkeys(folders) if (folder / MANIFEST).is_file()]
+
+
+def _numbers(used: Sequence[str], held: dict[str, str], now: dict[str, str]) -> Iterator[str]:
+    known = set(slugs(now))
+    for key in dict.fromkeys(used):
+        if key.split("/", 1)[0] not in known:
+            yield f"{key}: no run {key.split('/', 1)[0]!r} to compare with; there is {', '.join(sorted(known))}."
+        elif key not in now:
+            yield f"{key}: the run has no such number any more."
+        elif key not in held:
+            yield f"{key}: the paper inputs no numbers.tex that defines it."
+        elif held[key] != now[key]:
+            yield f"{key}: the paper has {_short(held[key])}, the run has {_short(now[key])}."
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:57]}..."
+
+
+def _drawings(folder: Path, body: str) -> Iterator[Path]:
+    """The files that \\includegraphics names, where they exist; a name without a file is given as it is."""
+    places = [folder]
+    for group in _FOLDERS.findall(body):
+        places += [folder / name for name in re.findall(r"\{([^{}]*)\}", group)]
+    for name in _GRAPHICS.findall(body):
+        tries = [place / f"{name.strip()}{ending}" for place in places for ending in _ENDINGS]
+        yield next((path for path in tries if path.is_file()), folder / name.strip())
+
+
+def _figures(drawings: Sequence[Path], stamps: dict[str, str]) -> Iterator[str]:
+    for path in dict.fromkeys(drawings):
+        found = _stamp(path)
+        if found is None and path.stem in stamps:
+            yield f"{path.name}: no stamp of a reportgen figure in it; write it again with 'reportgen figure'."
+        elif found is not None and found[0] not in stamps:
+            yield f"{path.name}: the run has no figure {found[0]!r} any more."
+        elif found is not None and found[1] != stamps[found[0]]:
+            yield f"{path.name}: drawn from other numbers than the run's; write it again."
+
+
+def _stamp(path: Path) -> tuple[str, str] | None:
+    """(figure id, whole stamp) of a file, None where it has none."""
+    try:
+        with path.open("rb") as file:
+            match = _STAMP.search(file.read(MOST_BYTES))
+    except OSError:
+        return None
+    return (match[1].decode(), match[0].decode()) if match else None

@@ -1,0 +1,110 @@
+/* The page is complete without scripts. These add: a theme switch, live maps, head passports, search, files. */
+const byId = (id) => document.getElementById(id);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const make = (tag, words, ...children) => {
+  const node = document.createElement(tag);
+  if (words) node.textContent = words;
+  node.append(...children);
+  return node;
+};
+const classed = (node, name) => { node.className = name; return node; };
+const button = (words, action) => {
+  const node = make("button", words);
+  node.type = "button";
+  node.addEventListener("click", action);
+  return node;
+};
+const drawn = (tag, attributes, ...children) => {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+};
+
+/* Light or dark: the system's choice until the reader makes one. */
+const root = document.documentElement;
+const themeButton = byId("theme");
+const system = matchMedia("(prefers-color-scheme: dark)");
+const stored = () => { try { return localStorage.getItem("reportgen-theme"); } catch { return null; } };
+const store = (theme) => { try { localStorage.setItem("reportgen-theme", theme); } catch { /* private mode: forgotten */ } };
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+const relabel = () => { themeButton.textContent = isDark() ? "Light" : "Dark"; };
+const saved = stored();
+if (saved === "light" || saved === "dark") root.dataset.theme = saved;
+themeButton.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  store(root.dataset.theme);
+  relabel();
+});
+system.addEventListener("change", relabel);
+themeButton.hidden = false;
+relabel();
+
+/* Scores of every head, unpacked when first needed, row by layer. Kinds: "f" float32, "e" float16, "d" a table of
+   float32 and a byte per cell into it. */
+const known = JSON.parse(byId("passport-data").textContent);
+const half = (bits) => {
+  const sign = bits & 0x8000 ? -1 : 1, power = (bits >> 10) & 31, part = bits & 1023;
+  if (power === 31) return part ? NaN : sign * Infinity;
+  return power ? sign * 2 ** (power - 15) * (1 + part / 1024) : sign * 2 ** -14 * (part / 1024);
+};
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const floats = (kind, text) => {
+  const view = new DataView(bytes(text).buffer), size = kind === "e" ? 2 : 4;
+  return Float32Array.from({ length: view.byteLength / size }, (_, i) =>
+    size === 2 ? half(view.getUint16(2 * i, true)) : view.getFloat32(4 * i, true));
+};
+const unpack = ([kind, first, second]) => {
+  if (kind !== "d") return floats(kind, first);
+  const table = floats("f", first);
+  return Float32Array.from(bytes(second), (i) => table[i]);
+};
+const grid = (score, name) => {
+  if (typeof score[name]?.[0] === "string") score[name] = unpack(score[name]);
+  return score[name];
+};
+const at = (score, name, i) => (score[name] ? grid(score, name)[i] : NaN);
+const scores = known.scores ?? [];
+const byKey = new Map(scores.map((score) => [score.key, score]));
+const nameOf = (i) => `L${Math.floor(i / known.heads)}H${i % known.heads}`;
+const why = (score, i) => score.why?.[nameOf(i)] ?? score.why?.["*"] ?? "";
+const setsOf = (name) => (known.sets ?? []).filter((set) => set.heads.includes(name));
+
+/* The place of every head: by value, by size where values are signed; equal values share the better place. */
+const rank = (score, i) => {
+  const size = score.signed ? Math.abs : (value) => value;
+  const values = grid(score, "value"), own = size(values[i]);
+  if (Number.isNaN(own)) return NaN;
+  return 1 + values.reduce((above, value) => above + (size(value) > own ? 1 : 0), 0);
+};
+
+const shown = (x, digits = 3) => {
+  if (Number.isNaN(x) || x == null) return "\u2013";
+  const small = x !== 0 && Math.abs(x) < 0.5 * 10 ** -digits;
+  return (small ? x.toExponential(1) : x.toFixed(digits)).replaceAll("-", "\u2212");
+};
+const between = (score, i) => {
+  const low = at(score, "low", i), high = at(score, "high", i);
+  return Number.isNaN(low) || Number.isNaN(high) ? "" : `[${shown(low)}, ${shown(high)}]`;
+};
+const chance = (p) => (Number.isNaN(p) ? "" : p < 0.001 ? "<0.001" : p.toFixed(3));
+const parse = (name) => {
+  const found = /^L(\d+)H(\d+)$/i.exec(name.trim());
+  if (!found || !known.scores) return -1;
+  const layer = Number(found[1]), head = Number(found[2]);
+  return layer < known.layers && head < known.heads ? layer * known.heads + head : -1;
+};
+
+/* Copy buttons for LaTeX and BibTeX. */
+for (const pre of all("details.tex pre")) {
+  const copy = button("Copy", async () => {
+    try {
+      await navigator.clipboard.writeText(pre.textContent);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(pre);
+      copy.textContent = "Selected: press Ctrl+C";
+    }
+  });
+  pre.before(copy);
+}

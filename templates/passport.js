@@ -1,0 +1,185 @@
+/* The passport of one head: labels with their sources, the evidence ladder, salient tokens, and every score of the run
+   as a dot with its interval and line. */
+const passport = byId("head");
+let opened = -1, openedFrom = null;
+
+const RUNGS = ["static score", "dynamic score", "causal effect", "natural text", "replicated"];
+const SIGNS = { passed: "\u2713", failed: "\u2715" };
+const outcomeOf = (set, rung) => {
+  const found = Object.entries(set.evidence).filter(([name]) => name.startsWith(rung));
+  const outcomes = new Set(found.map(([, outcome]) => outcome));
+  const outcome = outcomes.has("failed") ? "failed" : outcomes.has("passed") ? "passed" : "not run";
+  return { outcome, detail: found.map(([name, result]) => `${name}: ${result}`).join("; ") || `${rung}: not run` };
+};
+
+const ladder = (sets) => {
+  const top = make("tr", "", make("th", "Label"), ...RUNGS.map((rung) => make("th", rung)));
+  for (const th of top.children) th.scope = "col";
+  const body = sets.map((set) => {
+    const name = make("th", set.label);
+    name.scope = "row";
+    const cells = RUNGS.map((rung) => {
+      const { outcome, detail } = outcomeOf(set, rung);
+      const sign = make("span", SIGNS[outcome] ?? "\u2013");
+      sign.setAttribute("aria-hidden", "true");
+      const cell = classed(make("td", "", sign, classed(make("span", outcome), "hide")), outcome.replace(" ", "-"));
+      cell.title = detail;
+      return cell;
+    });
+    return make("tr", "", name, ...cells);
+  });
+  return classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "ladder");
+};
+
+const labelLine = (set) => {
+  const line = make("li", "", make("b", set.label), ` ${set.kind}${set.verified ? "" : ", unconfirmed list"}`);
+  line.append(classed(make("span", `${set.source}. ${set.rule}`), "quiet"));
+  return line;
+};
+const labels = (sets) => {
+  if (!sets.length) return [make("p", "In no head set of this report.")];
+  const tried = sets.filter((set) => Object.keys(set.evidence).length);
+  const others = sets.filter((set) => !Object.keys(set.evidence).length);
+  const parts = [];
+  if (tried.length) {
+    parts.push(make("h3", "Evidence"), ladder(tried));
+    parts.push(classed(make("p", "\u2713 passed, \u2715 failed, \u2013 not run."), "note"));
+  }
+  parts.push(make("h3", "Labels"), classed(make("ul", "", ...tried.map(labelLine)), "labels"));
+  if (others.length > 6) {
+    const list = classed(make("ul", "", ...others.map(labelLine)), "labels");
+    parts.push(make("details", "", make("summary", `${others.length} sets by score alone`), list));
+  } else parts.push(classed(make("ul", "", ...others.map(labelLine)), "labels"));
+  return parts;
+};
+
+/* Salient tokens: indices into the words, per head and place: the token, then what it raises and lowers. */
+const operations = (i) => {
+  const list = known.salient;
+  if (!list) return [];
+  list.index ??= list.bits === 16 ? new Uint16Array(bytes(list.cells).buffer) : new Uint32Array(bytes(list.cells).buffer);
+  list.sizes ??= floats("e", list.sigma);
+  const wide = 1 + 2 * list.outputs, none = 2 ** list.bits - 1, found = [];
+  for (let place = 0; place < list.places; place += 1) {
+    const start = (i * list.places + place) * wide, row = [...list.index.slice(start, start + wide)];
+    if (row[0] === none) continue;
+    const words = (part) => part.filter((w) => w !== none).map((w) => list.words[w]);
+    const [raised, lowered] = [row.slice(1, 1 + list.outputs), row.slice(1 + list.outputs)].map(words);
+    found.push({ token: list.words[row[0]], sigma: list.sizes[i * list.places + place], raised, lowered });
+  }
+  return found;
+};
+const token = (text) => make("code", text.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"));
+const tokens = (list) => list.flatMap((text) => [token(text), " "]);
+const salient = (i) => {
+  const found = operations(i);
+  if (!found.length) return [];
+  const top = make("tr", "", ...["Token", "Size", "Raises", "Lowers"].map((word) => make("th", word)));
+  for (const th of top.children) th.scope = "col";
+  const body = found.map(({ token: text, sigma, raised, lowered }) => make("tr", "", make("td", "", token(text)),
+    classed(make("td", shown(sigma, 2)), "n"), make("td", "", ...tokens(raised)), make("td", "", ...tokens(lowered))));
+  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "rows");
+  const note = "Tokens whose vector this head changes most in size, read from the weights, and the outputs it raises and lowers most for them.";
+  return [make("details", "", make("summary", "Salient tokens"), classed(make("p", note), "note"), table)];
+};
+
+/* Every score as a dot on the range of all heads. */
+const reach = (score) => {
+  if (score.reach) return score.reach;
+  const seen = [...grid(score, "value"), ...(score.low ? grid(score, "low") : []), ...(score.high ? grid(score, "high") : [])];
+  const finite = [...seen.filter((x) => !Number.isNaN(x)), score.line ?? 0, 0];
+  let low = Math.min(...finite), high = Math.max(...finite);
+  if (score.signed) { high = Math.max(-low, high); low = -high; }
+  if (score.range[0] === 0 && score.range[1] === 1) { low = 0; high = 1; }
+  score.reach = high > low ? [low, high] : [low, low + 1];
+  return score.reach;
+};
+const dots = (score, i) => {
+  const wide = 130, high = 16, pad = 4, [least, most] = reach(score);
+  const x = (value) => (pad + ((value - least) / (most - least)) * (wide - 2 * pad)).toFixed(1);
+  const rule = (a, b, name) => drawn("line", { x1: x(a), x2: x(b), y1: high / 2, y2: high / 2, class: name });
+  const tick = (value, name, size) => drawn("line", { x1: x(value), x2: x(value), y1: high / 2 - size, y2: high / 2 + size, class: name });
+  const art = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, class: "dots", "aria-hidden": "true" });
+  const values = grid(score, "value"), others = [...values].filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
+  art.append(rule(least, most, "axis"));
+  if (others.length > 300) art.append(rule(others[Math.floor(0.05 * others.length)], others[Math.floor(0.95 * others.length)], "band"));
+  else art.append(drawn("path", { d: others.map((v) => `M${x(v)} ${high / 2 - 3}v6`).join(""), class: "others" }));
+  if (score.signed) art.append(tick(0, "zero", 5));
+  if (score.line != null) for (const sign of score.signed ? [-1, 1] : [1]) art.append(tick(sign * score.line, "line", 7));
+  const low = at(score, "low", i), up = at(score, "high", i);
+  if (!Number.isNaN(low) && !Number.isNaN(up)) art.append(rule(low, up, "interval"));
+  if (!Number.isNaN(values[i])) art.append(drawn("circle", { cx: x(values[i]), cy: high / 2, r: 3.6, class: "dot" }));
+  return art;
+};
+const scoreRow = (score, i) => {
+  const name = make("th", score.label);
+  name.scope = "row";
+  const value = at(score, "value", i), gap = Number.isNaN(value);
+  const words = gap ? `not computed: ${why(score, i) || "no reason was recorded"}` : `${shown(value)} ${between(score, i)}`;
+  const cells = [words, gap ? "" : chance(at(score, "p", i)) || "\u2013", gap ? "" : String(rank(score, i))];
+  return make("tr", "", name, make("td", "", gap ? "" : dots(score, i)),
+    ...cells.map((cell, c) => classed(make("td", cell), gap && !c ? "n gap" : "n")));
+};
+const measureTable = (title, list, i, open) => {
+  const top = make("tr", "", ...["Score", "All heads, this one", "Value, 95 % interval", "Adj. p", "Rank"].map((word, c) =>
+    classed(make("th", word), c > 1 ? "n" : "")));
+  for (const th of top.children) th.scope = "col";
+  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...list.map((score) => scoreRow(score, i)))), "rows");
+  const part = make("details", "", make("summary", title), table);
+  part.open = open;
+  return part;
+};
+const scoreParts = (i) => known.suites.filter(([suite]) => !hidden.has(suite)).flatMap(([suite, title]) => {
+  const own = scores.filter((score) => score.key.startsWith(`${suite}/`));
+  if (!own.length) return [];
+  const measures = [...new Set(own.map((score) => score.key.split("/")[1]))];
+  const single = measures.filter((m) => own.filter((score) => score.key.split("/")[1] === m).length === 1);
+  const parts = single.length ? [measureTable(title, own.filter((s) => single.includes(s.key.split("/")[1])), i, true)] : [];
+  for (const measure of measures.filter((m) => !single.includes(m))) {
+    const list = own.filter((score) => score.key.split("/")[1] === measure);
+    list.sort((a, b) => (rank(a, i) || Infinity) - (rank(b, i) || Infinity));
+    parts.push(measureTable(`${title}: ${known.measures[`${suite}/${measure}`] ?? measure}`, list, i, measure === measures[0]));
+  }
+  return parts;
+});
+
+const close = () => {
+  if (passport.hidden) return;
+  passport.hidden = true;
+  opened = -1;
+  outline(-1);
+  if (passport.contains(document.activeElement) || document.activeElement === document.body) openedFrom?.focus();
+  if (parse(location.hash.slice(1)) >= 0) history.replaceState(null, "", location.pathname + location.search);
+};
+const draw = (i) => {
+  const title = make("h2", nameOf(i));
+  title.id = "head-name";
+  title.tabIndex = -1;
+  const places = `Layer ${Math.floor(i / known.heads)} of ${known.layers}, head ${i % known.heads} of ${known.heads}, counted from 0. Arrow keys go to its neighbours.`;
+  const top = classed(make("div", "", title, button("Close", close)), "top");
+  const note = "Dot and bar: this head with its 95 % interval. Strokes: all other heads. Long stroke: family-wise line.";
+  passport.replaceChildren(top, classed(make("p", places), "quiet"), ...labels(setsOf(nameOf(i))), ...salient(i),
+    make("h3", "Scores"), classed(make("p", note), "note"), ...scoreParts(i));
+};
+/* Open the passport of head `i`; `from` gets the focus back; `quiet` keeps the page where it is while walking. */
+const visit = (i, from = null, quiet = false) => {
+  if (from) openedFrom = from;
+  opened = i;
+  const inside = passport.contains(document.activeElement);
+  draw(i);
+  passport.hidden = false;
+  passport.scrollTop = 0;
+  outline(i);
+  history.replaceState(null, "", `#${nameOf(i)}`);
+  if (inside && !quiet) byId("head-name").focus();
+};
+passport.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!step || document.activeElement !== byId("head-name")) return;
+  event.preventDefault();
+  const clip = (value, size) => Math.max(0, Math.min(size - 1, value));
+  const layer = clip(Math.floor(opened / known.heads) + step[0], known.layers);
+  visit(layer * known.heads + clip((opened % known.heads) + step[1], known.heads));
+  byId("head-name").focus();
+});
+addEventListener("keydown", (event) => { if (event.key === "Escape") { hide(); close(); } });
