@@ -8,59 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
 from reportgen.figures import theme
+from reportgen.figures.circuit_layout import Frame, Link, Node, free_point, key_lines, place, point
 from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
-from reportgen.figures.geometry import POINTS_PER_INCH
 from reportgen.figures.heatmap import WATERMARK
 from reportgen.figures.marks import check_style, layer
-from reportgen.scores import Head, head_name
+from reportgen.scores import head_name
 
 LOGITS = "logits"
-COLUMN = 3.25 * POINTS_PER_INCH - 4
 SUPPORTS, OPPOSES = ("#b2182b", "#2166ac"), ("#b35806", "#542788")  # (above, below zero) by palette: as the maps' ends
 FILLS = ("#f4d9a6", "#bfe0d0", "#cdd6ee", "#e6e6e6")  # one per group of nodes, then the first again
 _THINNEST, _WIDEST = 0.5, 5.0
 _STEPS = 20  # points along a curve
-_BENDS = 8  # sweeps that order heads within rows
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Node:
-    """A head: `group` decides its fill and its line in the key; `words` stand below its name."""
-
-    head: Head
-    group: str
-    words: str = ""
-
-
-@dataclass(frozen=True)
-class Link:
-    """An edge from a head to another, or to the logits (None); `letter` is the input it ends in, or empty."""
-
-    sender: Head
-    receiver: Head | None
-    effect: float
-    letter: str = ""
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where things stand, in points, y downwards: centres of boxes, the height of each row."""
-
-    at: Mapping[Head, tuple[float, float]]
-    rows: Mapping[int, float]
-    logits: tuple[float, float]
-    box: tuple[float, float]
-    width: float
-    height: float
-    key: float
 
 
 def circuit_graph(
@@ -72,7 +37,7 @@ def circuit_graph(
     known = {node.head for node in nodes}
     drawn = [link for link in links if link.sender in known and (link.receiver is None or link.receiver in known)]
     groups = list(dict.fromkeys(node.group for node in nodes))
-    frame = _frame(nodes, drawn, groups, style)
+    frame = place(nodes, drawn, groups, style)
     axes = {
         "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, round6(frame.width)], nice=False, zero=False)),
         "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[round6(frame.height), 0], nice=False, zero=False)),
@@ -91,55 +56,7 @@ def circuit_graph(
     return chart
 
 
-def _frame(nodes: Sequence[Node], links: Sequence[Link], groups: Sequence[str], style: Style) -> _Frame:
-    size = style.font_size
-    width = COLUMN if style.width_in is None else style.width_in * POINTS_PER_INCH - 4
-    left = theme.text_width("layer 00", 0.8 * size) + 0.6 * size
-    labels = [head_name(*node.head) for node in nodes] + [node.words for node in nodes]
-    box_w = max((theme.text_width(text, 0.8 * size) for text in labels), default=0.0) + 0.8 * size
-    box_h = 2.3 * size
-    room = width - left
-    most = max(1, int(room // (box_w + 0.5 * size)))
-    rows = _rows(nodes, links, most)
-    step = box_h + 2.5 * size
-    logits_y = 0.5 * box_h + 1
-    at: dict[Head, tuple[float, float]] = {}
-    heights: dict[int, float] = {}
-    y = logits_y
-    for number, row in enumerate(reversed(rows)):
-        same = number > 0 and rows[-number][0][0] == row[0][0]  # a layer's second line stands closer
-        y += box_h + 0.8 * size if same else step
-        heights.setdefault(row[0][0], y)
-        free = room - len(row) * box_w  # rows lean left and right in turn, so that no box hides an edge between others
-        lean = 0.3 * free / len(row) * (1 if number % 2 else -1)
-        for i, head in enumerate(row):
-            at[head] = (left + room * (i + 0.5) / len(row) + lean, y)
-    key = y + 0.5 * box_h + 1.2 * size
-    lines = len(_key_lines(groups, links, width, size))
-    return _Frame(at, heights, (left + room / 2, logits_y), (box_w, box_h), width, key + 1.5 * size * lines, key)
-
-
-def _rows(nodes: Sequence[Node], links: Sequence[Link], most: int) -> list[list[Head]]:
-    """Heads by layer, lowest first, at most `most` in a row, ordered so that edges cross little (barycentres)."""
-    layers = sorted({node.head[0] for node in nodes})
-    order = {lay: sorted(node.head for node in nodes if node.head[0] == lay) for lay in layers}
-    ends: dict[Head, list[Head]] = {node.head: [] for node in nodes}
-    for link in links:
-        if link.receiver is not None:
-            ends[link.sender].append(link.receiver)
-            ends[link.receiver].append(link.sender)
-    for _ in range(_BENDS):
-        place = {head: (i + 0.5) / len(row) for row in order.values() for i, head in enumerate(row)}
-        for lay in layers:
-            order[lay].sort(key=lambda head: (_middle(ends[head], place, place[head]), head))
-    return [order[lay][i : i + most] for lay in layers for i in range(0, len(order[lay]), most)]
-
-
-def _middle(ends: Sequence[Head], place: Mapping[Head, float], own: float) -> float:
-    return sum(place[head] for head in ends) / len(ends) if ends else own
-
-
-def _lines(frame: _Frame, axes: Mapping[str, Any], size: float) -> list[alt.Chart]:
+def _lines(frame: Frame, axes: Mapping[str, Any], size: float) -> list[alt.Chart]:
     """A faint line and a name per row."""
     left = theme.text_width("layer 00", 0.8 * size) + 0.3 * size
     across = [{"x": left, "x2": round6(frame.width), "y": round6(y)} for y in frame.rows.values()]
@@ -152,37 +69,11 @@ def _lines(frame: _Frame, axes: Mapping[str, Any], size: float) -> list[alt.Char
     ]
 
 
-def _ends(link: Link, frame: _Frame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """From the top of the sender's box to the bottom of the receiver's."""
-    x, y = frame.at[link.sender]
-    to_x, to_y = frame.logits if link.receiver is None else frame.at[link.receiver]
-    half = frame.box[1] / 2
-    return (x, y - half), (to_x, to_y + half)
-
-
-def _point(link: Link, frame: _Frame, t: float) -> tuple[float, float]:
-    """A point of the edge, 0 <= t <= 1: a cubic that leaves upwards and arrives upwards."""
-    (x, y), (to_x, to_y) = _ends(link, frame)
-    pull = 0.45 * (y - to_y)
-    a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3
-    return a * x + b * x + c * to_x + d * to_x, a * y + b * (y - pull) + c * (to_y + pull) + d * to_y
-
-
-def _free_point(link: Link, frame: _Frame, size: float) -> tuple[float, float]:
-    """The point nearest to the edge's middle that no box covers (the middle, where every one is covered)."""
-    (w, h), room = frame.box, 0.35 * size
-    for t in (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.2, 0.8):
-        x, y = _point(link, frame, t)
-        if all(abs(x - bx) > w / 2 + room or abs(y - by) > h / 2 + room for bx, by in frame.at.values()):
-            return x, y
-    return _point(link, frame, 0.5)
-
-
 def _width(effect: float, largest: float) -> float:
     return max(_THINNEST, _WIDEST * abs(effect) / largest)
 
 
-def _edges(links: Sequence[Link], frame: _Frame, axes: Mapping[str, Any], style: Style) -> list[alt.Chart]:
+def _edges(links: Sequence[Link], frame: Frame, axes: Mapping[str, Any], style: Style) -> list[alt.Chart]:
     largest = max((abs(link.effect) for link in links), default=1.0) or 1.0
     colours = _colours(style)
     values: Rows = []
@@ -193,7 +84,7 @@ def _edges(links: Sequence[Link], frame: _Frame, axes: Mapping[str, Any], style:
             "through": link.letter, "effect": round6(link.effect),
         }  # fmt: skip
         for step in range(_STEPS + 1):
-            x, y = _point(link, frame, step / _STEPS)
+            x, y = point(link, frame, step / _STEPS)
             values.append({**base, "order": step, "x": round(x, 2), "y": round(y, 2)})
     mark = {"type": "line", "strokeCap": "round", "strokeOpacity": 0.6}
     channels = {
@@ -210,7 +101,7 @@ def _colours(style: Style) -> tuple[str, str]:
 
 
 def _boxes(
-    nodes: Sequence[Node], groups: Sequence[str], frame: _Frame, axes: Mapping[str, Any], size: float
+    nodes: Sequence[Node], groups: Sequence[str], frame: Frame, axes: Mapping[str, Any], size: float
 ) -> list[alt.Chart]:
     (w, h), small = frame.box, 0.8 * size
     fills = {group: FILLS[i % len(FILLS)] for i, group in enumerate(groups)}
@@ -245,12 +136,12 @@ def _rect(x: float, y: float, w: float, h: float) -> dict[str, float]:
     return {"x": round(x - w / 2, 2), "y": round(y - h / 2, 2), "x2": round(x + w / 2, 2), "y2": round(y + h / 2, 2)}
 
 
-def _letters(links: Sequence[Link], frame: _Frame, axes: Mapping[str, Any], size: float) -> list[alt.Chart]:
+def _letters(links: Sequence[Link], frame: Frame, axes: Mapping[str, Any], size: float) -> list[alt.Chart]:
     """The input's letter on each edge between heads, on a light halo."""
     values = []
     for link in links:
         if link.letter and link.receiver is not None:
-            x, y = _free_point(link, frame, size)
+            x, y = free_point(link, frame, size)
             values.append({"x": round(x, 2), "y": round(y, 2), "text": link.letter})
     if not values:
         return []
@@ -263,35 +154,15 @@ def _letters(links: Sequence[Link], frame: _Frame, axes: Mapping[str, Any], size
     ]
 
 
-def _key_lines(
-    groups: Sequence[str], links: Sequence[Link], width: float, size: float
-) -> list[list[tuple[str, str, float]]]:
-    """The key's entries in lines no wider than the figure: (kind, words, width)."""
-    small = 0.8 * size
-    entries = [("group", group) for group in groups]
-    entries += [("above", "supports the answer")] if any(link.effect >= 0 for link in links) else []
-    entries += [("below", "opposes it")] if any(link.effect < 0 for link in links) else []
-    lines: list[list[tuple[str, str, float]]] = [[]]
-    used = 0.0
-    for kind, text in entries:
-        wide = 1.9 * size + theme.text_width(text, small) + 1.0 * size
-        if lines[-1] and used + wide > width:
-            lines.append([])
-            used = 0.0
-        lines[-1].append((kind, text, wide))
-        used += wide
-    return lines
-
-
 def _key(
-    groups: Sequence[str], links: Sequence[Link], frame: _Frame, axes: Mapping[str, Any], style: Style
+    groups: Sequence[str], links: Sequence[Link], frame: Frame, axes: Mapping[str, Any], style: Style
 ) -> list[alt.Chart]:
     size, colours = style.font_size, _colours(style)
     fills = {group: FILLS[i % len(FILLS)] for i, group in enumerate(groups)}
     boxes: Rows = []
     strokes: Rows = []
     texts: Rows = []
-    for number, line in enumerate(_key_lines(groups, links, frame.width, size)):
+    for number, line in enumerate(key_lines(groups, links, frame.width, size)):
         x, y = 0.0, frame.key + 1.5 * size * number
         for kind, text, wide in line:
             if kind == "group":

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reportgen.figures import captions
-from reportgen.figures.circuit_graph import Link, Node, circuit_graph, largest
+from reportgen.figures.circuit_graph import circuit_graph, largest
+from reportgen.figures.circuit_layout import Link, Node
 from reportgen.figures.curves import BLUE, GREY, RED, Curve, Panel, curves
 from reportgen.figures.figure import Figure, View
 from reportgen.scores import Cell, Column, SuiteResult, Table, parse_head

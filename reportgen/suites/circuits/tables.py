@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 GAP = "share of the gap"
 _LOOKS = (
-    "Attention: from a repeated word to its last earlier copy (duplicate), to the token after that (induction), and from "
-    "there back (previous)."
+    "Attention: from a repeated word to its last earlier copy (duplicate), to the token after that (induction), and "
+    "from there back (previous)."
 )
 STABILITY = Column("stability", "share of draws")
 

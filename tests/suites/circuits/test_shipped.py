@@ -1,0 +1,125 @@
+"""The bundled model: its IOI circuit is what IOI runs on, its figures say so. Properties, not places of heads."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from reportgen.figures import export
+from reportgen.figures.figure import Figure, Style, View
+from reportgen.models.load import load
+from reportgen.scores import SuiteResult
+from reportgen.suites.base import Context
+from reportgen.suites.circuits.facts import part, task_facts
+from reportgen.suites.circuits.figures import figures
+from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.settings import Settings
+
+SETTINGS = Settings(
+    tasks=("ioi", "capitals"), prompts=48, flips=300, resamples=100, patch_prompts=16, edge_prompts=4, curve_prompts=16,
+    through_movers=("q",), through_those=("kv",), denoising=False, rephrased=0, random_sets=19, bands=0, backups=False,
+    text_windows=8, text_tokens=32, text_verified=4, sampled=6,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[SuiteResult, View]:
+    model = load("mini", device="cpu")
+    result = score(model, SETTINGS, Context(seed=0, threads=1))
+    return result, View(model.record, overlays=result.head_sets, results={"circuits": result})
+
+
+@pytest.fixture(scope="module")
+def drawn(made: tuple[SuiteResult, View]) -> dict[str, Figure]:
+    return {figure.id: figure for figure in figures(*made)}
+
+
+def test_the_bundled_model_does_both_tasks(made: tuple[SuiteResult, View]) -> None:
+    for task in SETTINGS.tasks:
+        facts = task_facts(made[0], task)
+        assert facts["done"]
+        assert facts["accuracy"] > 0.95
+        assert part(facts, "attribution")["spearman"] > 0.5
+
+
+def test_removing_the_ioi_circuit_destroys_ioi_and_random_sets_do_not(made: tuple[SuiteResult, View]) -> None:
+    curve = part(task_facts(made[0], "ioi"), "faithfulness")
+    own = part(curve, "circuit")
+    assert own["size"] < 16  # of 48 heads
+    assert own["kept"] > 0.7
+    assert own["removed"] < 0.3
+    assert own["accuracy_removed"] < 0.8 < own["accuracy_kept"]
+    assert part(own, "random_removed")["mean"] > 0.8
+    assert part(own, "random_kept")["mean"] < 0.3
+    assert own["p_kept"] == own["p_removed"] == pytest.approx(1 / 20)
+    by_direct = dict(zip(curve["sizes"], curve["removed_direct"], strict=True))
+    assert by_direct[8] < 0.4  # the first eight by direct effect
+
+
+def test_movers_attend_to_the_answer_and_s_inhibition_acts_on_them(made: tuple[SuiteResult, View]) -> None:
+    sets = {s.key: s.heads for s in made[0].head_sets}
+    assert sets["circuits/ioi/name_movers"]
+    assert sets["circuits/ioi/through_movers"]
+    top = min(layer for layer, _ in sets["circuits/ioi/through_movers"])
+    assert top < max(layer for layer, _ in sets["circuits/ioi/name_movers"])
+    assert sets["circuits/capitals/movers"]
+    assert sets["circuits/reuse/reused"]
+
+
+def test_every_result_is_drawn_and_exports(drawn: dict[str, Figure]) -> None:
+    wanted = {f"circuits-{task}{kind}" for task in SETTINGS.tasks for kind in ("", "-graph", "-total")}
+    wanted |= {"circuits-faithfulness", "circuits-reuse", "circuits-reuse-difference", "circuits-text_loss"}
+    assert set(drawn) == wanted
+    for figure in drawn.values():
+        assert export.svg(figure, Style(width_in=3.25)).startswith("<svg")
+        assert len(export.csv(figure).splitlines()) > 1
+        assert figure.alt.endswith(".")
+        assert not re.search(r"\bNone\b|\bnan\b", figure.caption)
+
+
+def test_captions_carry_the_numbers(made: tuple[SuiteResult, View], drawn: dict[str, Figure]) -> None:
+    curve = part(part(task_facts(made[0], "ioi"), "faithfulness"), "circuit")
+    assert f"the circuit of {curve['size']} heads keeps {curve['kept']:.3f}" in drawn["circuits-faithfulness"].caption
+    assert "against 19 random sets" in drawn["circuits-faithfulness"].caption
+    rho = part(task_facts(made[0], "ioi"), "attribution")["spearman"]
+    assert f"Spearman {rho:.2f}" in drawn["circuits-ioi-total"].caption
+    (pair,) = made[0].facts["reuse"]["pairs"]  # type: ignore[index]
+    assert f"{pair['both']} of the {pair['smaller']} heads" in drawn["circuits-reuse"].caption
+    assert "held-out documents" in drawn["circuits-text_loss"].caption
+
+
+def test_the_reused_heads_lie_on_the_difference_map_under_the_papers_legend(drawn: dict[str, Figure]) -> None:
+    (reused,) = drawn["circuits-reuse-difference"].head_sets
+    assert reused.key == "circuits/reuse/reused"
+    text = str(export.spec(drawn["circuits-reuse-difference"]))
+    assert "Reused Heads" in text
+    assert "'Circuits Components Reused'" in text.replace("\\'", "'")
+
+
+def test_edges_of_the_graph_are_the_measured_ones(made: tuple[SuiteResult, View], drawn: dict[str, Figure]) -> None:
+    rows = drawn["circuits-ioi-graph"].data.rows
+    direct = made[0]["direct/ioi"].values
+    to_logits = [row for row in rows if row[2] == "logits"]
+    assert len(to_logits) == len(next(s for s in made[0].head_sets if s.key == "circuits/ioi/direct").heads)
+    name, _, _, _, effect = to_logits[0]
+    layer, head = re.fullmatch(r"L(\d+)H(\d+)", str(name)).groups()  # type: ignore[union-attr]
+    assert effect == pytest.approx(float(direct[int(layer), int(head)]))
+    assert any(row[3] == "q" for row in rows)
+
+
+def test_paired_panels_share_one_scale(drawn: dict[str, Figure]) -> None:
+    panels = export.spec(drawn["circuits-ioi-total"])["hconcat"]
+    cells = [layer for panel in panels for layer in panel["layer"] if layer["name"].startswith("cells")]
+    domains = [layer["encoding"]["color"]["scale"]["domain"] for layer in cells]
+    assert len(domains) == 2
+    assert domains[0] == domains[1] == [-domains[0][1], domains[0][1]]
+
+
+def test_natural_text_has_estimates_for_all_and_exact_values_for_some(made: tuple[SuiteResult, View]) -> None:
+    result = made[0]
+    assert np.isfinite(result["text_loss_attribution/natural_text"].values).all()
+    exact = result["text_loss/natural_text"].values
+    assert 4 <= int(np.isfinite(exact).sum()) < 48
+    assert result.facts["natural_text"]["loss_nats"] < 2.5  # type: ignore[index]
