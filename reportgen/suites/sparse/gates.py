@@ -127,4 +127,4 @@ def straight_through(scores: Tensor, bias: float, uniform: Tensor) -> tuple[Tens
     """
     z = scores.float().clamp_min(MASKED) + bias
     soft = torch.sigmoid(z + uniform.clamp(EPSILON, 1 - EPSILON).logit())
-    return (soft > 0.5).float() + soft - soft.detach(), torch.sigmoid(z)
+    return (soft > 0.5).float() + (soft - soft.detach()), torch.sigmoid(z)  # the bracket is exactly 0

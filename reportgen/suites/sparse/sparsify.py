@@ -109,6 +109,7 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
     schedule = _schedule(options, text)
     phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
     phase.run(progress, "sparse")
+    phase.finish()
     folder = work / options.out.name
     checkpoint.save(dense, learner.tensors(), gate, options.model, folder)
     sparse, _ = checkpoint.load_sparse(str(folder), device=options.device)
