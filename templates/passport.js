@@ -5,6 +5,13 @@ let opened = -1, openedFrom = null;
 
 const RUNGS = ["static score", "dynamic score", "causal effect", "natural text", "replicated"];
 const SIGNS = { passed: "\u2713", failed: "\u2715" };
+const scrolled = (table, label) => {
+  const box = classed(make("div", "", table), "scroll");
+  box.tabIndex = 0;
+  box.setAttribute("role", "region");
+  box.setAttribute("aria-label", label);
+  return box;
+};
 const outcomeOf = (set, rung) => {
   const found = Object.entries(set.evidence).filter(([name]) => name.startsWith(rung));
   const outcomes = new Set(found.map(([, outcome]) => outcome));
@@ -28,7 +35,8 @@ const ladder = (sets) => {
     });
     return make("tr", "", name, ...cells);
   });
-  return classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "ladder");
+  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "ladder");
+  return scrolled(table, "Evidence");
 };
 
 const labelLine = (set) => {
@@ -80,7 +88,8 @@ const salient = (i) => {
     classed(make("td", shown(sigma, 2)), "n"), make("td", "", ...tokens(raised)), make("td", "", ...tokens(lowered))));
   const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "rows");
   const note = "Tokens whose vector this head changes most in size, read from the weights, and the outputs it raises and lowers most for them.";
-  return [make("details", "", make("summary", "Salient tokens"), classed(make("p", note), "note"), table)];
+  return [make("details", "", make("summary", "Salient tokens"), classed(make("p", note), "note"),
+    scrolled(table, "Salient tokens"))];
 };
 
 /* Every score as a dot on the range of all heads. */
@@ -125,7 +134,7 @@ const measureTable = (title, list, i, open) => {
     classed(make("th", word), c > 1 ? "n" : "")));
   for (const th of top.children) th.scope = "col";
   const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...list.map((score) => scoreRow(score, i)))), "rows");
-  const part = make("details", "", make("summary", title), table);
+  const part = make("details", "", make("summary", title), scrolled(table, title));
   part.open = open;
   return part;
 };

@@ -30,7 +30,7 @@ _HELD = re.compile(
 )
 RUNNING = 80  # characters of the running head
 MAX_ROWS = 60  # of a table on paper; the page and the CSV have the rest
-_METADATA = {"document", "alt", "file"}  # never set as text: no places to break at
+_METADATA = {"document", "alt", "file", "id"}  # never set as text: no places to break at
 _LONG = re.compile(r"\S{24}(?=\S)")
 
 
@@ -103,7 +103,7 @@ def data(report: Report) -> dict[str, Any]:
         "facts": report.facts,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
         "tiles": [_tile(tile, f"tile-{i}.svg") for i, tile in enumerate(wall(report).tiles)],
-        "sections": [_section(s) for s in report.sections],
+        "sections": _numbered([_section(s) for s in report.sections]),
         "sets": [{"legend": legend, "sets": [_head_set(s) for s in sets]} for legend, sets in report.set_groups],
         "not_computed": _grid(_missing(report)) if report.not_computed else None,
         "provenance": report.provenance,
@@ -180,6 +180,14 @@ def _section(section: Section) -> dict[str, Any]:
     }
 
 
+def _numbered(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sections, each of their tables with a name that links can use."""
+    for i, section in enumerate(sections):
+        for j, table in enumerate(section["tables"]):
+            table["id"] = f"table-{i}-{j}"
+    return sections
+
+
 def _missing(report: Report) -> Grid:
     return Grid("", ("Suite", "What", "Why"), (False,) * 3, report.not_computed)
 
@@ -209,6 +217,7 @@ def _grid(grid: Grid) -> dict[str, Any]:
         for part in layout.parts
     ]
     return {
+        "id": "",
         "title": grid.title,
         "caption": grid.caption,
         "hidden": grid.hidden + len(grid.rows) - len(shown),
