@@ -20,7 +20,7 @@ from reportgen.figures.data import round6, rows
 from reportgen.figures.figure import Style, View
 from reportgen.figures.geometry import Bar, Grid, bar_of, bar_offset, bar_thickness, bar_title_x, fit, margins
 from reportgen.figures.marks import check_style, layer
-from reportgen.scores import HeadScores, HeadSet, parse_head
+from reportgen.scores import HeadScores, HeadSet, head_name, parse_head
 
 ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart)
 WATERMARK = "SYNTHETIC"
@@ -273,9 +273,9 @@ def _named_sets(
             )
         except (ValueError, TypeError, IndexError) as error:
             raise DataError(f"overlay {label!r}: {error}", "Give heads as 'L9H6' or (9, 6).") from error
-        for layer, head in parsed:
-            if not (0 <= layer < shape[0] and 0 <= head < shape[1]):
-                grid = f"{shape[0]} layers x {shape[1]} heads"
-                raise DataError(f"overlay {label!r}: L{layer}H{head} is outside the {grid}.", "Heads count from 0.")
+        outside = [head_name(*head) for head in parsed if not (0 <= head[0] < shape[0] and 0 <= head[1] < shape[1])]
+        if outside:
+            grid = f"{shape[0]} layers x {shape[1]} heads"
+            raise DataError(f"overlay {label!r}: {outside[0]} is outside the {grid}.", "Heads count from 0.")
         sets.append(HeadSet(f"user/{label}", label, parsed, "Marked heads", "this call", "given by hand", "user"))
     return sets
