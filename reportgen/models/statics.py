@@ -25,7 +25,6 @@ from reportgen.manifest import ModelRecord
 from reportgen.models.layouts import LAYOUTS, Layout
 from reportgen.models.tokens import Tokens
 
-
 BLOCK = 4096  # rows of the unembedding that are transposed at once
 
 
