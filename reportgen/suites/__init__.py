@@ -17,11 +17,10 @@ from reportgen.suites.base import Context, Measure, Suite
 from reportgen.suites.circuits.suite import SUITE as CIRCUITS
 from reportgen.suites.cognitive.suite import SUITE as COGNITIVE
 from reportgen.suites.relations.suite import SUITE as RELATIONS
-from reportgen.suites.sparse.suite import SUITE as SPARSE
 
 __all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "find", "known"]
 
-BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE, SPARSE)  # in the order they are run
+BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE)  # in the order they are run
 ENTRY_POINTS = "reportgen.suites"
 
 

@@ -1,1 +1,0 @@
-"""The suite `sparse`: see suite.py."""
