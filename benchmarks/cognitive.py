@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
@@ -30,7 +31,8 @@ from reportgen.suites.cognitive.recipe import Recipe, preset
 
 RECIPE = preset("recommended")
 SAME_SIZE = replace(RECIPE, proj=64, hidden=512, learning_rate=1e-3)
-PERMUTATIONS, RUNS, SEEDS = 99, 40, 5
+PERMUTATIONS, POOL, RUNS, SEEDS = 99, 400, 40, 5
+Ints = npt.NDArray[np.int64]
 PLANTED = ((0, 3), (2, 1), (3, 6), (5, 5))
 
 
@@ -39,7 +41,8 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = next((word for word in sys.argv[1:] if Path(word).is_dir()), "mini")
     model = load(folder, device="cpu")
-    planted_and_null()
+    planted_and_null(10, 1)
+    planted_and_null(5, SEEDS)
     rows, encoded = _rows(model, "in_vocabulary")
     z = features.head_outputs(model, encoded, 16, lambda *_: None)
     permuted_runs(rows, z)
@@ -48,7 +51,7 @@ def main() -> None:
         shaped = gpt2_small_shape(Path(scratch) / "gpt2-shaped")
         big = load(shaped, device="cpu")
         _, long = _rows(big, "english")
-        speed("GPT-2-small shape", big, shaped, long, 40)
+        speed("GPT-2-small shape", big, shaped, long, 120)
 
 
 def _rows(model: Model, name: str) -> tuple[dataset.DataSet, list[Encoded]]:
@@ -57,65 +60,68 @@ def _rows(model: Model, name: str) -> tuple[dataset.DataSet, list[Encoded]]:
     return data, [encoder.encode(row, row.answer) for row in data.rows]
 
 
-def _line_and_size(
-    job: null.Job, strata: np.ndarray[tuple[int, ...], np.dtype[np.int64]], seed: int
-) -> tuple[float, Tensor]:
-    """The family-wise line and |own importance| [function head], as the suite computes them."""
-    drawn = null.run(job, strata, PERMUTATIONS, 1, seed, lambda done, total: None)
-    sizes = []
-    for one in range(SEEDS):
+def _job(z: Tensor, labels: Ints, at: Sequence[Tensor], classes: int) -> null.Job:
+    """Features and labels with the number of steps that an early-stopped run on the true labels takes."""
+    made = probe.make_features(z, at[0], standardise=True, layer_mean=True)
+    known = torch.from_numpy(labels)
+    first = probe.train(made, known[None], at[0], RECIPE, 300, [99], classes=classes, validation=at[1])
+    return null.Job(made, known, at[0], at[2], at[3], classes, RECIPE, first.steps)
+
+
+def _sizes(job: null.Job) -> Tensor:
+    """|own importance| [function head], mean over starts, as the suite computes it."""
+    found = []
+    for seed in range(SEEDS):
         labels = job.labels[None]
-        made = probe.train(
-            job.features, labels, job.train, job.recipe, job.steps, [1000 * seed + one], classes=job.classes
-        )
+        made = probe.train(job.features, labels, job.train, job.recipe, job.steps, [seed], classes=job.classes)
         own = probe.importance(made.probes, job.features, labels, job.selection, job.recipe).own
-        sizes.append(null.class_means(own, labels[:, job.selection], job.classes)[0])
-    return null.line(drawn.maxima("own"), 0.05), torch.stack(sizes).mean(0).abs()
+        found.append(null.class_means(own, labels[:, job.selection], job.classes)[0])
+    return torch.stack(found).mean(0).abs()
 
 
-def planted_and_null(sets: int = 10, layers: int = 6, heads: int = 8, d_head: int = 16, classes: int = 8) -> None:
+def planted_and_null(
+    sets: int, starts: int, shape: tuple[int, int] = (6, 8), d_head: int = 16, classes: int = 8
+) -> None:
     """Sets of noise with four heads that have a direction per class: who is beyond the line?"""
-    found, false, runs_with_false = 0, 0, 0
+    found, false, sets_with_false = 0, 0, 0
+    at = [torch.arange(a, b) for a, b in ((0, 480), (480, 560), (560, 680), (680, 800))]
+    is_planted = torch.zeros(shape, dtype=torch.bool)
+    is_planted[tuple(zip(*PLANTED, strict=True))] = True
     for seed in range(sets):
         rng = np.random.default_rng(seed)
         labels = rng.permutation(np.arange(800) % classes)
-        z = rng.standard_normal((800, layers, heads, d_head)) * np.exp(rng.normal(size=(layers, heads, 1)))
+        z = rng.standard_normal((800, *shape, d_head)) * np.exp(rng.normal(size=(*shape, 1)))
         for layer, head in PLANTED:
             z[:, layer, head] += 1.2 * z[:, layer, head].std() * rng.standard_normal((classes, d_head))[labels]
-        parts = [torch.arange(a, b) for a, b in ((0, 480), (480, 560), (560, 680), (680, 800))]
-        made = probe.make_features(torch.from_numpy(z), parts[0], standardise=True, layer_mean=True)
-        known = torch.from_numpy(labels)
-        first = probe.train(made, known[None], parts[0], RECIPE, 300, [99], classes=classes, validation=parts[1])
-        job = null.Job(made, known, parts[0], parts[2], parts[3], classes, RECIPE, first.steps)
-        line, size = _line_and_size(job, np.zeros(800, np.int64), seed)
-        beyond = (size > line).any(0).view(layers, heads)
-        is_planted = torch.zeros(layers, heads, dtype=torch.bool)
-        is_planted[tuple(zip(*PLANTED, strict=True))] = True
+        job = _job(torch.from_numpy(z), labels, at, classes)
+        drawn = null.run(job, np.zeros(800, np.int64), PERMUTATIONS, starts, seed, lambda done, total: None)
+        beyond = (_sizes(job) > null.line(drawn.maxima("own"), 0.05)).any(0).view(shape)
         found += int((beyond & is_planted).sum())
         false += int((beyond & ~is_planted).sum())
-        runs_with_false += bool((beyond & ~is_planted).any())
-    rest = layers * heads - len(PLANTED)
-    print(f"Planted and null heads together, {sets} sets: {found} of {sets * len(PLANTED)} planted heads beyond the "
-          f"line; {false} of {sets * rest} null heads, in {runs_with_false} of {sets} sets (nominal 5 %)")  # fmt: skip
+        sets_with_false += bool((beyond & ~is_planted).any())
+    rest = int((~is_planted).sum())
+    print(f"Planted and null heads together, {sets} sets, {starts} starts per permutation: {found} of "
+          f"{sets * len(PLANTED)} planted heads beyond the line; {false} of {sets * rest} null heads, in "
+          f"{sets_with_false} sets (nominal 5 %)")  # fmt: skip
 
 
 def permuted_runs(data: dataset.DataSet, z: Tensor) -> None:
-    """The bundled model's features with permuted labels in the place of the real ones: how many runs show a head?"""
+    """The model's features with permuted labels in the place of the real ones: how many runs show a head?
+
+    Runs and their nulls are permutations alike, so that all are drawn from one pool.
+    """
     rows = Rows.of(data)
     strata, _ = baselines.strata(data.rows)
-    at = {part: torch.from_numpy(places) for part, places in rows.at.items()}
-    made = probe.make_features(z, at["train"], standardise=True, layer_mean=True)
-    real, classes = torch.from_numpy(rows.labels), len(data.functions)
-    steps = probe.train(
-        made, real[None], at["train"], RECIPE, 300, [99], classes=classes, validation=at["validation"]
-    ).steps
-    wrong = null.permuted(rows.labels, strata, RUNS, np.random.default_rng(12345))
-    shown = 0
-    for run, labels in enumerate(wrong):
-        job = null.Job(made, torch.from_numpy(labels), at["train"], at["selection"], at["test"], classes, RECIPE, steps)
-        line, size = _line_and_size(job, strata, 100 + run)
-        shown += bool((size > line).any())
-    print(f"Permuted labels, {steps} steps each: {shown} of {RUNS} runs show a head (at most 6)")
+    at = [torch.from_numpy(rows.at[part]) for part in ("train", "validation", "selection", "test")]
+    job = _job(z, rows.labels, at, len(data.functions))
+    runs = null.run(job, strata, RUNS, SEEDS, 1, lambda done, total: None).maxima("own")
+    for starts in (1, SEEDS):
+        pool = null.run(job, strata, POOL, starts, 2, lambda done, total: None).maxima("own")
+        rng = np.random.default_rng(3)
+        lines = [null.line(rng.choice(pool, PERMUTATIONS, replace=False), 0.05) for _ in range(RUNS)]
+        shown = sum(run > line for run, line in zip(runs, lines, strict=True))
+        print(f"Permuted labels, {job.steps} steps, {starts} starts per permutation: {shown} of {RUNS} runs show a "
+              "head (at most 6)")  # fmt: skip
 
 
 def speed(name: str, model: Model, folder: Path | None, encoded: Sequence[Encoded], count: int) -> None:

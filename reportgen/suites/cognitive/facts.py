@@ -116,7 +116,8 @@ def _null_facts(found: Scored, lines: Lines | None) -> dict[str, object]:
         return {"why": why_no_null(found)}
     kept = [heads.elbow(values[found.active.reshape(-1)]) for draw in drawn.total for values in draw]
     return {
-        "permutations": len(drawn.accuracy), "seeds_each": found.settings.null_seeds, "steps": found.fit.steps,
+        "permutations": len(drawn.accuracy), "seeds_each": found.settings.null_seeds or found.settings.seeds,
+        "seeds": found.settings.seeds, "steps": found.fit.steps,
         "alpha": found.settings.alpha, "strata": found.fit.strata, "line_own": lines.own, "line_total": lines.total,
         "accuracy": float(drawn.accuracy.mean()), "elbow": float(np.mean(kept)),
     }  # fmt: skip

@@ -68,7 +68,7 @@ def head_outputs(model: Model, encoded: Sequence[Encoded], batch: int, progress:
             weights[place, list(encoded[i].sites)] = 1 / len(encoded[i].sites)
         rows = torch.tensor([i for _, i in examples])
         keep = _Reduce(out, rows, lines, weights.to(model.device))
-        model.run_until(ids, {("z", layer): keep.at(layer) for layer in range(r.n_layers)}, r.n_layers)
+        model.run(ids, {("z", layer): keep.at(layer) for layer in range(r.n_layers)}, last=True)
     return out
 
 

@@ -90,7 +90,7 @@ def fit(
     null = None
     if settings.permutations and recipe.null:
         null = run(
-            job, strata, settings.permutations, settings.null_seeds, seed,
+            job, strata, settings.permutations, settings.null_seeds or settings.seeds, seed,
             lambda done, total: progress(done, total, "permuted labels"),
         )  # fmt: skip
     return Fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from math import comb
 
@@ -86,3 +87,13 @@ def agreement(seeds: Floats, top: int) -> tuple[float, float]:
     rank = [float(spearmanr(size[i], size[j]).statistic) for i, j in pairs]
     shared = [jaccard(ranking(size[i])[:top], ranking(size[j])[:top]) for i, j in pairs]
     return float(np.mean(rank)), float(np.mean(shared))
+
+
+def starts_words(null: Mapping[str, object]) -> str:
+    """Whether a permutation was averaged over as many starts as the real importance."""
+    each, real = null.get("seeds_each"), null.get("seeds")
+    if not (isinstance(each, int) and isinstance(real, int)):
+        return ""
+    if each < real:
+        return f", {each} start{'s' if each > 1 else ''} each against {real} in the map: conservative"
+    return f", {each} starts each as in the map"

@@ -13,7 +13,8 @@
     baselines      {name: {words, accuracy, low, high, balanced}};  best_baseline: name
     margin         {value, low, high, p, above}: probe minus best baseline, paired by row, resampled by chain
     recall         {label: {value, low, high, n}}
-    null           {permutations, seeds_each, steps, alpha, strata, line_own, line_total, accuracy, elbow} or {why}
+    null           {permutations, seeds_each, seeds, steps, alpha, strata, line_own, line_total, accuracy, elbow}
+                   or {why}
     elbow          {label: heads} by the published rule on |importance|;  elbow_own: the same on the own part
     elbow_noise    {mean, low, high, draws}: what the elbow keeps of pure noise
     significant    {label: heads beyond the line} (own part)

@@ -76,7 +76,8 @@ def _functions(found: Scored, accuracy: Accuracy, facts: Facts) -> Table:
     line = "" if "why" in null else (
         f"The line is {null['line_own']:.4g}: the {1 - null['alpha']:.0%} point of the largest |own importance| over "
         f"all heads and functions under {null['permutations']} permutations of the labels (within {null['strata']}), "
-        f"each trained for the same {null['steps']} steps; under them the elbow keeps {null['elbow']:.1f} heads. "
+        f"each trained for the same {null['steps']} steps{heads.starts_words(null)}; under them the elbow keeps "
+        f"{null['elbow']:.1f} heads. "
     )  # fmt: skip
     parts = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
     return Table(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from reportgen.figures import captions
 from reportgen.figures.small_multiples import shared_bar
 from reportgen.scores import HeadScores, SuiteResult, head_name
+from reportgen.suites.cognitive.heads import starts_words
 
 Facts = Mapping[str, Any]
 ALPHA = 0.05
@@ -84,7 +85,7 @@ def dots(facts: Facts, scores: Sequence[HeadScores]) -> str:
     return (
         f"Dots: {count:,} of {cells:,} cells beyond the family-wise line {captions.number(scores[0].line)} (the "
         f"largest size over all heads and functions under {null.get('permutations')} permutations of the labels within "
-        f"{null.get('strata')}, probes trained for the same number of steps)."
+        f"{null.get('strata')}, probes trained for the same number of steps{starts_words(null)})."
     )
 
 
