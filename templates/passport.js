@@ -8,7 +8,7 @@ const SIGNS = { passed: "\u2713", failed: "\u2715" };
 const scrolled = (table, label) => {
   const box = classed(make("div", "", table), "scroll");
   box.tabIndex = 0;
-  box.setAttribute("role", "region");
+  box.setAttribute("role", "group");
   box.setAttribute("aria-label", label);
   return box;
 };

@@ -168,27 +168,33 @@ def _line(indices: Sequence[int], starts: Sequence[float], size: float) -> tuple
 
 
 def _compact(group: ET.Element, panel: Panel) -> None:
-    """The cells on a unit grid under one transform; cells of one colour that follow each other become one path.
+    """The cells as strokes down a unit grid, cells of one colour that follow each other as one path.
 
     Order is kept: each cell reaches under its right and lower neighbours, which are drawn after it.
     """
     if any(set(path.attrib) - {"d", "fill"} for path in group):
         return
-    runs: list[tuple[str, list[str]]] = []
-    for path in group:
-        fill, box = path.get("fill", ""), _rect(path)
+    boxes = [_rect(path) for path in group]
+    wide = max(box[2] for box in boxes if box) / panel.step[0]
+    over = max(box[3] for box in boxes if box) / panel.step[1] - 1
+    runs: list[tuple[str, list[tuple[int, int, int]]]] = []  # colour, (x, first y, y after the last)
+    for path, box in zip(group, boxes, strict=True):
+        fill = path.get("fill", "")
         if box is None:
             return
         x, y = round((box[0] - panel.at[0]) / panel.step[0]), round((box[1] - panel.at[1]) / panel.step[1])
-        wide, high = f"{box[2] / panel.step[0]:.2f}".rstrip("0"), f"{box[3] / panel.step[1]:.2f}".rstrip("0")
-        shape = f"M{x},{y}h{wide.rstrip('.')}v{high.rstrip('.')}H{x}z"
-        if runs and runs[-1][0] == fill:
-            runs[-1][1].append(shape)
+        if not runs or runs[-1][0] != fill:
+            runs.append((fill, []))
+        cells = runs[-1][1]
+        if cells and cells[-1][0] == x and cells[-1][2] == y:
+            cells[-1] = (x, cells[-1][1], y + 1)
         else:
-            runs.append((fill, [shape]))
-    for path in list(group):
-        group.remove(path)
-    inner = ET.SubElement(group, f"{{{SVG}}}g")
-    inner.set("transform", f"matrix({panel.step[0]},0,0,{panel.step[1]},{panel.at[0]},{panel.at[1]})")
-    for fill, shapes in runs:
-        ET.SubElement(inner, f"{{{SVG}}}path", {"fill": fill, "d": "".join(shapes)})
+            cells.append((x, y, y + 1))
+    group[:] = []
+    across, down = panel.step
+    start = round(panel.at[0] + wide * across / 2, 3)
+    grid = ET.SubElement(group, f"{{{SVG}}}g", {"fill": "none", "stroke-width": f"{wide:.3f}"})
+    grid.set("transform", f"matrix({across},0,0,{down},{start},{panel.at[1]})")
+    for fill, cells in runs:
+        shapes = "".join(f"M{x},{low}v{f'{high - low + over:.2f}'.rstrip('0').rstrip('.')}" for x, low, high in cells)
+        ET.SubElement(grid, f"{{{SVG}}}path", {"stroke": fill, "d": shapes})

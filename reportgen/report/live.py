@@ -39,7 +39,7 @@ def _lean(spec: Spec, keys: Sequence[str]) -> Spec:
     """`spec` with the rows of its cells replaced by what they are made from."""
     datasets = spec.get("datasets", {})
     names = [node["data"]["name"] for node in _nodes(spec) if _NAME.fullmatch(str(node.get("name", "")))]
-    if len(names) != len(keys):
+    if not names or len(names) != len(keys):
         return spec
     short = {name: _rows(datasets.get(name), key) for name, key in zip(names, keys, strict=True)}
     return {**spec, "datasets": {name: short.get(name) or rows for name, rows in datasets.items()}}

@@ -15,7 +15,7 @@ from reportgen.figures import data
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
 from reportgen.manifest import Manifest, SelfCheck, SuiteRecord
-from reportgen.scores import Column, FloatGrid, HeadScores, HeadSet, NotComputed, SuiteResult, Table
+from reportgen.scores import Column, FloatGrid, HeadScores, HeadSet, NamedArray, NotComputed, SuiteResult, Table
 from reportgen.suites.base import Measure, Suite
 from tests import fixtures
 
@@ -58,6 +58,35 @@ def signed() -> HeadScores:
     )  # fmt: skip
 
 
+def controls() -> dict[str, object]:
+    """Facts of an ideal copier, of a twin whose highest head is kept, and of the head that is best on one half."""
+    best = {"head": "L2H3", "value": 0.81, "low": 0.6, "high": 0.95, "n": 20, "n_targets": 20, "chosen_n": 20}
+    return {
+        "relations": {
+            "capital": {"copier": {"embedding": {"score": 0.25}}, "best": {"score": best}},
+            "names": {"twin": {"measures": {"score": {"max": 0.1}}}},
+        }
+    }
+
+
+def arrays(text: str) -> dict[str, NamedArray]:
+    """A twin's scores per head, and salient tokens of every head but L0H0."""
+    token = np.tile(np.array([0, 1], np.int32), (2, LAYERS, HEADS, 1))  # [list layer head place]
+    token[:, 0, 0] = -1
+    outputs = np.tile(np.array([[2, 1], [1, -1]], np.int32), (2, LAYERS, HEADS, 1, 1))
+    words = (text, "new\nline", "</script>")
+    places = ("list", "layer", "head", "place")
+    twin = NamedArray(("measure", "layer", "head"), grid(9)[None], {"measure": ("score",)})
+    return {
+        "twin/capital": twin,
+        "salient_token": NamedArray(places, token),
+        "salient_sigma": NamedArray(places, np.where(token < 0, np.nan, 1.5).astype(np.float32)),
+        "salient_raised": NamedArray((*places, "output"), outputs),
+        "salient_lowered": NamedArray((*places, "output"), outputs[..., ::-1]),
+        "salient_words": NamedArray(("word",), np.arange(3), {"word": words}),
+    }
+
+
 def result(text: str = "Mary") -> SuiteResult:
     """The result of the suite `alpha`; `text` stands wherever a model's or user's words may stand."""
     plain = fixtures.head_scores("alpha/score/capital")
@@ -73,6 +102,8 @@ def result(text: str = "Mary") -> SuiteResult:
         ),
         tables=(Table("pairs", f"Pairs {text}", (Column("pair"), Column("count"), Column("share")),
                       ((text, 12000, 0.25), (LONG, None, -0.5))),),
+        arrays=arrays(text),
+        facts=controls(),
         notes=(f"A note on {text}",),
         not_computed=(NotComputed(f"the task {text}", "22 of 84 pairs are single tokens"),),
     )  # fmt: skip
@@ -84,8 +115,8 @@ def figures(found: SuiteResult, view: View) -> list[Figure]:
     maps = [
         Figure(
             id=f"alpha-{s.task}", suite="alpha", title=s.label, caption=f"{s.label}, n = {s.n}, words {text}.",
-            alt=f"Heat map, words {text}", chart=heatmap(s, view, title=text), data=data.table([(s, found.head_sets)]),
-            head_sets=found.head_sets,
+            alt=f"Heat map, words {text}", chart=heatmap(s, view, found.head_sets, title=text),
+            data=data.table([(s, found.head_sets)]), head_sets=found.head_sets,
         )
         for s in (found["score/capital"], found["effect/ioi"])
     ]  # fmt: skip

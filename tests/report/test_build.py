@@ -72,7 +72,18 @@ def test_only_causal_and_replicated_sets_are_claims(tmp_path: Path, report: Repo
         changed = SuiteResult("alpha", result.scores, (heads,), notes=result.notes)
         found = build(sample.FakeRun(tmp_path, run.manifest, {"alpha": changed}), suites=sample.SUITES)
         assert not any(v.causal for v in found.verdicts)
-        assert found.verdicts[0].text.startswith(("Capital score:", "Names Mary:"))
+
+
+def test_a_score_line_takes_its_head_from_one_half_and_its_number_from_the_other(tmp_path: Path) -> None:
+    run = sample.run(tmp_path)
+    result = dataclasses.replace(run.results["alpha"], head_sets=())
+    found = build(sample.FakeRun(tmp_path, run.manifest, {"alpha": result}), suites=sample.SUITES)
+    beyond = int((result.scores[0].p <= 0.05).sum())
+    (line,) = found.verdicts
+    assert line.text == (
+        "Capital score: L2H3, highest on one half of the pairs, has 0.810 [0.600, 0.950] on the other half (n = 20); "
+        f"{beyond} of 11 heads beyond the family-wise null; an ideal copier 0.250."
+    )
 
 
 def test_facts_settings_measures_and_sources(report: Report) -> None:

@@ -18,6 +18,10 @@ FORMATS = ("svg", "pdf", "png", "csv", "tex", "json")
 VOID = {"meta", "link", "br", "img", "input", "hr", "wbr", "col"}
 
 
+# Elements that HTML ends by itself: rows of large tables leave their ends out.
+ENDS = {"td": ("td", "th"), "th": ("td", "th"), "tr": ("td", "th", "tr"), "/tbody": ("td", "th", "tr")}
+
+
 class Tree(html.parser.HTMLParser):
     """Elements as (tag, attributes, text inside, path of open tags), and whether every tag was closed."""
 
@@ -30,6 +34,8 @@ class Tree(html.parser.HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for ended in ENDS.get(tag, ()):
+            self.end_where_open(ended)
         path = tuple(self.elements[i][0] for i in self.open)
         self.elements.append((tag, {k: v or "" for k, v in attrs}, [], path))
         if tag not in VOID:
@@ -40,7 +46,13 @@ class Tree(html.parser.HTMLParser):
         if tag not in VOID:
             self.open.pop()
 
+    def end_where_open(self, tag: str) -> None:
+        if self.open and self.elements[self.open[-1]][0] == tag:
+            self.open.pop()
+
     def handle_endtag(self, tag: str) -> None:
+        for ended in ENDS.get(f"/{tag}", ()):
+            self.end_where_open(ended)
         if not self.open or self.elements[self.open[-1]][0] != tag:
             self.unbalanced.append(tag)
         else:
