@@ -47,10 +47,12 @@ def summarise(
     share: float,
     flips: int,
     rng: np.random.Generator,
+    family: int = 0,
 ) -> Effects:
     """Effects [prompt layer head] and gaps m_clean - m_corrupted [prompt], summarised over prompts.
 
-    NaN heads were not measured. The null then knows the measured heads alone, and p is multiplied by all / measured.
+    NaN heads were not measured. The null then knows the measured heads alone, and p is multiplied by family / measured,
+    where `family` is the number of heads that could have been (0: all).
     """
     each, gaps = np.asarray(effects, np.float64), np.asarray(gap, np.float64)
     value = each.mean(0) / gaps.mean()
@@ -65,7 +67,7 @@ def summarise(
         raw=each.mean(0),
         raw_low=raw_low,
         raw_high=raw_high,
-        p=_adjusted_p(each, flips, rng, floor=_ROUNDING * float(np.abs(gaps).mean())),
+        p=_adjusted_p(each, flips, rng, _ROUNDING * float(np.abs(gaps).mean()), family or value.size),
         stability=stability,
         halves=halves(each, gaps, templates),
     )
@@ -85,7 +87,7 @@ def ratio_of_means(
     return low.reshape(shape), high.reshape(shape), ratios.reshape(len(weights), *shape)
 
 
-def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float) -> Floats:
+def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float, family: int) -> Floats:
     """Family-wise adjusted p [layer head], two-sided: clean and corrupted swapped per prompt, alike for all heads."""
     flat = effects.reshape(len(effects), -1)
     known = np.isfinite(flat).all(0)
@@ -94,7 +96,7 @@ def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: fl
         measured = flat[:, known]
         null = np.abs(sign_flip_null(measured, flips, rng)).astype(np.float32)
         p[known] = step_down_max_t(np.abs(measured.mean(0)), null, floor=floor)
-    scaled: Floats = np.minimum(p * (known.size / max(1, known.sum())), 1.0)
+    scaled: Floats = np.minimum(p * (family / max(1, known.sum())), 1.0)
     return scaled.reshape(effects.shape[1:])
 
 

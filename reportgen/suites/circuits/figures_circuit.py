@@ -49,7 +49,7 @@ def graph(result: SuiteResult, view: View, task: str) -> Figure | None:
         title=title,
         caption=_caption(facts, view, links, len(drawn), len(stage_of)),
         alt=f"The heads of the circuit of {words} in {name} by layer, with edges to the logits and between heads.",
-        chart=circuit_graph(nodes, links, view.style, synthetic=view.synthetic or view.model.synthetic),
+        chart=circuit_graph(nodes, _drawn(links, facts), view.style, synthetic=view.synthetic or view.model.synthetic),
         data=_edge_table(task, title, links, stage_of),
     )
 
@@ -73,6 +73,12 @@ def _links(facts: Mapping[str, Any], effects: Any, direct: list[str]) -> list[Li
     return links
 
 
+def _drawn(links: list[Link], facts: Mapping[str, Any]) -> list[Link]:
+    """Edges to the logits, and those between heads that reach the rule's share of the gap."""
+    least = number(facts, "effect_share") or 0.0
+    return [link for link in links if link.receiver is None or abs(link.effect) >= least]
+
+
 def _caption(facts: Mapping[str, Any], view: View, links: list[Link], drawn: int, total: int) -> str:
     share, alpha = number(facts, "effect_share"), number(facts, "alpha")
     least = "" if share is None else f" with |effect| ≥ {captions.percent(share)} of the gap and p ≤ {alpha:g}"
@@ -85,7 +91,8 @@ def _caption(facts: Mapping[str, Any], view: View, links: list[Link], drawn: int
         f"Circuit of {facts.get('title', '')} in {captions.grid_words(view)}: heads{least}, by layer.{some}",
         f"Edges to the logits are direct effects (path patching, n = {facts.get('n')} prompts); the number in a box is "
         "its direct effect as a share of the clean-corrupted gap.",
-        f"Edges between heads are effects of one head through one input of another ({ends}), patched in two runs."
+        f"Edges between heads are effects of one head through one input of another ({ends}), patched in two runs; "
+        f"those below {captions.percent(share or 0)} of the gap are left out."
         if between
         else "",
         f"The widest edge stands for {captions.number(largest(links))} of the gap." if links else "",

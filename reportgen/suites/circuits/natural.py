@@ -18,7 +18,7 @@ from reportgen.stats import template_weights
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import text
 from reportgen.suites.circuits.circuit import Effects, summarise
-from reportgen.suites.circuits.estimates import Choice, choose, rank_correlation, reasons
+from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_correlation, reasons
 from reportgen.suites.circuits.runs import Outcome
 from reportgen.suites.circuits.settings import DATA, Settings
 
@@ -137,8 +137,12 @@ def _add(out: Outcome, losses: text.Losses, chosen: Choice, settings: Settings, 
         n_exact=int(chosen.exact.sum()),
         n_helpful=int(((total.value > 0) & (total.p <= settings.alpha)).sum()),
         n_repaired=int((repair[chosen.exact] > 0).sum()),
-        repair_share=float(np.nansum(repair) / np.nansum(direct.value)) if np.nansum(direct.value) > 0 else None,
     )
+    rho = out.facts["spearman"]
+    if isinstance(rho, float) and rho < GOOD:
+        out.notes.append(
+            f"Natural text: attribution ranks heads poorly here (Spearman {rho:.2f}); use the exact values."
+        )
 
 
 def _scores(name: str, effects: Effects, n: int, why: dict[str, str]) -> HeadScores:

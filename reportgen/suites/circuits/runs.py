@@ -109,11 +109,13 @@ class Runs:
             self._batches[of.rows] = Batches(self.model, self.task, of.rows)
         return self._batches[of.rows]
 
-    def summarise(self, effects: PerPrompt, of: Sample | None = None, gap: Floats | None = None) -> Effects:
+    def summarise(
+        self, effects: PerPrompt, of: Sample | None = None, *, gap: Floats | None = None, family: int = 0
+    ) -> Effects:
         """Effects [prompt layer head] of a sample as shares of its gap, with interval and adjusted p."""
-        of = of or self.whole
-        share, flips = self.settings.effect_share, self.settings.flips
-        return summarise(effects, of.gap if gap is None else gap, of.templates, of.weights, share, flips, self.rng)
+        of, s = of or self.whole, self.settings
+        gaps = of.gap if gap is None else gap
+        return summarise(effects, gaps, of.templates, of.weights, s.effect_share, s.flips, self.rng, family)
 
     def circuit(self, effects: Effects) -> Circuit:
         """The heads that the settings' rule selects."""

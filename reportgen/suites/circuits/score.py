@@ -30,7 +30,7 @@
                 without them
 `facts["reuse"]`, where two tasks have a circuit: tasks, titles, sizes, pairs, groups, reused, null
 `facts["natural_text"]`, where it was measured: source, windows, tokens, loss_nats, spearman, spearman_direct, over,
-    n_random, n_exact, n_helpful, n_repaired, repair_share, null
+    n_random, n_exact, n_helpful (beyond the null), n_repaired (direct above total), null
 `arrays`, each under "<task>/":
     direct, dla, total, total_denoising, attribution [prompt layer head]   in units of m (dla: logits)
     m_clean, m_corrupted, template [prompt]

@@ -47,16 +47,19 @@ class Settings:
     exact_heads: int = field(
         default=256, metadata={"help": "models with more heads are ranked by attribution, and the top verified exactly"}
     )
-    verified: int = field(default=64, metadata={"help": "heads verified exactly per ranking, above exact_heads"})
-    sampled: int = field(default=32, metadata={"help": "random heads verified beside them, for the rank correlation"})
+    verified: int = field(default=16, metadata={"help": "heads verified exactly per ranking, above exact_heads"})
+    sampled: int = field(default=20, metadata={"help": "random heads verified beside them, for the rank correlation"})
     patch_prompts: int = field(default=100, metadata={"help": "prompts for total effects and for paths between heads"})
     positions: int = field(
-        default=0,
-        metadata={"help": "token positions of such a sample: fewer prompts where they are long (0: no limit)"},
+        default=1600,
+        metadata={"help": "token positions of a sample for patching: fewer prompts where they are long (0: no limit)"},
     )
     denoising: bool = field(default=True, metadata={"help": "also patch clean outputs into corrupted prompts"})
     attribution_steps: int = field(
         default=5, metadata={"help": "interpolation steps of attribution where one gradient ranks poorly"}
+    )
+    senders: int = field(
+        default=0, metadata={"help": "heads whose paths are measured, those of largest total effect (0: all)"}
     )
     through_movers: tuple[str, ...] = field(
         default=("q", "k", "v"), metadata={"help": "inputs of the movers that paths are patched into, of q, k, v, kv"}
@@ -101,7 +104,7 @@ class Settings:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
-        for name in ("rephrased", "positions", "random_sets", "bands", "text_verified"):
+        for name in ("rephrased", "positions", "senders", "random_sets", "bands", "text_verified"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must not be negative.")
         for name in _SHARES:
@@ -129,6 +132,7 @@ QUICK: dict[str, object] = {
     "positions": 640,
     "edge_prompts": 12,
     "denoising": False,
+    "senders": 16,
     "through_movers": ("q",),
     "through_those": ("kv",),
     "rephrased": 48,
@@ -143,7 +147,7 @@ _LEFT_OUT = """\
 half the prompts (for total effects and paths 32 in place of 100, or 16 of long ones)
 2,000 instead of 10,000 draws of the sign-flip null, 1,000 instead of 5,000 bootstrap draws
 denoising
-paths into the movers' keys and values; the next heads' keys and values one by one
+paths into the movers' keys and values; the next heads' keys and values one by one; paths from any but 16 heads
 399 random head sets like each circuit (20 here, so no p below 1/21), and any at other sizes
 two thirds of the windows of natural text; all heads exactly on it (here 12 of each ranking, and random ones)"""
 LEFT_OUT = tuple(_LEFT_OUT.splitlines())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from reportgen.scores import Head, HeadSet, NotComputed, head_name
 from reportgen.suites import ov
@@ -25,6 +26,7 @@ from reportgen.suites.circuits.writing import Maps, writes
 if TYPE_CHECKING:
     from reportgen.models.model import Model
 
+Bools = npt.NDArray[np.bool_]
 MOST_EDGES = 8  # senders per stage whose edges to single receivers are measured, largest effect first
 _TITLES = {"through_movers": "heads that act through the movers' inputs",
            "through_those": "heads that act through the inputs of those"}  # fmt: skip
@@ -86,14 +88,14 @@ def _stage(
     out: Outcome, runs: Runs, of: Sample, name: str, receivers: tuple[Head, ...], kinds: Sequence[str]
 ) -> Stage | None:
     task, settings = runs.task, runs.settings
-    senders = below(receivers, _allowed(out, runs))
+    senders, family = below(receivers, _allowed(out, runs)), below(receivers, np.ones(runs.shape, bool))
     why = "switched off" if not kinds else "no head to act through" if not receivers else "no head stands below them"
     if not kinds or not senders:
         out.not_computed.append(NotComputed(f"{_TITLES[name]} ({task.title})", why))
         return None
     progress = runs.context.progress
     raw = path_effects(runs.batches(of), senders, receivers, kinds, progress)
-    effects = {kind: runs.summarise(each, of) for kind, each in raw.items()}
+    effects = {kind: runs.summarise(each, of, family=len(family)) for kind, each in raw.items()}
     found: dict[Head, tuple[str, ...]] = {}
     for kind, e in effects.items():
         for head in runs.circuit(e).heads():
@@ -105,10 +107,14 @@ def _stage(
     return Stage(name, receivers, effects, found, edges)
 
 
-def _allowed(out: Outcome, runs: Runs) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Heads that may be senders: all, or above `exact_heads` those whose total effect was verified."""
-    total = out.effects.get("total")
-    return np.ones(runs.shape, bool) if total is None else np.isfinite(total)
+def _allowed(out: Outcome, runs: Runs) -> Bools:
+    """Heads that may be senders: those whose total effect is known, the first `senders` of them by size."""
+    total = np.nan_to_num(np.abs(out.effects["total"]), nan=-1.0)
+    known: Bools = total >= 0
+    most = runs.settings.senders
+    if most and most < known.sum():
+        known &= total >= np.sort(total.ravel())[-most]
+    return known
 
 
 def _no_sender(runs: Runs, senders: Sequence[Head], receivers: Sequence[Head]) -> dict[str, str]:
@@ -116,7 +122,7 @@ def _no_sender(runs: Runs, senders: Sequence[Head], receivers: Sequence[Head]) -
     layers, count = runs.shape
     top, known = max(layer for layer, _ in receivers), set(senders)
     return {
-        head_name(layer, head): "no receiver stands above it" if layer >= top else "its total effect was not verified"
+        head_name(layer, head): "no receiver stands above it" if layer >= top else "not among the largest total effects"
         for layer in range(layers)
         for head in range(count)
         if (layer, head) not in known
@@ -140,7 +146,7 @@ def _edges(runs: Runs, of: Sample, stage: Stage) -> tuple[Edge, ...]:
     return tuple(edges)
 
 
-def _grid(shape: tuple[int, int], some: Sequence[Head]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _grid(shape: tuple[int, int], some: Sequence[Head]) -> Bools:
     grid = np.zeros(shape, bool)
     for head in some:
         grid[head] = True

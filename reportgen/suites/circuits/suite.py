@@ -124,7 +124,8 @@ SUITE = Suite(
         Measure(
             "text_loss_attribution",
             "Loss on natural text, total, attribution",
-            "(z_mean - z) . d loss / dz, summed over positions: a first-order estimate",
+            "(z_mean - z) . d loss / dz, summed over positions, the gradient averaged over two points on the way "
+            "from z to z_mean, all heads moved together: a first-order estimate",
             "Ranks heads cheaply; exact values decide.",
             _NATS,
             "nanda2023attribution",

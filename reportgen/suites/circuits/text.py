@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+SHARES = (0.25, 0.75)  # on the way to the mean, where gradients are taken: at the text itself they rank worse
 Progress = Callable[[int, int, str], None]
 
 
@@ -84,23 +85,36 @@ def means(found: list[Part]) -> list[Tensor]:
     return [torch.cat([part.z[i][:, 1:].flatten(0, 1) for part in found]).mean(0) for i in layers]
 
 
-def estimates(model: Model, found: list[Part], mean: list[Tensor]) -> tuple[Floats, Floats]:
-    """First-order estimates of the total and the direct change, [window layer head] each."""
-    both = [tuple(_estimate(model, part, mean, held) for part in found) for held in (False, True)]
+def estimates(
+    model: Model, found: list[Part], mean: list[Tensor], shares: Sequence[float] = SHARES
+) -> tuple[Floats, Floats]:
+    """First-order estimates of the total and the direct change, [window layer head] each.
+
+    shares  how far every head is moved to its mean where the gradient is taken; several are averaged
+    """
+    both = [[_mean(model, part, mean, held, shares) for part in found] for held in (False, True)]
     total, direct = (torch.cat(of).cpu().numpy() for of in both)
     return total, direct
 
 
-def _estimate(model: Model, part: Part, mean: list[Tensor], held: bool) -> Tensor:
+def _mean(model: Model, part: Part, mean: list[Tensor], held: bool, shares: Sequence[float]) -> Tensor:
+    return torch.stack([_estimate(model, part, mean, held, share) for share in shares]).mean(0)
+
+
+def _estimate(model: Model, part: Part, mean: list[Tensor], held: bool, share: float) -> Tensor:
     """(mean - z) . d loss / dz, summed over positions; with `held` every other head's z is a constant."""
     seen: list[Tensor] = []
-
-    def keep(z: Tensor) -> Tensor:
-        seen.append(z.detach().requires_grad_() if held else z)
-        return seen[-1]
-
     layers = range(len(part.z))
-    logits = model.run(part.ids, {("z", layer): keep for layer in layers}, grad=True)
+
+    def keep(layer: int) -> HookFn:
+        def hook(z: Tensor) -> Tensor:
+            moved = torch.lerp(part.z[layer] if held else z, _ablated(part.z[layer], mean[layer]), share)
+            seen.append(moved.requires_grad_() if held else moved)
+            return seen[-1]
+
+        return hook
+
+    logits = model.run(part.ids, {("z", layer): keep(layer) for layer in layers}, grad=True)
     gradients = torch.autograd.grad(nats(logits, part.ids).sum(), seen)
     changes = [_ablated(z, m) - z for z, m in zip(part.z, mean, strict=True)]
     return torch.stack(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.circuits.score import score
-from reportgen.suites.circuits.suite import SUITE, Settings
+from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.suite import SUITE
+from reportgen.suites.circuits.tasks import ioi
 from tests.suites.circuits.planted import ioi_folder
 from tests.tiny import tiny_folder
 
@@ -243,8 +246,41 @@ def test_the_result_can_be_stored_and_documents_its_facts(result: SuiteResult) -
     assert undocumented == []
 
 
+def test_a_task_of_the_users_own_finds_the_same_circuit(model: Model, tmp_path: Path) -> None:
+    lines = []
+    for pair in ioi.build(model.tokens, 40, seed=0).pairs:
+        answer, foil = (model.tokens.text(ids[0]) for ids in (pair.answer_ids, pair.foil_ids))
+        corrupted, roles = (
+            model.tokens.decode(list(pair.corrupted)),
+            {k: v for k, v in pair.roles.items() if k != "END"},
+        )
+        lines.append({"task": "mine", "clean": pair.text, "corrupted": corrupted, "answer": answer, "foil": foil,
+                      "roles": roles, "template": str(pair.template)})  # fmt: skip
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines), "utf-8")
+    settings = dataclasses.replace(QUICKLY, tasks=(), tasks_file=str(path), prompts=40)
+    found = score(model, settings, CONTEXT)
+    sets = {s.key: s.heads for s in found.head_sets}
+    assert sets["circuits/mine/direct"] == ((2, 0), (2, 1))
+    assert sets["circuits/mine/movers"] == ((2, 0),)  # the first role is the token that the answer is read from
+    assert sets["circuits/mine/negative_movers"] == ((2, 1),)
+    assert sets["circuits/mine/through_movers"] == ((1, 0),)
+    assert found.tasks("direct") == ["mine"]
+    assert SUITE.data(settings) == (path,)
+
+
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("tasks", "ioi,chess"), ("prompts", "0"), ("alpha", "0"), ("effect_share", "1")]
+    ("name", "wrong"),
+    [
+        ("tasks", "ioi,chess"),
+        ("prompts", "0"),
+        ("alpha", "0"),
+        ("effect_share", "1"),
+        ("bands", "-1"),
+        ("through_movers", "q,x"),
+        ("rule", "paper"),
+        ("tasks", ""),
+    ],
 )
 def test_settings_out_of_range_are_refused(name: str, wrong: str) -> None:
     with pytest.raises(SettingsError, match=f"circuits: {name}"):

@@ -77,7 +77,7 @@ def test_batches_and_chosen_heads_change_nothing(model: Model, monkeypatch: pyte
 def test_estimates_are_derivatives_of_the_loss(model: Model) -> None:
     parts = text.parts(model, IDS)
     mean, step = text.means(parts), 0.01
-    total, direct = text.estimates(model, parts, mean)
+    total, direct = text.estimates(model, parts, mean, [0.0])
     (part,) = parts
     for layer, head in ((0, 1), (2, 3)):
         toward = mean[layer][head] - part.z[layer][:, 1:, head]
@@ -86,6 +86,10 @@ def test_estimates_are_derivatives_of_the_loss(model: Model) -> None:
         change = text.nats(model.run(IDS, {("z", layer): lambda _, given=z: given}), IDS) - part.loss
         np.testing.assert_allclose(change / step, total[:, layer, head], atol=0.05 * np.abs(total).max())
     np.testing.assert_allclose(direct[:, -1], total[:, -1], atol=1e-4)
+    there = text.estimates(model, parts, mean)
+    apart = [text.estimates(model, parts, mean, [share]) for share in text.SHARES]
+    for i in range(2):
+        np.testing.assert_allclose(there[i], (apart[0][i] + apart[1][i]) / 2, atol=1e-5)
 
 
 def test_the_bundled_models_text_is_its_held_out_corpus() -> None:
