@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from reportgen.models.past import check_cache
 from reportgen.suites.cognitive.ablation_run import Outcome, Question, Variants, neutral_loss
 from reportgen.suites.cognitive.ablation_sets import Matched, curve_sizes, equal_size, matched_sets
-from reportgen.suites.cognitive.past import check_cache
 from reportgen.suites.cognitive.prompts import Encoded
 
 if TYPE_CHECKING:

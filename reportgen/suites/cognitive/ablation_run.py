@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from reportgen.suites.cognitive.past import Past
+from reportgen.models.past import Past
 from reportgen.suites.cognitive.prompts import Encoded
 
 if TYPE_CHECKING:

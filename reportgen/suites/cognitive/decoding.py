@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from reportgen.suites.cognitive.past import check_cache
+from reportgen.models.past import check_cache
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from reportgen.suites.relations.past import Past
+from reportgen.models.past import Past
 from reportgen.suites.relations.prompting import Prompt, batch_rows
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from reportgen.models.past import check_cache
 from reportgen.scores import HeadScores, NotComputed, SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.relations.ablation import AblationOptions, ablation
 from reportgen.suites.relations.data import Kept, load_templates
 from reportgen.suites.relations.dynamic import DynamicOptions, dynamic
 from reportgen.suites.relations.multi_token import multi_token
-from reportgen.suites.relations.past import check_cache
 from reportgen.suites.relations.salient import salient
 from reportgen.suites.relations.suite import RelationsSettings
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from reportgen.suites.relations.past import Past
+from reportgen.models.past import Past
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from reportgen.models.model import Model
+from reportgen.models.past import Past, check_cache
 from reportgen.suites.cognitive.decoding import answer_in, greedy, is_done
-from reportgen.suites.cognitive.past import Past, check_cache
 
 
 def _plain(model: Model, prompt: list[int], most: int) -> list[int]:

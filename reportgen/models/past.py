@@ -40,8 +40,7 @@ class Past:
 
         def update(keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
             held = cache.layers[layer]  # keys [row kv pos d_head]
-            times = len(keys) // len(held.keys)
-            old = (held.keys.repeat(times, 1, 1, 1), held.values.repeat(times, 1, 1, 1))
+            old = (_again(held.keys, len(keys)), _again(held.values, len(keys)))
             return torch.cat([old[0], keys], dim=-2), torch.cat([old[1], values], dim=-2)
 
         cache.update = update  # as the cache's own, but nothing is stored
@@ -77,6 +76,11 @@ def check_cache(model: Model) -> bool:
         return False  # a family without a cache
     tolerance = (1e-3 if model.record.dtype == "float32" else 0.05) * float(whole.std())
     return bool(torch.isfinite(got).all()) and float((got - whole).abs().max()) < tolerance
+
+
+def _again(rows: Tensor, n: int) -> Tensor:
+    """The rows over and over until there are n; a single one without a copy."""
+    return rows.expand(n, -1, -1, -1) if len(rows) == 1 else rows.repeat(n // len(rows), 1, 1, 1)
 
 
 def _bridge(fn: HookFn) -> Callable[..., Tensor | None]:

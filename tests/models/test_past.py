@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reportgen.suites.relations.past import Past, check_cache
+from reportgen.models.past import Past, check_cache
 from tests.suites.relations.runnable import tiny
 from tests.tiny import FAMILIES
 
