@@ -10,13 +10,13 @@ from fractions import Fraction
 import numpy as np
 
 from reportgen.figures.figure import View
-from reportgen.figures.overlays import MARKERS, UNCONFIRMED
+from reportgen.figures.overlays import UNCONFIRMED, markers_of
 from reportgen.published.catalogue import short_citation
 from reportgen.scores import HeadScores, HeadSet, head_name
 
 SIGNIFICANT = 0.05
 _WORDS = {"x": "crosses", "dot": "dots", "square": "squares", "triangle": "triangles", "plus": "pluses",
-          "ring": "rings", "diamond": "diamonds", "wedge": "wedges"}  # fmt: skip
+          "ring": "rings", "diamond": "diamonds", "wedge": "wedges", "flag": "wide circles around"}  # fmt: skip
 _PRINTED = {  # how papers print these models' names
     "gpt2": "GPT-2", "gpt2-medium": "GPT-2 medium", "gpt2-large": "GPT-2 large", "gpt2-xl": "GPT-2 xl",
     "microsoft/phi-2": "Phi-2", "eleutherai/pythia-6.9b": "Pythia 6.9B", "eleutherai/pythia-12b": "Pythia 12B",
@@ -124,7 +124,7 @@ def missing(scores: HeadScores) -> str:
 def markers(sets: Sequence[HeadSet], shape: tuple[int, int]) -> str:
     """What each marker stands for and who says so; heads that the grid does not have are named."""
     shown = [s for s in sets if any(layer < shape[0] and head < shape[1] for layer, head in s.heads)]
-    words = [f"{_WORDS[MARKERS[i % len(MARKERS)].name]}, {_who(s)}" for i, s in enumerate(shown)]
+    words = [f"{_WORDS[m.name]}, {_who(s)}" for s, m in zip(shown, markers_of(shown), strict=True)]
     outside = sorted({head_name(*h) for s in sets for h in s.heads if h[0] >= shape[0] or h[1] >= shape[1]})
     sentence = f"Marked: {'; '.join(words)}." if words else ""
     return join(sentence, f"Not on this grid, not drawn: {', '.join(outside)}." if outside else "")

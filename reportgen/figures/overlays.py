@@ -2,10 +2,12 @@
 
 - A published list that nobody has confirmed is drawn hollow, dashed where the marker is large enough for dashes.
 - A set's weights become opacity. A head in several sets shows all their markers, smaller and side by side.
+- A flag, the set whose key ends in `generic_copiers`, is a wide circle around whatever else marks the head.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +68,9 @@ MARKERS = (
     Marker("diamond", "M0,-1L1,0L0,1L-1,0Z", _WHITE, _BLACK, 0.28, 0.95),
     Marker("wedge", "M0,0.9L0.95,-0.75H-0.95Z", _BLACK, _WHITE, 0.24, 1.0),
 )
+FLAG = Marker("flag", _CIRCLE, None, _BLACK, 0.14)
+_FLAGS = ("generic_copiers",)
+_AROUND = 1.5  # a flag's size relative to other markers
 
 
 @dataclass(frozen=True)
@@ -81,16 +86,27 @@ class Overlay:
         return self.head_set.label if self.head_set.verified else f"{self.head_set.label} ({UNCONFIRMED})"
 
 
+def is_flag(head_set: HeadSet) -> bool:
+    """Whether the set's marker goes around the others."""
+    return head_set.key.rsplit("/", 1)[-1] in _FLAGS
+
+
+def markers_of(sets: Sequence[HeadSet]) -> list[Marker]:
+    """The marker of each set that is drawn, by its place in their order; flags take none of these."""
+    plain = itertools.cycle(MARKERS)
+    return [FLAG if is_flag(s) else next(plain) for s in sets]
+
+
 def place(sets: Sequence[HeadSet], grid: Grid) -> list[Overlay]:
     """The overlays of `sets`, in order; sets without a head on the grid are left out."""
     kept = [s for s in sets if any(_inside(head, grid) for head in s.heads)]
     owners: dict[Head, list[int]] = {}
     for i, head_set in enumerate(kept):
-        for head in dict.fromkeys(head_set.heads):
+        for head in () if is_flag(head_set) else dict.fromkeys(head_set.heads):
             owners.setdefault(head, []).append(i)
     return [
-        Overlay(s, MARKERS[i % len(MARKERS)], tuple(_place(s, i, head, owners[head]) for head in _on(s, grid)))
-        for i, s in enumerate(kept)
+        Overlay(s, marker, tuple(_place(s, i, head, owners.get(head, [])) for head in _on(s, grid)))
+        for i, (s, marker) in enumerate(zip(kept, markers_of(kept), strict=True))
     ]
 
 
@@ -103,6 +119,8 @@ def _inside(head: Head, grid: Grid) -> bool:
 
 
 def _place(head_set: HeadSet, index: int, head: Head, owners: list[int]) -> tuple[float, float, float, float]:
+    if is_flag(head_set):
+        return head[0], head[1], _AROUND, 1.0
     count, turn = len(owners), owners.index(index)
     if count in _OFFSETS:
         dx, dy = _OFFSETS[count][turn]

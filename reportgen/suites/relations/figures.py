@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from reportgen.figures import captions
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
-from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.scores import HeadScores, HeadSet, SuiteResult, head_name
 from reportgen.suites.relations.categories import part, relation_facts, threshold, title_of
 from reportgen.suites.relations.figures_ablation import ablation_figure
 from reportgen.suites.relations.figures_categories import category_figure
@@ -21,6 +23,7 @@ from reportgen.suites.relations.figures_published import Found, gathered, publis
 from reportgen.suites.relations.figures_published import words as published_words
 
 _NAMES = {"name_copying": "Name Copying"}  # how the pairs print a relation's name
+BRIGHT = 0.5  # the upper half of the colour scale
 _PAPERS = ("wang2022ioi", "merullo2023reuse")  # whose movers the pairs mark
 _TASKS = {
     "name_copying": "ioi",
@@ -57,7 +60,10 @@ def _pairs(result: SuiteResult) -> list[tuple[tuple[str, str], tuple[str, str]]]
 def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[str, str], found: Found) -> Figure:
     suppression = right[0] == "suppression"
     name = captions.model_name(view)
-    (scores, sets), (other, other_sets) = panels = [(_labelled(result, *at), _sets(view, *at)) for at in (left, right)]
+    scores, other = _labelled(result, *left), _labelled(result, *right)
+    both = _bright_in_both(scores, other)
+    flags = [both] if both.heads else []
+    sets, other_sets = _sets(view, *left) + flags, _sets(view, *right) + flags
     titles = _pair_titles(name, suppression)
     return Figure(
         id="relations-name_copying-suppression" if suppression else "relations-name_copying-country_to_capital",
@@ -67,15 +73,39 @@ def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[s
             _opening(view),
             f"Left: {_caption(result, view, scores, sets, found)}",
             f"Right: {_caption(result, view, other, other_sets, found)}",
+            _flagged(both),
             captions.caveat([scores, other]),
             _limits(scores),
             captions.synthetic(view),
         ),
         alt=f"Two layer by head maps of {name}: {scores.label} and {other.label}.",
         chart=pair((scores, sets, titles[0]), (other, other_sets, titles[1]), view),
-        data=table(panels, f"{scores.label} and {other.label}"),
+        data=table([(scores, sets), (other, other_sets)], f"{scores.label} and {other.label}"),
         head_sets=tuple({s.key: s for s in [*sets, *other_sets]}.values()),
     )
+
+
+def _bright_in_both(scores: HeadScores, other: HeadScores) -> HeadSet:
+    """The heads of the upper half of the colour scale in both panels: they write much the same whatever is asked."""
+    with np.errstate(invalid="ignore"):
+        bright = (scores.values >= BRIGHT) & (other.values >= BRIGHT)  # [layer head]
+    return HeadSet(
+        key=f"relations/{scores.task}-{other.task}/generic_copiers",
+        label="Generic Copiers",
+        heads=tuple((layer, head) for layer, head in np.argwhere(bright).tolist()),
+        legend="Bright in both panels",
+        source="computed: these two maps",
+        rule=f"{scores.label} and {other.label} >= {BRIGHT}",
+    )
+
+
+def _flagged(both: HeadSet) -> str:
+    names, words = ", ".join(head_name(*head) for head in both.heads), f"{BRIGHT:g} or more in both panels"
+    if not names:
+        return f"No head scores {words}, so none is flagged as a generic copier."
+    count = captions.plural(len(both.heads), "head")
+    verb = "scores" if len(both.heads) == 1 else "score"
+    return f"{count} {verb} {words} ({names}) and so may copy or retrieve whatever they read: generic copiers."
 
 
 def _pair_titles(name: str, suppression: bool) -> tuple[str, str]:
