@@ -1,0 +1,1 @@
+"""The verbs of the command line, a module per group; heavy imports stand inside the functions."""

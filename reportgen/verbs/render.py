@@ -1,0 +1,66 @@
+"""render and figure: a stored run drawn again; torch is never imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reportgen.errors import SettingsError, nearest
+from reportgen.verbs.options import Cmap, Overlays, Palette, Published, RunDir, checked_style, render_run
+
+
+def render_verb(
+    run: RunDir,
+    overlay: Overlays = None,
+    no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Draw no head sets.")] = False,
+    published: Published = "",
+    cmap: Cmap = "viridis",
+    palette: Palette = "published",
+) -> None:
+    """Write the report of a stored run again; torch is not needed."""
+    from reportgen.runfolder import Run
+
+    style = checked_style(cmap, palette)
+    files = tuple(overlay or ())
+    print(render_run(Run.open(run), style, overlays=not no_overlay, overlay_files=files, published=published))
+
+
+def figure_verb(
+    run: RunDir,
+    figure_id: Annotated[str, typer.Argument(metavar="ID", help="Figure id, e.g. relations-name_copying.")],
+    format_: Annotated[str, typer.Option("--format", help="svg, pdf, png, csv, tex or json.")] = "svg",
+    width: Annotated[str, typer.Option(help="Printed width, e.g. 3.25in.")] = "",
+    font_size: Annotated[float, typer.Option(help="Text size in points at that width.")] = 10.0,
+    out: Annotated[Path | None, typer.Option(help="File to write. [default: ID.FORMAT here]")] = None,
+    cmap: Cmap = "viridis",
+    palette: Palette = "published",
+) -> None:
+    """Write one figure of a stored run."""
+    from reportgen.figures.export import FORMATS
+    from reportgen.files import write_atomic
+    from reportgen.report.build import find_figure
+    from reportgen.report.render import ENDINGS
+    from reportgen.runfolder import Run
+
+    if format_ not in FORMATS:
+        raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
+    style = checked_style(cmap, palette, width_in=_inches(width), font_size=font_size)
+    figure = find_figure(Run.open(run), figure_id, style)
+    path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
+    write_atomic(path, FORMATS[format_](figure, style))
+    print(path)
+
+
+def _inches(text: str) -> float | None:
+    if not text:
+        return None
+    number = text.removesuffix("in").strip()
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value <= 40:
+        raise SettingsError(f"--width {text!r} is not a width in inches.", "For example --width 3.25in")
+    return value

@@ -1,0 +1,102 @@
+"""run: score every head of a model, then render."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reportgen.verbs.options import Overlays, Sets, checked_style, render_run
+
+if TYPE_CHECKING:
+    from reportgen.config import Options
+
+Suites = Annotated[list[str] | None, typer.Option("--suite", help="Suite to run; repeat for more. Default: all.")]
+
+# Options that stand for a setting of a suite: option -> (suite, setting)
+ALIASES = {
+    "relations": (("relations", "relations_dir"),),
+    "tasks": (("circuits", "tasks_file"),),
+    "cognitive_data": (("cognitive", "data"),),
+    "text": (("circuits", "text_file"),),
+}
+
+
+def run_verb(
+    model: Annotated[str, typer.Argument(help="mini, a hub id, or a local Hugging Face folder. [default: mini]")] = "",
+    suite: Suites = None,
+    preset: Annotated[str, typer.Option(help="quick or full. [default: quick]")] = "",
+    set_: Sets = None,
+    config: Annotated[Path | None, typer.Option(help="reportgen.toml; the command line wins.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps. [default: auto]")] = "",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16. [default: auto]")] = "",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 = torch's choice. [default: 0]")] = None,
+    out: Annotated[str, typer.Option(help="Folder that the run folder goes into. [default: runs]")] = "",
+    name: Annotated[str, typer.Option(help="Name of the run folder. [default: from the model's id]")] = "",
+    revision: Annotated[str, typer.Option(help="Hub revision: branch, tag or commit.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")] = None,
+    offline: Annotated[bool | None, typer.Option("--offline", help="Use the local hub cache only.")] = None,
+    trust_remote_code: Annotated[
+        bool | None, typer.Option("--trust-remote-code", help="Run Python code that the model's repository brings.")
+    ] = None,
+    stream: Annotated[
+        bool | None, typer.Option("--stream", help="Static scores only, weights read from disk layer by layer.")
+    ] = None,
+    relations: Annotated[Path | None, typer.Option(help="Folder of your own relation lists.")] = None,
+    tasks: Annotated[Path | None, typer.Option(help="JSONL of your own prompt pairs; circuits.tasks_file.")] = None,
+    cognitive_data: Annotated[Path | None, typer.Option(help="Your own questions: JSONL, CSV or CogQA JSON.")] = None,
+    text: Annotated[Path | None, typer.Option(help="UTF-8 text for the suites that read natural text.")] = None,
+    overlay: Overlays = None,
+    no_overlay: Annotated[bool | None, typer.Option("--no-overlay", help="Draw no head sets.")] = None,
+    published: Annotated[
+        str, typer.Option(metavar="KEY", help="Draw the published heads of this catalogue model.")
+    ] = "",
+    cmap: Annotated[str, typer.Option(help="Colour scheme of score maps. [default: viridis]")] = "",
+    palette: Annotated[str, typer.Option(help="published or safe. [default: published]")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, with time and memory.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
+) -> None:
+    """Score every attention head of MODEL and write its report."""
+    from reportgen.config import merge, parse_set, read_config
+
+    said: dict[str, Any] = {
+        "model": model, "preset": preset, "device": device, "dtype": dtype, "threads": threads, "out": out,
+        "name": name, "revision": revision, "seed": seed, "offline": offline, "published": published, "cmap": cmap,
+        "palette": palette, "no_overlay": no_overlay, "trust_remote_code": trust_remote_code,
+        "stream": stream,
+        "suites": tuple(suite or ()), "overlays": tuple(str(p) for p in overlay or ()),
+    }  # fmt: skip
+    settings = parse_set(set_ or ())
+    given = {"relations": relations, "tasks": tasks, "cognitive_data": cognitive_data, "text": text}
+    for option, path in given.items():
+        for target, field_name in ALIASES[option]:
+            if path is not None and (not suite or target in suite):
+                settings.setdefault(target, {})[field_name] = str(path)
+    kept = {key: value for key, value in said.items() if value not in ("", None, ())}
+    options = merge(read_config(config) if config else {}, {**kept, "settings": settings})
+    checked_style(options.cmap, options.palette)  # a misspelt scheme is told now, not after scoring
+    if dry_run:
+        from reportgen.estimate import print_plan
+
+        print_plan(options, json_lines)
+        return
+    raise typer.Exit(_run_and_render(options, json_lines))
+
+
+def _run_and_render(options: Options, json_lines: bool) -> int:
+    from reportgen import runner
+    from reportgen.console import Reporter
+
+    reporter = Reporter(json_lines)
+    with reporter.live():
+        done = runner.run(options, reporter)
+        reporter.stage("Rendering the report")
+        page = render_run(done, checked_style(options.cmap, options.palette), overlays=not options.no_overlay)
+    failed = [name for name, record in done.manifest.suites.items() if record.status == "failed"]
+    if json_lines:
+        print(json.dumps({"event": "done", "run": str(done.path), "report": str(page), "failed": failed}))
+    else:
+        print(page)
+    return 1 if failed else 0
