@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from reportgen import __version__
 from reportgen.errors import UserError
-from reportgen.verbs import lists, mini, render, run
+from reportgen.verbs import lists, mini, paper, publish, render, run
 
 app = typer.Typer(
     name="reportgen",
@@ -42,6 +42,8 @@ def _root(
 app.command("run")(run.run_verb)
 app.command("render")(render.render_verb)
 app.command("figure")(render.figure_verb)
+app.command("import")(publish.import_verb)
+app.command("check")(paper.check_verb)
 app.command("suites")(lists.suites_verb)
 app.command("published")(lists.published_verb)
 app.add_typer(mini_app, name="mini")

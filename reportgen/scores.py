@@ -45,7 +45,7 @@ class HeadScores:
     key      "suite/measure/task", e.g. "relations/score/name_copying"
     label    the words on the colour bar, e.g. "Name Copying score"
     values   [layer head] float32; NaN = not computed
-    n        examples behind each value (pairs, prompts, cells)
+    n        examples behind each value (pairs, prompts, cells); 0 = not given (imported scores)
     low,high [layer head] 95 % interval, or None
     p        [layer head] family-wise adjusted p-value per head, or None
     line     one family-wise threshold in score units, only where a single line is valid for every head

@@ -14,14 +14,19 @@ from reportgen.report.parts import Pairs, SetText, Setting
 from reportgen.report.text import count, parameters, plural, value_words
 from reportgen.scores import HeadSet, SuiteResult, head_name
 from reportgen.suites.base import Suite
+from reportgen.suites.imported.suite import NAME as IMPORTED
 
 
 def facts(manifest: Manifest) -> Pairs:
-    """The first screen's facts."""
+    """The first screen's facts; what nobody gave of an imported model is left out."""
     model = manifest.model
     heads = plural(model.n_layers, "layer") + f" × {plural(model.n_heads, 'head')}"
     if model.n_kv_heads != model.n_heads:
         heads += f" ({model.n_kv_heads} key-value)"
+    if model.source == "import":
+        table = manifest.suites[IMPORTED].settings.get("table", "") if IMPORTED in manifest.suites else ""
+        imported = f"{manifest.created[:10]} from {table}, computed elsewhere"
+        return (("Grid", heads), ("Imported", imported), ("Interval, null, n", "not given"), ("Weights", model.weights))
     rows = [
         ("Grid", heads),
         ("Parameters", parameters(model.n_params)),
@@ -59,15 +64,16 @@ def self_check(model: ModelRecord) -> tuple[str, bool | None]:
 def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
     """Everything needed to repeat the run, in groups."""
     model = manifest.model
+    is_scored = model.source != "import"
     commit = manifest.git_commit + (" with uncommitted changes" if manifest.git_dirty else "")
     run = (
         ("Command", shlex.join(manifest.argv)),
         ("Created", manifest.created),
         ("Updated", manifest.updated),
         ("Preset", manifest.preset),
-        ("Seed", str(manifest.seed)),
+        ("Seed", str(manifest.seed) if is_scored else ""),
         ("Device", _device(manifest)),
-        ("Threads", str(manifest.threads)),
+        ("Threads", str(manifest.threads) if is_scored else ""),
         ("Git commit of the working folder", commit),
         ("Published sets of", manifest.published_as),
         ("Overlay files", ", ".join(manifest.overlays)),
@@ -80,10 +86,13 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
         ("Content hash (sha256)", model.content_hash),
         ("Family", model.family),
         ("Layers × heads", f"{model.n_layers} × {model.n_heads} ({model.n_kv_heads} key-value heads)"),
-        ("Parameters", count(model.n_params)),
-        ("d_model, d_head, d_vocab", f"{count(model.d_model)}, {count(model.d_head)}, {count(model.d_vocab)}"),
-        ("Context", plural(model.n_ctx, "position")),
-        ("Weights", f"{model.weights}, {model.dtype}"),
+        ("Parameters", count(model.n_params) if is_scored else ""),
+        (
+            "d_model, d_head, d_vocab",
+            f"{count(model.d_model)}, {count(model.d_head)}, {count(model.d_vocab)}" if is_scored else "",
+        ),
+        ("Context", plural(model.n_ctx, "position") if is_scored else ""),
+        ("Weights", f"{model.weights}, {model.dtype}" if is_scored else model.weights),
         ("First token", model.bos),
         ("Self-check", self_check(model)[0]),
     )

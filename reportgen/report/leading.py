@@ -61,12 +61,17 @@ def at(grid: FloatGrid | None, head: Head) -> float | None:
     return float(grid[head])
 
 
+def examples(n: int) -> str:
+    """The number of examples behind a score; 0 where nobody said it."""
+    return count(n) if n else "not given"
+
+
 def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
     return (
         head_name(*head),
         number(at(scores.values, head)),
         interval(at(scores.low, head), at(scores.high, head)),
-        count(scores.n),
+        examples(scores.n),
         p_value(at(scores.p, head)),
     )
 
@@ -85,7 +90,7 @@ def _overview(scores: Sequence[HeadScores]) -> Grid:
     rows = []
     for s in scores:
         ranked = order(s)
-        cells = _cells(s, ranked[0]) if ranked else (NOT_COMPUTED,) * 3 + (count(s.n), NOT_COMPUTED)
+        cells = _cells(s, ranked[0]) if ranked else (NOT_COMPUTED,) * 3 + (examples(s.n), NOT_COMPUTED)
         rows.append((s.label, *cells, beyond(s), f"{count(len(ranked))} / {count(s.values.size)}"))
     return Grid(
         title="The first head of each score",

@@ -92,7 +92,13 @@ def _folders(copies: Sequence[tuple[Path, dict[str, str]]]) -> list[Path]:
 
 def _numbers(used: Sequence[str], held: dict[str, str], now: dict[str, str]) -> Iterator[str]:
     known = set(slugs(now))
+    for slug in dict.fromkeys(key.split("/", 1)[0] for key in used):
+        old, new = held.get(f"{slug}/hash"), now.get(f"{slug}/hash")
+        if old and new and old != new:
+            yield f"numbers.tex is of {slug}, run {old[:12]}; the run is now {new[:12]}: copy its numbers.tex again."
     for key in dict.fromkeys(used):
+        if key.endswith("/hash") and key in held and key in now:
+            continue  # said above
         if key.split("/", 1)[0] not in known:
             yield f"{key}: no run {key.split('/', 1)[0]!r} to compare with; there is {', '.join(sorted(known))}."
         elif key not in now:

@@ -72,7 +72,7 @@ def scene(run: RunLike, style: Style | None, suites: Mapping[str, Suite] | None,
     """The scene of `run`; `suites` None = the known ones. Raises UserError for a damaged run or list of heads."""
     results = cleaned(dict(run.results))
     sets = head_sets(run, results, marks) if marks.overlays else computed(results)
-    known = dict(registry.known() if suites is None else suites)
+    known = dict(registry.drawable(run.manifest.suites) if suites is None else suites)
     return Scene(run.manifest, known, results, cleaned(sets), style or Style())
 
 

@@ -16,11 +16,13 @@ from reportgen.suites.attention.suite import SUITE as ATTENTION
 from reportgen.suites.base import Context, Measure, Suite
 from reportgen.suites.circuits.suite import SUITE as CIRCUITS
 from reportgen.suites.cognitive.suite import SUITE as COGNITIVE
+from reportgen.suites.imported.suite import SUITE as IMPORTED
 from reportgen.suites.relations.suite import SUITE as RELATIONS
 
-__all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "find", "known"]
+__all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "drawable", "find", "known"]
 
 BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE)  # in the order they are run
+STORED: tuple[Suite, ...] = (IMPORTED,)  # what only stored runs have: never scored, only drawn
 ENTRY_POINTS = "reportgen.suites"
 
 
@@ -33,6 +35,12 @@ def known() -> dict[str, Suite]:
             raise SettingsError(f"Entry point {point.name!r} of {ENTRY_POINTS} is not a reportgen.suites.Suite.")
         suites.setdefault(suite.name, suite)
     return suites
+
+
+def drawable(names: Iterable[str]) -> dict[str, Suite]:
+    """The known suites, and those of `names` that are only ever drawn from a stored run."""
+    wanted = set(names)
+    return known() | {suite.name: suite for suite in STORED if suite.name in wanted}
 
 
 def find(name: str) -> Suite:

@@ -31,36 +31,24 @@ def figure_verb(
     run: RunDir,
     figure_id: Annotated[str, typer.Argument(metavar="ID", help="Figure id, e.g. relations-name_copying.")],
     format_: Annotated[str, typer.Option("--format", help="svg, pdf, png, csv, tex or json.")] = "svg",
-    width: Annotated[str, typer.Option(help="Printed width, e.g. 3.25in.")] = "",
-    font_size: Annotated[float, typer.Option(help="Text size in points at that width.")] = 10.0,
+    width: Annotated[str, typer.Option(help="Printed width: 3.25in, 8.3cm, or a column: icml, acl, neurips ...")] = "",
+    font_size: Annotated[float, typer.Option(help="Text size in points at that width; enlarged below 6 pt.")] = 10.0,
     out: Annotated[Path | None, typer.Option(help="File to write. [default: ID.FORMAT here]")] = None,
     cmap: Cmap = "viridis",
     palette: Palette = "published",
 ) -> None:
     """Write one figure of a stored run."""
     from reportgen.figures.export import FORMATS
+    from reportgen.figures.widths import inches
     from reportgen.files import write_atomic
-    from reportgen.report.build import find_figure
+    from reportgen.report.build import printed_figure
     from reportgen.report.render import ENDINGS
     from reportgen.runfolder import Run
 
     if format_ not in FORMATS:
         raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
-    style = checked_style(cmap, palette, width_in=_inches(width), font_size=font_size)
-    figure = find_figure(Run.open(run), figure_id, style)
+    style = checked_style(cmap, palette, width_in=inches(width), font_size=font_size)
+    figure, style = printed_figure(Run.open(run), figure_id, style)
     path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
     write_atomic(path, FORMATS[format_](figure, style))
     print(path)
-
-
-def _inches(text: str) -> float | None:
-    if not text:
-        return None
-    number = text.removesuffix("in").strip()
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
-    if not 0.5 <= value <= 40:
-        raise SettingsError(f"--width {text!r} is not a width in inches.", "For example --width 3.25in")
-    return value

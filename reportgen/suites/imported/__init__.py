@@ -1,0 +1,1 @@
+"""Scores computed elsewhere: never scored here, only drawn."""

@@ -1,0 +1,165 @@
+"""Tables as people have them, and every way they can be wrong: one line that names file, row and what is expected."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.errors import DataError
+from reportgen.imported.table import Imported, read_table
+
+LAYERS, HEADS = 2, 3
+GRID: npt.NDArray[np.float32] = np.arange(6, dtype=np.float32).reshape(LAYERS, HEADS) / 4
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def long_rows() -> list[list[object]]:
+    return [[layer, head, float(GRID[layer, head])] for layer in range(LAYERS) for head in range(HEADS)]
+
+
+def values(found: Imported) -> list[npt.NDArray[np.float32]]:
+    return [m.values for m in found.measures]
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(DataError) as error:
+        read_table(path, LAYERS, HEADS)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_layer_and_head_columns_in_any_order_and_case(tmp_path: Path) -> None:
+    rows = [[row[2], row[1], "x", row[0]] for row in reversed(long_rows())]
+    found = read_table(write_csv(tmp_path / "t.csv", ["Score", "HEAD", "who", "Layer"], rows), LAYERS, HEADS)
+    assert [m.name for m in found.measures] == ["Score"]
+    assert found.left_out == ("who",)
+    np.testing.assert_array_equal(found.measures[0].values, GRID)
+
+
+def test_one_row_per_head_is_layer_major(tmp_path: Path) -> None:
+    rows = [[float(v), -float(v)] for v in GRID.ravel()]
+    found = read_table(write_csv(tmp_path / "t.csv", ["a", "b"], rows), LAYERS, HEADS)
+    np.testing.assert_array_equal(found.measures[0].values, GRID)
+    np.testing.assert_array_equal(found.measures[1].values, -GRID)
+
+
+@given(st.permutations(range(LAYERS * HEADS)), st.integers(1, LAYERS * HEADS))
+def test_a_head_without_a_row_or_a_value_is_nan_with_its_reason(order: list[int], kept: int) -> None:
+    import tempfile
+
+    rows = [long_rows()[i] for i in order[:kept]]
+    rows[0] = [*rows[0][:2], "nan"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_csv(Path(folder) / "t.csv", ["layer", "head", "a"], [*rows[:1], *rows[1:]])
+        if kept == 1:
+            assert "no column of numbers" in refused(path)
+            return
+        (measured,) = read_table(path, LAYERS, HEADS).measures
+    given_heads = {(int(str(row[0])), int(str(row[1]))) for row in rows}
+    for layer in range(LAYERS):
+        for head in range(HEADS):
+            reason = measured.reasons.get(f"L{layer}H{head}")
+            if (layer, head) not in given_heads:
+                assert reason == "not in t.csv"
+            elif [layer, head] == rows[0][:2]:
+                assert reason == "empty in t.csv"
+            else:
+                assert reason is None
+                assert measured.values[layer, head] == GRID[layer, head]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.append([0, 1, 2.0]), "row 8: L0H1 stands in row 3 already"),
+        (lambda rows: rows.__setitem__(2, [2, 0, 1.0]), "row 4: layer '2', expected a whole number from 0 to 1"),
+        (lambda rows: rows.__setitem__(2, [0, -1, 1.0]), "row 4: head '-1', expected a whole number from 0 to 2"),
+        (lambda rows: rows.__setitem__(2, [0.5, 1, 1.0]), "layer '0.5', expected a whole number"),
+        (lambda rows: rows.__setitem__(2, ["", 1, 1.0]), "layer '', expected a whole number"),
+        (lambda rows: rows.__setitem__(2, [0, 2, "high"]), "row 4, column a: 'high', expected a finite number"),
+        (lambda rows: rows.__setitem__(2, [0, 2, "inf"]), "column a: 'inf', expected a finite number"),
+        (lambda rows: rows.__setitem__(2, [0, 2, "1e300"]), "column a: '1e300', expected a finite number"),
+        (lambda rows: rows.__setitem__(2, [0, 2]), "row 4: 2 cells, expected 3 as in the header"),
+        (lambda rows: rows.clear(), "has no rows"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_row(tmp_path: Path, change, words: str) -> None:  # type: ignore[no-untyped-def]
+    rows = long_rows()
+    change(rows)
+    assert words in refused(write_csv(tmp_path / "t.csv", ["layer", "head", "a"], rows))
+
+
+def test_wrong_number_of_rows_and_headers(tmp_path: Path) -> None:
+    short = write_csv(tmp_path / "t.csv", ["a"], [[1.0]] * 5)
+    assert "has 5 rows, expected 2 layers x 3 heads = 6 in layer-major order" in refused(short)
+    assert "only one of the columns layer and head" in refused(write_csv(tmp_path / "u.csv", ["layer", "a"], [[0, 1]]))
+    assert "two columns are called 'A'" in refused(write_csv(tmp_path / "v.csv", ["a", "A"], [[0, 1]] * 6))
+    assert "has no header" in refused(write_csv(tmp_path / "w.csv", ["0.5", "1"], [[0, 1]] * 6))
+    assert "no name in the header" in refused(write_csv(tmp_path / "x.csv", ["a", ""], [[0, 1]] * 6))
+    (tmp_path / "y.csv").write_text("")
+    assert "is empty" in refused(tmp_path / "y.csv")
+
+
+def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a\n\xff\xfe\n")
+    assert "not UTF-8" in refused(tmp_path / "t.csv")
+    (tmp_path / "t.npy").write_bytes(b"no array")
+    assert "no NPY file" in refused(tmp_path / "t.npy")
+    np.savez(tmp_path / "t.npz", a=GRID)
+    (tmp_path / "t.npz").rename(tmp_path / "z.npy")
+    assert "no NPY file" in refused(tmp_path / "z.npy")
+    np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    assert "Python objects" in refused(tmp_path / "o.npy")
+    (tmp_path / "t.xlsx").write_bytes(b"")
+    assert ".csv, .parquet, .npy" in refused(tmp_path / "t.xlsx")
+    assert "Can't read" in refused(tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize("shape", [(LAYERS, HEADS), (LAYERS * HEADS,), (LAYERS * HEADS, 1), (LAYERS, HEADS, 1)])
+def test_npy_grids_and_rows(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "t.npy", GRID.reshape(shape))
+    (found,) = read_table(tmp_path / "t.npy", LAYERS, HEADS).measures
+    assert found.name == "value"
+    np.testing.assert_array_equal(found.values, GRID)
+
+
+def test_npy_with_layer_and_head_columns(tmp_path: Path) -> None:
+    rows = np.array(long_rows()[::-1])
+    np.save(tmp_path / "t.npy", rows)
+    np.testing.assert_array_equal(values(read_table(tmp_path / "t.npy", LAYERS, HEADS))[0], GRID)
+    np.save(tmp_path / "t.npy", np.vstack([rows, rows[:1]]))
+    assert "row 7: L1H2 stands in row 1 already" in refused(tmp_path / "t.npy")
+    named = np.array([tuple(row) for row in long_rows()], dtype=[("layer", "i4"), ("head", "i4"), ("mine", "f8")])
+    np.save(tmp_path / "t.npy", named)
+    assert read_table(tmp_path / "t.npy", LAYERS, HEADS).measures[0].name == "mine"
+    np.save(tmp_path / "t.npy", np.full((3, 4), 0.5))
+    assert "has shape (3, 4), expected [layer head] = (2, 3)" in refused(tmp_path / "t.npy")
+    np.save(tmp_path / "t.npy", np.zeros(2_000))
+    assert "2,000 rows" in refused(tmp_path / "t.npy")
+    np.save(tmp_path / "t.npy", np.array(["a"] * 6))
+    assert "expected numbers" in refused(tmp_path / "t.npy")
+
+
+def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow", reason="no pyarrow: pip install 'reportgen[parquet]'")
+    from pyarrow import parquet
+
+    columns = [list(c) for c in zip(*long_rows(), strict=True)]
+    parquet.write_table(pa.table(dict(zip(("layer", "head", "a"), columns, strict=True))), tmp_path / "t.parquet")
+    np.testing.assert_array_equal(values(read_table(tmp_path / "t.parquet", LAYERS, HEADS))[0], GRID)
+    (tmp_path / "u.parquet").write_bytes(b"PAR1 no")
+    assert "not a Parquet file" in refused(tmp_path / "u.parquet")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    assert "pip install 'reportgen[parquet]'" in refused(tmp_path / "t.parquet")
