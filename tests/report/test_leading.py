@@ -40,7 +40,7 @@ def test_scores_without_a_null_say_so() -> None:
     parts = leading({}, SCORES)
     assert parts[0].notes == ("No null for Names Mary: no permutations of Mary.",)
     assert leading({}, [SCORES[1]])[0].notes == ("No null: no permutations of Mary.",)
-    assert parts[0].overview.rows[1][3:7] == ("–", "0", "–", "–")
+    assert parts[0].overview.rows[1][3:7] == ("–", "not given", "–", "–")
 
 
 def test_a_grid_without_any_value_has_dashes() -> None:
