@@ -45,7 +45,7 @@ def test_scores_without_a_null_say_so() -> None:
 
 def test_a_grid_without_any_value_has_dashes() -> None:
     empty = HeadScores("a/b/c", "x", np.full((1, 2), np.nan, np.float32), 0, no_null="n", reasons={"*": "why"})
-    assert leading({}, [empty])[0].overview.rows == (("x", "–", "–", "–", "0", "–", "–", "0 / 2"),)
+    assert leading({}, [empty])[0].overview.rows == (("x", "–", "–", "–", "not given", "–", "–", "0 / 2"),)
 
 
 def test_beyond_counts_by_p_or_by_line() -> None:
