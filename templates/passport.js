@@ -4,6 +4,7 @@ const passport = byId("head");
 let opened = -1, openedFrom = null;
 
 const RUNGS = ["static score", "dynamic score", "causal effect", "natural text", "replicated"];
+const SHORT = { "static score": "Static", "dynamic score": "Dynamic", "causal effect": "Causal", "natural text": "Text", replicated: "Repeated" };
 const SIGNS = { passed: "\u2713", failed: "\u2715" };
 const scrolled = (table, label) => {
   const box = classed(make("div", "", table), "scroll");
@@ -19,46 +20,95 @@ const outcomeOf = (set, rung) => {
   return { outcome, detail: found.map(([name, result]) => `${name}: ${result}`).join("; ") || `${rung}: not run` };
 };
 
-const ladder = (sets) => {
-  const top = make("tr", "", make("th", "Label"), ...RUNGS.map((rung) => make("th", rung)));
-  for (const th of top.children) th.scope = "col";
-  const body = sets.map((set) => {
-    const name = make("th", set.label);
-    name.scope = "row";
-    const cells = RUNGS.map((rung) => {
-      const { outcome, detail } = outcomeOf(set, rung);
-      const sign = make("span", SIGNS[outcome] ?? "\u2013");
-      sign.setAttribute("aria-hidden", "true");
-      const cell = classed(make("td", "", sign, classed(make("span", outcome), "hide")), outcome.replace(" ", "-"));
-      cell.title = detail;
-      return cell;
-    });
-    return make("tr", "", name, ...cells);
-  });
-  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "ladder");
-  return scrolled(table, "Evidence");
+const nameOfSet = (set) => {
+  const name = make("th", "", make("b", set.label), classed(make("span", set.of || set.source), "quiet"));
+  if (!set.verified) name.append(classed(make("span", "unconfirmed list"), "quiet"));
+  name.scope = "row";
+  return name;
 };
-
-const labelLine = (set) => {
-  const line = make("li", "", make("b", set.label), ` ${set.kind}${set.verified ? "" : ", unconfirmed list"}`);
-  line.append(classed(make("span", `${set.source}. ${set.rule}`), "quiet"));
+const ladder = (sets, label) => {
+  const top = make("tr", "", make("th", "Label"), ...RUNGS.map((rung) => make("th", SHORT[rung])));
+  for (const th of top.children) th.scope = "col";
+  const body = sets.map((set) => make("tr", "", nameOfSet(set), ...RUNGS.map((rung) => {
+    const { outcome, detail } = outcomeOf(set, rung);
+    const sign = classed(make("span", SIGNS[outcome] ?? "\u2013"), "sign");
+    sign.setAttribute("aria-hidden", "true");
+    const cell = classed(make("td", "", sign, classed(make("span", outcome), "hide")), outcome.replace(" ", "-"));
+    cell.title = detail;
+    return cell;
+  })));
+  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "ladder");
+  return scrolled(table, label);
+};
+const ruleLine = (set) => {
+  const line = make("li", "", make("b", set.label), ` ${set.kind}, ${set.source}`);
+  if (set.rule) line.append(classed(make("span", set.rule), "quiet"));
   return line;
 };
+const folded = (title, ...children) => make("details", "", make("summary", title), ...children);
 const labels = (sets) => {
-  if (!sets.length) return [make("p", "In no head set of this report.")];
-  const tried = sets.filter((set) => Object.keys(set.evidence).length);
-  const others = sets.filter((set) => !Object.keys(set.evidence).length);
-  const parts = [];
-  if (tried.length) {
-    parts.push(make("h3", "Evidence"), ladder(tried));
-    parts.push(classed(make("p", "\u2713 passed, \u2715 failed, \u2013 not run."), "note"));
+  if (!sets.length) return [make("h3", "Labels"), make("p", "In no head set of this report.")];
+  const first = sets.filter((set) => set.kind !== "computed" || Object.keys(set.evidence).length);
+  const others = sets.filter((set) => !first.includes(set));
+  first.sort((a, b) => (a.kind === "computed") - (b.kind === "computed"));
+  const parts = [make("h3", "Labels and their evidence")];
+  if (first.length) {
+    parts.push(ladder(first, "Labels and their evidence"), classed(make("p", "\u2713 passed, \u2715 failed, \u2013 not run."), "note"));
+    parts.push(folded("Rules of these labels", classed(make("ul", "", ...first.map(ruleLine)), "labels")));
   }
-  parts.push(make("h3", "Labels"), classed(make("ul", "", ...tried.map(labelLine)), "labels"));
-  if (others.length > 6) {
-    const list = classed(make("ul", "", ...others.map(labelLine)), "labels");
-    parts.push(make("details", "", make("summary", `${others.length} sets by score alone`), list));
-  } else parts.push(classed(make("ul", "", ...others.map(labelLine)), "labels"));
+  if (others.length) parts.push(folded(`${others.length} ${others.length > 1 ? "sets" : "set"} by score alone`, classed(make("ul", "", ...others.map(ruleLine)), "labels")));
   return parts;
+};
+
+/* Where the head is among the first three: the best place of each task, six at most. */
+const leads = (i) => {
+  const seen = new Set();
+  const best = scores.filter((score) => !hidden.has(score.key.split("/")[0]))
+    .map((score) => ({ score, place: rank(score, i), task: score.key.replace(/\/.*\//, "/") }))
+    .filter(({ score, place }) => place <= 3 && !(at(score, "p", i) > 0.05))
+    .sort((a, b) => a.place - b.place)
+    .filter(({ task }) => !seen.has(task) && seen.add(task)).slice(0, 6);
+  if (!best.length) return [classed(make("p", "Among the first three heads of no score."), "quiet")];
+  const line = ({ score, place }) => make("li", "", make("b", ["1st", "2nd", "3rd"][place - 1]), ` in ${score.label}, ${shown(at(score, "value", i))}`);
+  return [classed(make("ul", "", ...best.map(line)), "leads")];
+};
+
+/* Text snippets: one line per place in the order of the head's sharpness. */
+const sized = (bits, text) => {
+  const buffer = bytes(text).buffer;
+  return bits === 8 ? new Uint8Array(buffer) : bits === 16 ? new Uint16Array(buffer) : new Uint32Array(buffer);
+};
+const opened_text = (list) => {
+  list.at ??= {
+    text: sized(list.text_bits, list.text), query: sized(list.query_bits, list.query), key: sized(list.key_bits, list.key),
+    weight: sized(8, list.weight), sink: sized(8, list.sink),
+  };
+  return list.at;
+};
+const snippet = (list, i, place) => {
+  const { text, query, key, weight, sink } = opened_text(list), n = i * list.places.length + place;
+  const window = Math.floor(query[n] / list.length) * list.length, here = query[n] % list.length;
+  const weights = new Map();
+  for (let k = 0; k < list.keys; k += 1) if (key[n * list.keys + k] < list.length) weights.set(key[n * list.keys + k], weight[n * list.keys + k] / 255);
+  const from = Math.max(0, Math.min(here - 10, ...weights.keys())), to = Math.min(list.length, here + 4);
+  const line = classed(make("p", from ? "\u2026" : ""), "snippet");
+  for (let at_ = from; at_ < to; at_ += 1) {
+    const word = list.words[text[window + at_]];
+    const node = make(weights.has(at_) ? "mark" : "span", word.replaceAll("\\n", "\u23ce"));
+    if (weights.has(at_)) { node.style.setProperty("--w", weights.get(at_)); node.title = `weight ${shown(weights.get(at_), 2)}`; }
+    if (at_ === here) { node.classList.add("here"); line.append(node, classed(make("span", " (the query)"), "hide")); }
+    else { if (at_ > here) node.className = "after"; line.append(node); }
+  }
+  const said_ = [...weights].map(([at_, w]) => `${list.words[text[window + at_]].trim()} ${shown(w, 2)}`).join(", ");
+  line.append(classed(make("span", `. Attends to: ${said_ || "nothing but the first position"}`), "hide"));
+  const rest = `${shown(Math.max(0, ...weights.values()), 2)}, first position ${shown(sink[n] / 255, 2)}`;
+  return make("li", "", classed(make("span", list.places[place], make("span", rest)), "place"), line);
+};
+const texts = (i) => {
+  const list = known.snippets;
+  if (!list) return [];
+  const note = `Eight of this head's positions in natural text (${list.source}), by how sharply it attends: 100% is its sharpest, 50% its median. Boxed: the attending token. Shaded: the tokens it attends to, first position left out.`;
+  return [make("h3", "In text"), classed(make("p", note), "note"), classed(make("ol", "", ...list.places.map((_, place) => snippet(list, i, place))), "texts")];
 };
 
 /* Salient tokens: indices into the words, per head and place: the token, then what it raises and lowers. */
@@ -88,8 +138,7 @@ const salient = (i) => {
     classed(make("td", shown(sigma, 2)), "n"), make("td", "", ...tokens(raised)), make("td", "", ...tokens(lowered))));
   const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "rows");
   const note = "Tokens whose vector this head changes most in size, read from the weights, and the outputs it raises and lowers most for them.";
-  return [make("details", "", make("summary", "Salient tokens"), classed(make("p", note), "note"),
-    scrolled(table, "Salient tokens"))];
+  return [make("h3", "Salient tokens"), classed(make("p", note), "note"), scrolled(table, "Salient tokens")];
 };
 
 /* Every score as a dot on the range of all heads. */
@@ -120,8 +169,8 @@ const dots = (score, i) => {
   if (!Number.isNaN(values[i])) art.append(drawn("circle", { cx: x(values[i]), cy: high / 2, r: 3.6, class: "dot" }));
   return art;
 };
-const scoreRow = (score, i) => {
-  const name = make("th", score.label);
+const scoreRow = (score, i, short) => {
+  const name = make("th", short ? score.short : score.label);
   name.scope = "row";
   const value = at(score, "value", i), gap = Number.isNaN(value);
   const words = gap ? `not computed: ${why(score, i) || "no reason was recorded"}` : `${shown(value)} ${between(score, i)}`;
@@ -129,11 +178,11 @@ const scoreRow = (score, i) => {
   return make("tr", "", name, make("td", "", gap ? "" : dots(score, i)),
     ...cells.map((cell, c) => classed(make("td", cell), gap && !c ? "n gap" : "n")));
 };
-const measureTable = (title, list, i, open) => {
+const measureTable = (title, list, i, open, short = false) => {
   const top = make("tr", "", ...["Score", "All heads, this one", "Value, 95 % interval", "Adj. p", "Rank"].map((word, c) =>
     classed(make("th", word), c > 1 ? "n" : "")));
   for (const th of top.children) th.scope = "col";
-  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...list.map((score) => scoreRow(score, i)))), "rows");
+  const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...list.map((score) => scoreRow(score, i, short)))), "rows");
   const part = make("details", "", make("summary", title), scrolled(table, title));
   part.open = open;
   return part;
@@ -147,7 +196,7 @@ const scoreParts = (i) => known.suites.filter(([suite]) => !hidden.has(suite)).f
   for (const measure of measures.filter((m) => !single.includes(m))) {
     const list = own.filter((score) => score.key.split("/")[1] === measure);
     list.sort((a, b) => (rank(a, i) || Infinity) - (rank(b, i) || Infinity));
-    parts.push(measureTable(`${title}: ${known.measures[`${suite}/${measure}`] ?? measure}`, list, i, measure === measures[0]));
+    parts.push(measureTable(`${title}: ${known.measures[`${suite}/${measure}`] ?? measure}`, list, i, measure === measures[0], true));
   }
   return parts;
 });
@@ -167,7 +216,8 @@ const draw = (i) => {
   const places = `Layer ${Math.floor(i / known.heads)} of ${known.layers}, head ${i % known.heads} of ${known.heads}, counted from 0. Arrow keys go to its neighbours.`;
   const top = classed(make("div", "", title, button("Close", close)), "top");
   const note = "Dot and bar: this head with its 95 % interval. Strokes: all other heads. Long stroke: family-wise line.";
-  passport.replaceChildren(top, classed(make("p", places), "quiet"), ...labels(setsOf(nameOf(i))), ...salient(i),
+  passport.replaceChildren(top, classed(make("p", places), "quiet"), ...leads(i),
+    ...labels(setsOf(nameOf(i))), ...texts(i), ...salient(i),
     make("h3", "Scores"), classed(make("p", note), "note"), ...scoreParts(i));
 };
 /* Open the passport of head `i`; `from` gets the focus back; `quiet` keeps the page where it is while walking. */

@@ -1,5 +1,10 @@
 /* Files of a figure, made here from what the page holds: a page sent alone still gives SVG, PNG, CSV and Vega-Lite. */
-const held = JSON.parse(byId("specs").textContent);
+const packed = JSON.parse(byId("specs").textContent);
+let held = null;
+const unpacked = async () => {
+  held ??= new Response(new Blob([bytes(packed.packed)]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+  return held;
+};
 const FONT = "Liberation Sans, Arial, Helvetica, sans-serif";
 const save = (name, content, type) => {
   const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
@@ -28,24 +33,28 @@ const rows = (score, sets) => {
 };
 
 /* A specification made whole: shared parts put back, rows of score maps filled in. */
-const whole = (value) => {
-  if (Array.isArray(value)) return value.map(whole);
+const whole = (value, parts) => {
+  if (Array.isArray(value)) return value.map((item) => whole(item, parts));
   if (value === null || typeof value !== "object") return value;
-  if ("@" in value) return whole(held.parts[value["@"]]);
-  const entries = Object.entries(value).map(([name, item]) => [name, whole(item)]);
+  if ("@" in value) return whole(parts[value["@"]], parts);
+  const entries = Object.entries(value).map(([name, item]) => [name, whole(item, parts)]);
   const made = Object.fromEntries(entries);
   if (!("@rows" in made)) return made;
   return rows(byKey.get(made["@rows"]), made.sets).filter((row) => row.value !== null)
     .map((row) => Object.fromEntries(made.fields.map((field) => [field, row[field]])));
 };
-const mapsOf = (id) => {
-  const found = [];
+const specOf = async (id) => {
+  const { parts, figures } = await unpacked();
+  return whole(figures[id], parts);
+};
+const mapsOf = async (id) => {
+  const { parts, figures } = await unpacked(), found = [];
   const look = (value) => {
     if (value === null || typeof value !== "object") return;
-    if ("@rows" in value) { found.push({ score: byKey.get(value["@rows"]), sets: whole(value.sets) }); return; }
-    if ("@" in value) look(held.parts[value["@"]]); else Object.values(value).forEach(look);
+    if ("@rows" in value) { found.push({ score: byKey.get(value["@rows"]), sets: whole(value.sets, parts) }); return; }
+    if ("@" in value) look(parts[value["@"]]); else Object.values(value).forEach(look);
   };
-  look(held.figures[id] ?? {});
+  look(figures[id]);
   return found;
 };
 
@@ -55,9 +64,9 @@ const quoted = (cell) => {
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 const table = (lines) => lines.map((line) => line.map(quoted).join(",")).join("\n") + "\n";
-const csvOf = (plate) => {
-  const maps = mapsOf(plate.dataset.figure);
-  if (maps.length) {
+const csvOf = async (plate) => {
+  if (packed.maps.includes(plate.dataset.figure)) {
+    const maps = await mapsOf(plate.dataset.figure);
     const list = maps.flatMap(({ score, sets }) => rows(score, sets));
     return table([Object.keys(list[0]), ...list.map(Object.values)]);
   }
@@ -95,11 +104,11 @@ const MAKERS = {
   svg: ["SVG", "svg", (plate) => svgOf(plate), "image/svg+xml"],
   png: ["PNG", "png", (plate) => pngOf(plate), "image/png"],
   csv: ["CSV", "csv", (plate) => csvOf(plate), "text/csv"],
-  json: ["Vega-Lite", "vl.json", (plate) => JSON.stringify(whole(held.figures[plate.dataset.figure]), null, 1), "application/json"],
+  json: ["Vega-Lite", "vl.json", async (plate) => JSON.stringify(await specOf(plate.dataset.figure), null, 1), "application/json"],
 };
 for (const plate of all(".plate")) {
   const id = plate.dataset.figure, line = plate.querySelector(".files");
-  const can = { svg: true, png: true, csv: mapsOf(id).length > 0 || (plate.querySelector(".twin table")?.dataset.cut === undefined), json: id in held.figures };
+  const can = { svg: true, png: true, csv: packed.maps.includes(id) || (plate.querySelector(".twin table")?.dataset.cut === undefined), json: packed.held.includes(id) };
   for (const [kind, [words, ending, create, type]] of Object.entries(MAKERS)) {
     if (!can[kind]) continue;
     let link = line.querySelector(`[data-kind="${kind}"]`);

@@ -120,7 +120,7 @@ def category_maps(
     charts += _watermarks(panels, axes) if synthetic else []
     chart = alt.LayerChart(layer=charts, width=round6(place.width), height=round6(place.height))
     chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config.from_dict(theme.config(style))
+    chart.config = alt.Config(**theme.config(style))
     return chart
 
 

@@ -52,7 +52,7 @@ def circuit_graph(
         charts.append(layer("watermark", at, mark, {**axes, "text": alt.Text("text:N")}))
     chart = alt.LayerChart(layer=charts, width=round6(frame.width), height=round6(frame.height))
     chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config.from_dict(theme.config(style))
+    chart.config = alt.Config(**theme.config(style))
     return chart
 
 

@@ -64,7 +64,7 @@ def forest(lines: Sequence[Line], style: Style, share_title: str, *, synthetic: 
     ]
     chart = alt.HConcatChart(hconcat=panels, spacing=round6(spacing), bounds="flush")
     chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(x="independent", y="shared"))
-    chart.config = alt.Config.from_dict(theme.config(style))
+    chart.config = alt.Config(**theme.config(style))
     return chart
 
 

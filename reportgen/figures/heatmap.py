@@ -127,7 +127,7 @@ def _lines(lines: tuple[str, ...]) -> str | list[str]:
 def themed(chart: ChartT, style: Style) -> ChartT:
     """`chart` with the house configuration at its top."""
     copy = chart.copy(deep=False)
-    copy.config = alt.Config.from_dict(theme.config(style))
+    copy.config = alt.Config(**theme.config(style))
     return copy
 
 

@@ -15,6 +15,13 @@ from reportgen.figures.theme import SCHEMES_SIGNED
 alt.data_transformers.disable_max_rows()  # 80 x 64 heads are 5,120 rows, above Altair's limit for notebooks
 
 
+class _Rows(alt.InlineData):
+    """Inline data that a copied chart shares: Altair copies it row by row whenever charts are put together."""
+
+    def __deepcopy__(self, memo: object) -> _Rows:
+        return self
+
+
 def layer(
     name: str, values: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], channels: Mapping[str, Any]
 ) -> alt.Chart:
@@ -22,9 +29,9 @@ def layer(
 
     The renderer's aria attributes are off: they double an SVG and repeat what the data table says better.
     """
-    definition = alt.MarkDef.from_dict({"aria": False, **mark})
     with debug_mode(False):  # our own plain rows: checking 5,120 of them against the schema takes longer than drawing
-        data = alt.InlineData(values=list(values))
+        definition = alt.MarkDef(**{"aria": False, **mark})
+        data = _Rows(values=list(values))
         chart = alt.Chart(data, mark=definition, name=name)
     return chart.encode(**channels)
 

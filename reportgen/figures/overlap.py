@@ -80,7 +80,7 @@ def overlap(
         charts.append(layer("watermark", at, mark, {**axes, "text": alt.Text("text:N")}))
     chart = alt.LayerChart(layer=charts, width=round6(width), height=round6(height))
     chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config.from_dict(theme.config(style))
+    chart.config = alt.Config(**theme.config(style))
     return chart
 
 

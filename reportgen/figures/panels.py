@@ -78,7 +78,7 @@ def multiples(of: Sheet, draw: Sequence[Callable[[Frame], alt.LayerChart]], styl
     spacing = {"row": round6(of.drop), "column": round6(of.gap)}
     chart = alt.ConcatChart(concat=charts, columns=of.columns, spacing=spacing, bounds="flush")
     chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(x="independent", y="independent"))
-    chart.config = alt.Config.from_dict(theme.config(style))
+    chart.config = alt.Config(**theme.config(style))
     return chart
 
 

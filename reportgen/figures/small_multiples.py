@@ -212,7 +212,7 @@ def finished(charts: Sequence[alt.Chart], place: Page, style: Style) -> alt.Laye
     """The layers as one chart of the page's size in the house style."""
     chart = alt.LayerChart(layer=list(charts), width=round6(place.width), height=round6(place.height))
     chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config.from_dict(theme.config(style))
+    chart.config = alt.Config(**theme.config(style))
     return chart
 
 

@@ -18,12 +18,14 @@ from reportgen.report.draw import Drawing, draw, figures_of, unique
 from reportgen.report.frames import Framed, framed
 from reportgen.report.glossary import TERMS
 from reportgen.report.leading import general_notes, leading
+from reportgen.report.names import score_names
 from reportgen.report.parts import MeasureText, Plate, Report, Section, Source, Verdict
 from reportgen.report.salient import salient
 from reportgen.report.scene import Marks, RunLike, Scene, computed, scene
+from reportgen.report.snippets import snippets
 from reportgen.report.text import clean, cleaned
 from reportgen.report.twins import is_map, panel_keys, rows, twins
-from reportgen.report.verdicts import verdicts
+from reportgen.report.verdicts import ranked, verdicts
 from reportgen.scores import HeadSet, SuiteResult
 from reportgen.suites.base import Measure, Suite
 
@@ -48,20 +50,20 @@ def build(
     section.
     """
     from_run = scene(run, style, suites, Marks(overlays, overlay_files, published))
-    labels = {score.key: score.label for result in from_run.results.values() for score in result.scores}
+    labels = score_names(from_run.results.values())
     numbered, taken = 0, set[str]()
     sections: list[Section] = []
     lines: list[Verdict] = []
     for name in from_run.names:
         suite, result = from_run.suites.get(name), from_run.results.get(name)
-        section = _section(name, run.manifest, suite, result)
+        section = _section(name, run.manifest, suite, result, labels)
         if result is not None:
             drawings, problems = _drawn(from_run, suite, result, taken)
             names = {clean(run.manifest.model.name), clean(model_name(from_run.view(name)))}
             plates = tuple(_plate(numbered + i + 1, d, labels, names) for i, d in enumerate(drawings))
             numbered += len(plates)
             section = replace(section, plates=plates, undrawn=tuple(problems))
-            lines += verdicts(suite, result, section.anchor)
+            lines += verdicts(suite, result, section.anchor, section.plates)
         sections.append(section)
     return _report(from_run, tuple(sections), tuple(lines))
 
@@ -132,7 +134,9 @@ def _without(title: str, models: Set[str]) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteResult | None) -> Section:
+def _section(
+    name: str, manifest: Manifest, suite: Suite | None, result: SuiteResult | None, names: Mapping[str, str]
+) -> Section:
     record = manifest.suites[name]
     is_cut = manifest.preset == "quick" and suite is not None and record.status == "done"
     section = Section(
@@ -149,7 +153,7 @@ def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteRe
         cited = sorted(set(about.keys(suite, result)))
         section = replace(
             section,
-            leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores),
+            leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores, names),
             leading_notes=general_notes(result.scores),
             tables=tuple(rows(table) for table in result.tables),
             notes=tuple(result.notes),
@@ -195,13 +199,15 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
         check=clean(check),
         check_passed=passed,
         facts=cleaned(about.facts(manifest)),
-        verdicts=cleaned(tuple(sorted(lines, key=lambda v: not v.causal))),
+        verdicts=cleaned(tuple(ranked(lines))),
         sections=sections,
         overlays=shown,
         scores=tuple(score for result in results for score in result.scores),
+        names=cleaned(score_names(results)),
         controls={s.key: controlled for r in results for s in r.scores if (controlled := controls(r, s))},
         frames={plate.id: _framed(plate, results) for s in sections for plate in s.plates},
         salient=next((found for r in results if (found := salient(r)) is not None), None),
+        snippets=next((found for r in results if (found := snippets(r)) is not None), None),
         set_groups=cleaned(about.set_groups(shown)),
         not_computed=cleaned(_missing(from_run, sections)),
         provenance=cleaned(about.provenance(manifest)),

@@ -19,10 +19,11 @@ from markupsafe import Markup
 
 from reportgen import __version__
 from reportgen.report.frames import Framed
-from reportgen.report.live import specifications
+from reportgen.report.live import block
 from reportgen.report.parts import Plate, Report
 from reportgen.report.passport import passport
 from reportgen.report.tiles import wall
+from reportgen.report.verdicts import FIRST
 
 WIDE_PX = 440  # wider figures get the full width, and scroll inside their frame on a phone
 SCALE = 1.15  # px on the page per point of the figure
@@ -69,8 +70,9 @@ def page(
             art={p.id: inline(p, report.frames[p.id]) for p in report.plates},
             wall=wall(report),
             passport=passport(report),
-            specs=specifications(report.plates),
+            specs=block(report.plates),
             wide_px=WIDE_PX,
+            first_claims=FIRST,
             uid=count(1).__next__,
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reportgen.report.parts import Grid, Leading
 from reportgen.report.text import NOT_COMPUTED, count, interval, number, p_value
@@ -16,11 +17,15 @@ SELECTED = (
 )
 
 
-def leading(titles: Mapping[str, str], scores: Sequence[HeadScores]) -> tuple[Leading, ...]:
+def leading(
+    titles: Mapping[str, str], scores: Sequence[HeadScores], printed: Mapping[str, str] | None = None
+) -> tuple[Leading, ...]:
     """The leading heads of a suite: one part per measure of several tasks, and one for all measures of a single task.
 
-    titles  measure name -> printed title; measures that are not in it come last, under their names
+    titles   measure name -> printed title; measures that are not in it come last, under their names
+    printed  score key -> name, where it is another than the label
     """
+    scores = [replace(s, label=(printed or {}).get(s.key, s.label)) for s in scores]
     names = [*titles, *dict.fromkeys(s.measure for s in scores if s.measure not in titles)]
     groups = {name: [s for s in scores if s.measure == name] for name in names}
     parts = [_part(titles.get(name, name), group) for name, group in groups.items() if len(group) > 1]

@@ -5,8 +5,10 @@ The page fills the rows in from the scores it carries anyway, and hands out the 
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,8 +21,20 @@ SHARED_FROM = 60  # characters of JSON from which a part that repeats is said on
 TOO_LARGE = 150_000  # characters of a figure's specification: such a one stays in its file
 
 
-def specifications(plates: Sequence[Plate]) -> dict[str, object]:
-    """JSON for the page: `parts` that several specifications share, and `figures` by id.
+def block(plates: Sequence[Plate]) -> dict[str, object]:
+    """What the page carries: `specifications` as base64 of zlib, which it unpacks when asked for, and what is in them.
+
+    held  figures with a specification;  maps  those of them whose rows come from the scores
+    """
+    found = specifications(plates)
+    packed = zlib.compress(json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(), 9)
+    held = [plate.id for plate in plates if plate.id in found["figures"]]
+    maps = [plate.id for plate in plates if plate.id in held and '"@rows"' in _json(_lean(plate.spec, plate.keys))]
+    return {"held": held, "maps": maps, "packed": base64.b64encode(packed).decode()}
+
+
+def specifications(plates: Sequence[Plate]) -> dict[str, Any]:
+    """`parts` that several specifications share, and `figures` by id.
 
     A part is referred to as {"@": index}; the rows of a map are {"@rows": key, "fields": [...], "sets": {head: text}}.
     """

@@ -129,11 +129,27 @@ class SetText:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A line of the first screen. `causal` lines passed the causal and the replicated rung; others are scores."""
+    """A line of the first screen. `causal` lines passed the causal and the replicated rung; others are scores.
+
+    text      the whole line as a sentence
+    anchor    the figure that shows it, else its section
+    label     what is said of `heads`
+    estimate  the strongest head with its held-out value and interval, on `n` examples; empty where there is none
+    how       what was measured, on what the head was picked and on what it was measured
+    rungs     the evidence ladder, every rung
+    order     where it stands among the claims
+    """
 
     text: str
     causal: bool
     anchor: str = ""
+    label: str = ""
+    heads: tuple[str, ...] = ()
+    estimate: str = ""
+    n: int = 0
+    how: str = ""
+    rungs: Pairs = ()
+    order: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,15 +178,21 @@ class Report:
     sections: tuple[Section, ...]
     overlays: tuple[HeadSet, ...]
     scores: tuple[HeadScores, ...]  # every score of the run, for the head panel
+    names: Mapping[str, str]  # score key -> printed name; no two of a suite are alike
     controls: Mapping[str, tuple[Control, ...]]  # score key -> ideal copier and random twin, where the run has them
     frames: Mapping[str, Framed]  # every plate's drawing as the page carries it, by id
     salient: Salient | None  # every head's most salient tokens
+    snippets: Mapping[str, object] | None  # where every head attends in natural text, packed for the page
     set_groups: tuple[tuple[str, tuple[SetText, ...]], ...]  # legend, its sets
     not_computed: tuple[tuple[str, str, str], ...]  # suite, what, why
     provenance: tuple[tuple[str, Pairs], ...]
     glossary: Pairs
     sources: tuple[Source, ...]
     bibtex: str  # of the sources and of reportgen
+
+    @property
+    def claims(self) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if verdict.causal)
 
     @property
     def plates(self) -> tuple[Plate, ...]:

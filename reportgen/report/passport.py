@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
 
 HALF_MAX = 60_000.0  # beyond this float16 would overflow
 EXACT_UP_TO = 100_000  # cells of all scores together; larger runs keep intervals and p in half precision
+_COMPUTED = re.compile(r"computed: (.+) on this model")
 REASONS = 40  # heads whose reason for having no value is carried one by one
 
 
@@ -39,9 +41,10 @@ def passport(report: Report) -> dict[str, object]:
         "exact": exact,
         "suites": [[s.name, s.title] for s in report.sections],
         "measures": {f"{m.suite}/{m.name}": m.title for s in report.sections for m in s.measures},
-        "scores": [_entry(s, exact) for s in kept],
+        "scores": [_entry(s, report.names[s.key], exact) for s in kept],
         "sets": [_set(s) for s in report.overlays],
         "salient": report.salient.data() if report.salient else None,
+        "snippets": report.snippets,
     }
 
 
@@ -53,8 +56,10 @@ def _set(heads: HeadSet) -> dict[str, object]:
         "source": catalogue.short_citation(heads.source),
     }
     evidence = {clean(rung): clean(outcome) for rung, outcome in heads.evidence.items()}
+    found = _COMPUTED.fullmatch(heads.source)
     return {
         **{k: clean(v) for k, v in words.items()},
+        "of": clean(found[1]) if found else "",
         "kind": heads.kind,
         "verified": heads.verified,
         "evidence": evidence,
@@ -62,14 +67,15 @@ def _set(heads: HeadSet) -> dict[str, object]:
     }
 
 
-def _entry(scores: HeadScores, exact: bool) -> dict[str, object]:
+def _entry(scores: HeadScores, name: str, exact: bool) -> dict[str, object]:
     grids = {"value": scores.values, "low": scores.low, "high": scores.high, "p": scores.p}
     packed = {name: pack(grid, exact or name == "value") for name, grid in grids.items() if grid is not None}
     low, high = (bound if math.isfinite(bound) else None for bound in scores.range)
     words = {"line": scores.line, "no_null": clean(scores.no_null), "why": _reasons(scores.reasons)}
     return {
         "key": scores.key,
-        "label": clean(scores.label),
+        "label": name,
+        "short": name.removesuffix(f": {clean(scores.label)}"),
         "n": scores.n,
         "signed": is_signed(scores),
         "range": [low, high],

@@ -21,6 +21,7 @@ from reportgen import __version__
 from reportgen.report.columns import fit
 from reportgen.report.parts import Grid, Plate, Report, Section, SetText
 from reportgen.report.tiles import Tile, wall
+from reportgen.report.verdicts import FIRST
 
 # What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
 _HELD = re.compile(
@@ -102,6 +103,7 @@ def data(report: Report) -> dict[str, Any]:
         "check": report.check,
         "facts": report.facts,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
+        "first_verdicts": FIRST,
         "tiles": [_tile(tile, f"tile-{i}.svg") for i, tile in enumerate(wall(report).tiles)],
         "sections": _numbered([_section(s) for s in report.sections]),
         "sets": [{"legend": legend, "sets": [_head_set(s) for s in sets]} for legend, sets in report.set_groups],

@@ -13,7 +13,7 @@ from reportgen.figures.geometry import Bar, bar_of
 from reportgen.report.controls import COPIER, TWIN, Control
 from reportgen.report.frames import Panel
 from reportgen.report.parts import Plate, Report
-from reportgen.report.text import clean, number
+from reportgen.report.text import number
 from reportgen.scores import HeadScores
 
 _STOP = re.compile(r'<stop offset="([\d.e-]+)" stop-color="#([0-9a-f]{6})"')
@@ -85,7 +85,9 @@ def wall(report: Report) -> Wall:
     places = _places(report, scores)
     scales = {signed: _scale(places, scores, signed) for signed in (False, True)}
     tiles = [
-        _tile(plate, panel, scores[panel.key], scales[False], report.controls.get(panel.key, ()))
+        _tile(
+            plate, panel, scores[panel.key], report.names[panel.key], scales[False], report.controls.get(panel.key, ())
+        )
         for plate, panel in places
     ]
     return Wall(tuple(tiles), scales[False], scales[True])
@@ -110,13 +112,15 @@ def _scale(places: Sequence[tuple[Plate, Panel]], scores: Mapping[str, HeadScore
     return None
 
 
-def _tile(plate: Plate, panel: Panel, scores: HeadScores, scale: Scale | None, controls: Sequence[Control]) -> Tile:
+def _tile(
+    plate: Plate, panel: Panel, scores: HeadScores, name: str, scale: Scale | None, controls: Sequence[Control]
+) -> Tile:
     bar = bar_of(scores)
     drawn = controls if scale is not None and not bar.signed else ()
     arts = {control.name: _art(control, panel, bar, scale) for control in drawn if scale}
     return Tile(
         key=scores.key,
-        label=clean(_short(scores.label)),
+        label=_short(name),
         suite=scores.suite,
         anchor=plate.anchor,
         number=plate.number,
@@ -129,6 +133,7 @@ def _tile(plate: Plate, panel: Panel, scores: HeadScores, scale: Scale | None, c
 
 def _short(label: str) -> str:
     """A label without what every thumbnail is."""
+    label = label.removesuffix(" (share of the gap)").removesuffix(" on the logits")
     return label.removesuffix(" score").removesuffix(" attention") or label
 
 

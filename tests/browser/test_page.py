@@ -177,10 +177,36 @@ def test_arrow_keys_walk_the_map_and_enter_opens_a_head(visit: Visitor) -> None:
     assert page.locator("#head h2").inner_text() == "L1H1"
 
 
+def test_the_passport_says_labels_evidence_texts_tokens_and_scores(visit: Visitor) -> None:
+    seen = visit("#L1H2")
+    panel = seen.page.locator("#head")
+    row = panel.locator(".ladder tbody tr").first
+    assert row.locator("td").evaluate_all("cells => cells.map(c => c.className)") == [
+        "not-run", "not-run", "passed", "not-run", "passed"
+    ]  # fmt: skip
+    sharp, flat = panel.locator(".texts li").all()
+    assert sharp.locator("mark").count() == 1
+    assert sharp.locator("mark").get_attribute("title") == "weight 0.80"
+    assert len(sharp.locator(".here").inner_text()) == len(sample.LONG) * 25
+    assert flat.locator("mark").count() == 0
+    assert "nothing but the first position" in flat.inner_text()
+    assert panel.locator("h3").all_inner_texts() == ["Labels and their evidence", "In text", "Salient tokens", "Scores"]
+    assert panel.locator("svg.dots").count() >= 3
+    assert seen.said == []
+
+
+def test_findings_lead_to_their_figures_and_fold_the_rest(visit: Visitor) -> None:
+    page = visit().page
+    assert page.locator(".verdicts .claims tbody tr").count() == 1
+    page.locator(".verdicts .claims th a").click()
+    assert page.url.endswith("#fig-alpha-capital")
+    assert page.evaluate("document.querySelector('#fig-alpha-capital').getBoundingClientRect().top") < 100
+
+
 def test_links_to_heads_open_the_panel_and_unknown_ones_do_nothing(visit: Visitor) -> None:
     page = visit("#L1H2").page
     assert page.locator("#head h2").inner_text() == "L1H2"
-    assert "Movers" in page.locator("#head .labels").first.inner_text()
+    assert "Movers" in page.locator("#head .ladder").inner_text()
     assert not visit("#L99H99").page.locator("#head").is_visible()
     page = visit().page
     link = page.locator("table.rows a").first

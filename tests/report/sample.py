@@ -84,6 +84,24 @@ def arrays(text: str) -> dict[str, NamedArray]:
         "salient_raised": NamedArray((*places, "output"), outputs),
         "salient_lowered": NamedArray((*places, "output"), outputs[..., ::-1]),
         "salient_words": NamedArray(("word",), np.arange(3), {"word": words}),
+        **snippets(text),
+    }
+
+
+def snippets(text: str) -> dict[str, NamedArray]:
+    """Two windows of five tokens; every head attends from token 3 of a window to token 1, place 1 to nothing."""
+    dims, shape = ("layer", "head", "place"), (LAYERS, HEADS, 2)
+    query = np.zeros(shape, np.int32) + np.array([3, 8], np.int32)
+    key = np.zeros((*shape, 1), np.int32) + np.array([[1], [-1]], np.int32)
+    weight = np.where(key < 0, np.nan, 0.8).astype(np.float32)
+    ids = np.array([[0, 1, 2, 3, 0], [3, 2, 1, 0, 3]], np.int32)
+    return {
+        "snippet_text": NamedArray(("window", "pos"), ids),
+        "snippet_words": NamedArray(("word",), np.arange(4), {"word": (" a", text, "</script>", LONG * 25)}),
+        "snippet_query": NamedArray(dims, query, {"place": ("100%", "50%")}),
+        "snippet_key": NamedArray((*dims, "key"), key),
+        "snippet_weight": NamedArray((*dims, "key"), weight),
+        "snippet_sink": NamedArray(dims, np.full(shape, 0.1, np.float32)),
     }
 
 

@@ -55,10 +55,15 @@ def test_the_full_preset_leaves_nothing_out(tmp_path: Path) -> None:
 
 def test_only_causal_and_replicated_sets_are_claims(tmp_path: Path, report: Report) -> None:
     assert report.verdicts[0].causal
-    assert (
-        report.verdicts[0].text
-        == "Movers Mary: L1H2, L2H3. Evidence passed: causal effect, replicated (templates); not run: natural text."
-    )
+    (movers,) = report.claims
+    assert movers == report.verdicts[0]
+    assert movers.text.startswith("Ioi: Movers Mary: L1H2, L2H3. Evidence passed: causal effect, replicated (templat")
+    assert movers.text.endswith("; not run: natural text.")
+    assert (movers.anchor, movers.heads, movers.estimate) == ("fig-alpha-capital", ("L1H2", "L2H3"), "")
+    assert dict(movers.rungs) == {
+        "static score": "not run", "dynamic score": "not run", "causal effect": "passed", "natural text": "not run",
+        "replicated": "passed",
+    }  # fmt: skip
     run = sample.run(tmp_path)
     strong = run.results["alpha"].head_sets[0]
     for evidence in (
@@ -80,6 +85,7 @@ def test_a_score_line_takes_its_head_from_one_half_and_its_number_from_the_other
     found = build(sample.FakeRun(tmp_path, run.manifest, {"alpha": result}), suites=sample.SUITES)
     beyond = int((result.scores[0].p <= 0.05).sum())
     (line,) = found.verdicts
+    assert (line.anchor, line.estimate, line.n) == ("fig-alpha-capital", "L2H3 0.810 [0.600, 0.950]", 20)
     assert line.text == (
         "Capital score: L2H3, highest on one half of the pairs, has 0.810 [0.600, 0.950] on the other half (n = 20); "
         f"{beyond} of 11 heads beyond the family-wise null; an ideal copier 0.250."

@@ -165,7 +165,7 @@ def test_sections_say_status_reason_formula_and_settings(tree: Tree, report: Rep
 def test_the_panel_data_are_json_whatever_the_text(tree: Tree, report: Report) -> None:
     (_, raw), (_, specs) = tree.all("script", type="application/json")
     assert "<" not in raw + specs
-    assert set(json.loads(specs)["figures"]) == {p.id for p in report.plates}
+    assert set(json.loads(specs)["held"]) == {p.id for p in report.plates}
     known = json.loads(raw)
     assert (known["layers"], known["heads"]) == (sample.LAYERS, sample.HEADS)
     assert [s["key"] for s in known["scores"]] == [s.key for s in report.scores]

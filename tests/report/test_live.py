@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,14 @@ def test_the_rows_of_a_map_are_left_out_and_nothing_else(report: Report) -> None
     assert lean["datasets"][name]["fields"] == list(rows[0])
     assert lean["datasets"][name]["sets"] == {r["name"]: r["sets"] for r in rows if r["sets"]}
     assert {**lean, "datasets": {}} == {**plate.spec, "datasets": {}}
+
+
+def test_what_the_page_carries_unpacks_to_the_same(report: Report) -> None:
+    block: Any = live.block(report.plates)
+    unpacked = json.loads(zlib.decompress(base64.b64decode(block["packed"])))
+    assert unpacked == live.specifications(report.plates)
+    assert block["held"] == [p.id for p in report.plates]
+    assert block["maps"] == ["alpha-capital", "alpha-ioi"]
 
 
 def test_a_large_specification_stays_in_its_file(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:

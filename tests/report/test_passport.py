@@ -62,5 +62,6 @@ def test_no_scores_no_panel(report: Report) -> None:
 
 def test_scores_of_another_grid_stay_out(report: Report) -> None:
     scores = (fixtures.head_scores(), fixtures.head_scores("a/b/c", layers=2))
-    known = passport(dataclasses.replace(report, scores=scores))
+    names = {score.key: score.label for score in scores}
+    known = passport(dataclasses.replace(report, scores=scores, names=names))
     assert len(known["scores"]) == 1  # type: ignore[arg-type]

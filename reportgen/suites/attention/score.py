@@ -9,11 +9,13 @@
     excess                      how to read them, in words
     threshold, copy_threshold, alpha, copy_tokens, copy_base_rate, copy_note
     permutations, resamples, interval, null   how p and the interval were made, in words
+    snippets                    which text the snippets are from
     best                        measure -> {"head", "value", "excess", "low", "high"} of its highest head
 `arrays`:
     per_sequence  [measure sequence layer head] the mean over each sequence's cells;  lag [sequence]
     control       [measure layer head] same cells without a repeat: mean over sequences of other lags (two measures)
     offsets       [layer head offset] mean attention by distance;  shifts [layer head shift] around the earlier copy
+    snippet_*     where each head attends in natural text: see snippets.py
     copying       [layer head] OV copying share;  output_norm [layer head] mean ||z W_O||
 """
 
@@ -27,8 +29,8 @@ import numpy.typing as npt
 
 from reportgen.scores import Cell, Column, HeadScores, NamedArray, NotComputed, SuiteResult, Table, head_name
 from reportgen.stats import bootstrap_interval, sign_flip_null, step_down_max_t
-from reportgen.suites import ov
-from reportgen.suites.attention import patterns, sequences
+from reportgen.suites import ov, prose
+from reportgen.suites.attention import patterns, sequences, snippets
 from reportgen.suites.attention.heads import head_sets
 from reportgen.suites.attention.nulls import permuted_labels
 from reportgen.suites.attention.suite import SUITE, TASK, Settings
@@ -80,18 +82,32 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     scores = tuple(_scores(name, measured, settings, rng) for name in MEASURES)
     sets = head_sets(scores, measured.per_sequence, made.which, measured.copying, settings)
     left_out = [lag for lag in settings.lags if lag not in lags]
+    shown, text = _snippets(model, settings, context)
+    missing = [NotComputed("text snippets", text)] if not shown else []
+    if left_out:
+        missing.append(NotComputed("block lengths " + ", ".join(map(str, left_out)), "longer than half the context"))
     return SuiteResult(
         suite="attention",
         scores=scores,
         head_sets=sets,
         tables=(_head_table(scores, measured, settings), _sink_table(scores, measured)),
-        arrays=_arrays(measured),
-        facts=_facts(scores, measured, settings, len(copied.ids), copied.note, left_out),
+        arrays=_arrays(measured) | shown,
+        facts=_facts(scores, measured, settings, len(copied.ids), copied.note, left_out)
+        | ({"snippets": text} if shown else {}),
         notes=(f"OV copying share: {copied.note}",) if copied.note else (),
-        not_computed=(NotComputed("block lengths " + ", ".join(map(str, left_out)), "longer than half the context"),)
-        if left_out
-        else (),
+        not_computed=tuple(missing),
     )
+
+
+def _snippets(model: Model, settings: Settings, context: Context) -> tuple[dict[str, NamedArray], str]:
+    """The arrays of the text snippets and what text they are from, or none and why."""
+    if not settings.text_windows:
+        return {}, "switched off (attention.text_windows)"
+    size = (settings.text_windows, settings.text_tokens)
+    found = prose.windows(model.tokens, settings.text_file, *size, context.seed, model.record.n_ctx)
+    if isinstance(found, str):
+        return {}, found
+    return snippets.snippets(model, found, settings.batch, context.progress), found.source
 
 
 def _collect(made: sequences.Sequences, tally: patterns.Tally, copying: Floats) -> Measured:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 from reportgen.manifest import ModelRecord
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.prose import PASSAGES
 
 TASK = "repeated_tokens"
 MIN_LAG_GAP = 3  # lags closer than this would put a special cell of one lag on a control cell of another
@@ -28,6 +30,11 @@ class Settings:
     threshold: float = field(default=0.3, metadata={"help": "attention mass from which a head enters a head set"})
     copy_tokens: int = field(default=500, metadata={"help": "sampled words behind the OV copying share"})
     copy_threshold: float = field(default=0.15, metadata={"help": "OV copying share an induction head needs"})
+    text_file: str = field(
+        default="", metadata={"help": "UTF-8 text for the snippets, instead of the shipped passages"}
+    )
+    text_windows: int = field(default=32, metadata={"help": "windows of text that the snippets come from; 0: none"})
+    text_tokens: int = field(default=48, metadata={"help": "tokens in a window"})
 
     def __post_init__(self) -> None:
         ordered = sorted(self.lags)
@@ -35,6 +42,8 @@ class Settings:
             raise ValueError(f"lags {self.lags}: give at least two block lengths of 4 tokens or more.")
         if any(b - a < MIN_LAG_GAP for a, b in pairwise(ordered)):
             raise ValueError(f"lags {self.lags}: block lengths must differ by {MIN_LAG_GAP} or more.")
+        if self.text_windows < 0 or self.text_tokens < 8:
+            raise ValueError("text_windows must be 0 or more, text_tokens at least 8.")
         for name in ("batch", "permutations", "resamples", "copy_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
@@ -45,12 +54,17 @@ class Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}, must lie between 0 and 1.")
 
 
+def _files(settings: Settings) -> tuple[Path, ...]:
+    return (Path(settings.text_file) if settings.text_file else PASSAGES,) if settings.text_windows else ()
+
+
 _MASS = "attention mass"
 
 
 def _operations(record: ModelRecord, settings: Settings) -> float:
-    """Multiply-adds of one forward pass per sequence, and of the sampled words through every OV map."""
-    forward = settings.sequences * (2 * max(settings.lags) + 1) * record.n_params
+    """Multiply-adds of a forward pass per sequence and window of text, and of sampled words through every OV map."""
+    tokens = settings.sequences * (2 * max(settings.lags) + 1) + settings.text_windows * settings.text_tokens
+    forward = tokens * record.n_params
     heads = record.n_layers * record.n_heads
     copying = settings.copy_tokens * heads * record.d_head * (record.d_model + record.d_vocab)
     return float(forward + copying)
@@ -61,7 +75,7 @@ SUITE = Suite(
     title="Attention patterns",
     summary="Where each head attends on random tokens repeated twice: previous token, itself, first position, earlier "
     "copy, token after the earlier copy; and how spread its rows are.",
-    version=1,
+    version=2,
     settings=Settings,
     score="reportgen.suites.attention.score:score",
     figures="reportgen.suites.attention.figures:figures",
@@ -116,6 +130,7 @@ SUITE = Suite(
             "ours",
         ),
     ),
+    data=_files,
     operations=_operations,
     citations=("olsson2022induction", "wang2022ioi"),
     quick={"sequences": 32, "permutations": 2_000, "resamples": 1_000, "copy_tokens": 200},

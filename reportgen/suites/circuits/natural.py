@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reportgen.errors import DataError
-from reportgen.mini import corpus
 from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, NamedArray, NotComputed, Table, head_name
 from reportgen.stats import template_weights
+from reportgen.suites import prose
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import text
 from reportgen.suites.circuits.circuit import Effects, summarise
 from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_correlation, reasons
 from reportgen.suites.circuits.runs import Outcome
-from reportgen.suites.circuits.settings import DATA, Settings
+from reportgen.suites.circuits.settings import Settings
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
     from reportgen.models.tokens import Tokens
 
 TASK = "natural_text"
-MOST_UNKNOWN = 0.1  # share of unknown tokens above which a text is not this tokenizer's
-LEAST_WINDOWS = 8
 TOP = 15  # heads in the table
 _NULL = "the change of each window's loss with a random sign, standardised per head, step-down max-T; two-sided"
 
@@ -43,33 +39,8 @@ class Windows:
 
 def read(tokens: Tokens, settings: Settings, seed: int, n_ctx: int) -> Windows | str:
     """The windows of text to use, or why there are none. DataError for a file that cannot be read."""
-    length = min(settings.text_tokens, n_ctx)
-    if not settings.text_file and _is_mini(tokens):
-        made = corpus.windows(seed, settings.text_windows, length, heldout=True).astype(np.int64)
-        return Windows(torch.from_numpy(made), "held-out documents of the bundled model's own corpus (synthetic)")
-    path = Path(settings.text_file) if settings.text_file else DATA / "passage.txt"
-    try:
-        words = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Can't read {path} as UTF-8 text.", "Give the path of a plain text file.") from error
-    ids = tokens.encode(words)
-    unknown = sum(i == tokens.unk_id for i in ids) / max(1, len(ids))
-    if unknown > MOST_UNKNOWN:
-        return f"{unknown:.0%} of the text's tokens are unknown to this tokenizer"
-    body = length - (tokens.bos_id is not None)
-    count = min(settings.text_windows, len(ids) // body)
-    if count < LEAST_WINDOWS:
-        return f"the text gives {count} windows of {length} tokens, at least {LEAST_WINDOWS} are needed"
-    start = [] if tokens.bos_id is None else [tokens.bos_id]
-    cut = [start + ids[i * body : (i + 1) * body] for i in range(count)]
-    what = path.name if settings.text_file else "passages of English prose in the public domain, shipped"
-    return Windows(torch.tensor(cut), what)
-
-
-def _is_mini(tokens: Tokens) -> bool:
-    """Whether this is the bundled model's tokenizer, token by token."""
-    words = corpus.vocabulary()
-    return tokens.size == len(words) and all(tokens.decode([i]) == word for i, word in enumerate(words))
+    found = prose.windows(tokens, settings.text_file, settings.text_windows, settings.text_tokens, seed, n_ctx)
+    return found if isinstance(found, str) else Windows(torch.from_numpy(found.ids), found.source)
 
 
 def natural_text(model: Model, settings: Settings, context: Context) -> Outcome:

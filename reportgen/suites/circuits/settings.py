@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from reportgen.suites.prose import PASSAGES
+
 TASKS = ("ioi", "colored_objects", "capitals", "greater_than")
 DATA = Path(__file__).parent / "data"
 INPUTS = ("q", "k", "v", "kv")  # a receiver's inputs that a path may end in; "kv" is both at once
@@ -120,7 +122,7 @@ def data_files(settings: Settings) -> tuple[Path, ...]:
     """Files whose bytes enter the resume key: word lists, the passage, the user's own."""
     shipped = [DATA / f"{task}.toml" for task in settings.tasks]
     if settings.text and not settings.text_file:
-        shipped.append(DATA / "passage.txt")
+        shipped.append(PASSAGES)
     return (*shipped, *(Path(given) for given in (settings.tasks_file, settings.text_file) if given))
 
 

@@ -18,7 +18,8 @@ from reportgen.suites.base import Context
 from reportgen.suites.circuits import sides, text
 from reportgen.suites.circuits.natural import TASK, natural_text, read, with_rung
 from reportgen.suites.circuits.runs import Outcome
-from reportgen.suites.circuits.settings import DATA, Settings
+from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.prose import PASSAGES
 from tests.tiny import tiny_folder, word_tokenizer
 
 IDS = torch.randint(2, 90, (5, 9), generator=torch.Generator().manual_seed(0))
@@ -103,7 +104,7 @@ def test_the_bundled_models_text_is_its_held_out_corpus() -> None:
 
 
 def test_another_model_reads_the_passage_or_the_users_file(tmp_path: Path) -> None:
-    passage = (DATA / "passage.txt").read_text("utf-8")
+    passage = PASSAGES.read_text("utf-8")
     words = sorted({word.strip('.,;:?!"()') for word in passage.replace("-", " ").split()})
     tokens = Tokens(word_tokenizer([*words, "\n"], bos=True))
     found = read(tokens, Settings(text_windows=20, text_tokens=16), 0, 64)
