@@ -207,7 +207,7 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
         controls={s.key: controlled for r in results for s in r.scores if (controlled := controls(r, s))},
         frames={plate.id: _framed(plate, results) for s in sections for plate in s.plates},
         salient=next((found for r in results if (found := salient(r)) is not None), None),
-        snippets=next((found for r in results if (found := snippets(r)) is not None), None),
+        snippets=next((texts for r in results if (texts := snippets(r)) is not None), None),
         set_groups=cleaned(about.set_groups(shown)),
         not_computed=cleaned(_missing(from_run, sections)),
         provenance=cleaned(about.provenance(manifest)),
