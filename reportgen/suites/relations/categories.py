@@ -205,12 +205,34 @@ def table(members: Sequence[Membership], result: SuiteResult, title: str) -> Tab
     return Table("relations-categories", title, COLUMNS, tuple(rows), caption)
 
 
+def several_table(result: SuiteResult, tau: float) -> tuple[Table, ...]:
+    """`several_categories`: heads with relations of more than one category, by the score, those of most first."""
+    m = memberships(result, "score", tau)
+    order = [] if m is None else sorted(m.relations, key=lambda at: (-m.count[at], -len(m.relations[at]), at))
+    rows = [
+        (head_name(*at), int(m.count[at]), len(m.relations[at]), _own(m, at), _implemented(m, at))
+        for at in order
+        if m is not None and m.count[at] > 1
+    ]
+    names = ("head", "number of categories", "number of relations", "categories", "relations")
+    caption = f"Heads that implement (score >= {tau:g}) relations of more than one category; in brackets the scores."
+    columns = tuple(Column(name) for name in names)
+    return (Table("several_categories", "Heads of several categories", columns, tuple(rows), caption),) if rows else ()
+
+
+def _implemented(m: Membership, at: Head) -> str:
+    return "; ".join(f"{r.title} ({r.score:.2f})" for r in m.relations.get(at, ()))
+
+
+def _own(m: Membership, at: Head) -> str:
+    return "; ".join(name for i, name in enumerate(m.names) if m.member[(i, *at)])
+
+
 def _row(m: Membership, at: Head, result: SuiteResult) -> tuple[Cell, ...]:
-    relations = "; ".join(f"{r.title} ({r.score:.2f})" for r in m.relations.get(at, ()))
     doubt = "; ".join(name for i, name in enumerate(m.names) if m.unsure[(i, *at)])
-    own = "; ".join(name for i, name in enumerate(m.names) if m.member[(i, *at)])
     note = why_missing(result, m, at) if m.absent[at] else ""
-    return RULES.get(m.measure, m.measure), head_name(*at), class_of(m, at), own, relations, doubt, note
+    rule = RULES.get(m.measure, m.measure)
+    return rule, head_name(*at), class_of(m, at), _own(m, at), _implemented(m, at), doubt, note
 
 
 def class_of(m: Membership, at: Head) -> str:

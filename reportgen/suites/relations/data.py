@@ -1,7 +1,8 @@
 """Relations: the pair lists, where they come from, and which pairs a tokenizer keeps.
 
 - A pair list is a JSON list of [source, target], words without a leading space, in NAME.json or NAME/NAME.json.
-- `relations.toml` beside the lists is optional: title, category, copying, prompt, multi_token, provenance per stem.
+- `relations.toml` beside the lists is optional: title, category, k, copying, prompt, multi_token, provenance per stem,
+  and templates; a folder that names no templates gets the bundled ones.
 - A pair is kept when ' source' and ' target' are one known token each; duplicates are kept, as in the paper.
 
 Everything here is untrusted input: what is malformed is refused with the file and the entry named. No torch.
@@ -25,6 +26,7 @@ _STEM = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _FIELDS: dict[str, type] = {
     "title": str,
     "category": str,
+    "k": int,
     "copying": bool,
     "prompt": str,
     "multi_token": bool,
@@ -44,7 +46,7 @@ class Relation:
 
     stem      file name without .json: the task's name in every key
     category  "Algorithmic", "Knowledge", "Linguistic", "Translation", or "Other" where nothing says
-    copying   chooses the smaller k
+    copying   chooses the smaller k;  k  instead of the rule's, 0 = by the rule
     prompt    causal-ablation prompt with <X> for the source, or empty
     """
 
@@ -56,6 +58,7 @@ class Relation:
     prompt: str = ""
     multi_token: bool = False
     provenance: str = ""
+    k: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,13 @@ def load_relations(folder: str = "", only: Sequence[str] = ()) -> list[Relation]
 
 
 def load_templates(folder: str = "") -> tuple[str, ...]:
-    """The `templates` of relations.toml (each has <X> for the source); empty when there are none."""
+    """The `templates` of relations.toml (each has <X> for the source); the bundled ones where it names none."""
     path = (Path(folder) if folder else BUNDLED) / TABLE
-    if not path.is_file():
-        return ()
-    templates = _parse_toml(path).get("templates", [])
+    tables = _parse_toml(path) if path.is_file() else {}
+    if "templates" not in tables:
+        path = BUNDLED / TABLE
+        tables = _parse_toml(path)
+    templates = tables["templates"]
     if not isinstance(templates, list) or not all(isinstance(t, str) and t.count("<X>") >= 1 for t in templates):
         raise DataError(f"{path}: templates: expected a list of sentences with <X> for the source.")
     return tuple(templates)
@@ -162,6 +167,7 @@ def _relation(stem: str, path: Path, about: dict[str, Any]) -> Relation:
         prompt=about.get("prompt", ""),
         multi_token=about.get("multi_token", False),
         provenance=about.get("provenance", ""),
+        k=about.get("k", 0),
     )
 
 
@@ -173,9 +179,21 @@ def _read_table(path: Path) -> dict[str, dict[str, Any]]:
         for name, value in about.items():
             if name not in _FIELDS:
                 raise DataError(f"{path}, [{stem}]: no field {name!r}.", nearest(name, _FIELDS))
-            if not isinstance(value, _FIELDS[name]):
-                raise DataError(f"{path}, [{stem}], {name}: {_short(value)}, expected {_FIELDS[name].__name__}.")
+            _check_field(f"{path}, [{stem}], {name}: {_short(value)}", name, value)
     return tables
+
+
+def _check_field(place: str, name: str, value: object) -> None:
+    """DataError where a field of relations.toml has another type, or a value that means nothing."""
+    kind = _FIELDS[name]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise DataError(f"{place}, expected {kind.__name__}.")
+    if name == "k" and cast("int", value) < 1:
+        raise DataError(f"{place}, expected 1 or more.")
+    if name == "prompt" and value and cast("str", value).count("<X>") != 1:
+        raise DataError(f"{place}, expected a prompt with one <X> for the source.")
+    if name in ("title", "category") and not cast("str", value).strip():
+        raise DataError(f"{place}, expected a name.")
 
 
 def _parse_toml(path: Path) -> dict[str, Any]:

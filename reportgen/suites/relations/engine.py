@@ -239,7 +239,7 @@ class Ranker:
         tile = self._tile_of(depth, z)
         lines = [t.low] if depth else [t.low, t.high]
         counts = [torch.zeros_like(line) for line in lines]  # float32: whole up to 2^24
-        rows = len(tile.logits)
+        rows = tile.rows
         for start in range(0, len(z), rows):
             stop = min(start + rows, len(z))
             parts = [slot[start:stop] for slot in stack.slots if len(slot) > start]  # [row], of its j-th target

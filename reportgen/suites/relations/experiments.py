@@ -49,9 +49,7 @@ def _prompted(model: Model, job: Job, lists: Sequence[Kept], result: SuiteResult
     static, suppression = _by_stem(result, "score"), _by_stem(result, "suppression")
     if s.dynamic:
         templates = s.templates or load_templates(s.relations_dir)
-        options = DynamicOptions(
-            templates, s.min_pairs, s.dynamic_pairs, s.draws, s.paper_correlation, s.memory_mib, s.chunk
-        )
+        options = DynamicOptions(templates, s.min_pairs, s.dynamic_pairs, s.draws, s.as_printed, s.memory_mib, s.chunk)
         pieces = dynamic(
             model, job.kept, job.ks, static, suppression, options,
             cached=cached, seed=job.seed, progress=context.progress,
@@ -61,12 +59,12 @@ def _prompted(model: Model, job: Job, lists: Sequence[Kept], result: SuiteResult
         pieces = multi_token(
             model, [k.relation for k in lists], job.ks, static, suppression,
             cached=cached, min_pairs=s.min_pairs, in_text=s.multi_token_in_text, draws=s.draws,
-            paper=s.paper_correlation, memory_mib=s.memory_mib, chunk=s.chunk, seed=job.seed,
+            paper=s.as_printed, memory_mib=s.memory_mib, chunk=s.chunk, seed=job.seed,
             progress=context.progress,
         )  # fmt: skip
         result = pieces.onto(result)
     if s.ablation:
-        plan = AblationOptions(s.ablation_mode, s.ablation_random, s.ablation_p_sets, s.ablation_prompts)
+        plan = AblationOptions(s.removal, s.ablation_random, s.ablation_p_sets, s.ablation_prompts)
         pieces = ablation(
             model, job.kept, static, plan, cached=cached, seed=job.seed, progress=context.progress
         )  # fmt: skip

@@ -74,8 +74,9 @@ def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[s
             f"Left: {_caption(result, view, scores, sets, found)}",
             f"Right: {_caption(result, view, other, other_sets, found)}",
             _flagged(both),
+            _inputs(result),
             captions.caveat([scores, other]),
-            _limits(scores),
+            _limits(result, scores),
             captions.synthetic(view),
         ),
         alt=f"Two layer by head maps of {name}: {scores.label} and {other.label}.",
@@ -125,8 +126,9 @@ def _single(result: SuiteResult, view: View, stem: str, found: Found) -> Figure:
         caption=captions.join(
             _opening(view),
             f"Colour: {_caption(result, view, scores, sets, found)}",
+            _inputs(result),
             captions.caveat([scores]),
-            _limits(scores),
+            _limits(result, scores),
             captions.synthetic(view),
         ),
         alt=f"Layer by head map of the {scores.label} in {captions.model_name(view)}.",
@@ -160,6 +162,14 @@ def _opening(view: View) -> str:
     return f"Relation scores of the attention heads of {captions.grid_words(view)}, read from the weights alone."
 
 
+def _inputs(result: SuiteResult) -> str:
+    """What E is, where the run says it."""
+    mlp = result.facts.get("first_mlp")
+    if not isinstance(mlp, bool):
+        return ""
+    return f"E: token embeddings{', from layer 1 on as the first MLP maps them' if mlp else ' in every layer'}."
+
+
 def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[HeadSet], found: Found) -> str:
     shape = (view.model.n_layers, view.model.n_heads)
     return captions.join(
@@ -185,7 +195,9 @@ def _meaning(result: SuiteResult, scores: HeadScores) -> str:
         where = "the lowest entry" if lowest else "the top entry"
     else:
         where = f"among the {'lowest' if lowest else 'top'} {k} entries"
-    return f"share of n = {scores.n} pairs whose target is {where} of the source's row of E W_V W_O W_U."
+    words = f"share of n = {scores.n} pairs whose target is {where} of the source's row of E W_V W_O W_U"
+    chance = relation_facts(result, scores.task).get("k_over_vocab")
+    return f"{words} (by chance {captions.number(chance)})." if isinstance(chance, float) else f"{words}."
 
 
 def _threshold(result: SuiteResult, scores: HeadScores) -> str:
@@ -222,8 +234,12 @@ def _controls(result: SuiteResult, scores: HeadScores) -> str:
     return f"On the same scale: {', '.join(words)}." if words else ""
 
 
-def _limits(scores: HeadScores) -> str:
+def _limits(result: SuiteResult, scores: HeadScores) -> str:
     """What the null does not say; empty where no null was drawn."""
     if scores.p is None:
         return ""
-    return "The null permutes targets over pairs: a head that beats it prefers s's own target; it may merely copy."
+    draws = result.facts.get("permutations")
+    times = f", {draws:,} times" if isinstance(draws, int) else ""
+    return (
+        f"The null permutes targets over pairs{times}: a head that beats it prefers s's own target; it may merely copy."
+    )

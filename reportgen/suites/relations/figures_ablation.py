@@ -42,7 +42,7 @@ def _curve(result: SuiteResult, table: Table, stem: str) -> Curve:
     steps = tuple(_step(row) for row in table.rows if row[0] == stem)
     reported = _about(result, stem).get("removed")
     at = next((step for step in steps if step.removed == reported), None)
-    return Curve(title_of(result, stem), steps, at.removed if at else None, _line(at) if at else "")
+    return Curve(title_of(result, stem), steps, at.removed if at else None, _line(at, steps) if at else "")
 
 
 def _step(row: Sequence[Cell]) -> Step:
@@ -50,12 +50,16 @@ def _step(row: Sequence[Cell]) -> Step:
     return Step(int(row[1]) if isinstance(row[1], int | float) else 0, *numbers)
 
 
-def _line(at: Step) -> str:
-    """`13 heads: 0.02, random 0.61 [0.40, 0.75]`."""
-    own = f"{captions.plural(at.removed, 'head')}: {at.accuracy:.2f}"
-    if math.isnan(at.random):
-        return own
-    return f"{own}, random {at.random:.2f} [{at.random_low:.2f}, {at.random_high:.2f}]"
+def _line(at: Step, steps: Sequence[Step]) -> str:
+    """`13 heads: 0.02, random 0.61 [0.40, 0.75]`; `30: 0.03, 13 random 0.84 [...]` where fewer others are left."""
+    banded = [step for step in steps if not math.isnan(step.random) and 0 < step.removed <= at.removed]
+    last = banded[-1] if banded else None
+    if last is None:
+        return f"{captions.plural(at.removed, 'head')}: {at.accuracy:.2f}"
+    band = f"{last.random:.2f} [{last.random_low:.2f}, {last.random_high:.2f}]"
+    if last is at:
+        return f"{captions.plural(at.removed, 'head')}: {at.accuracy:.2f}, random {band}"
+    return f"{at.removed}: {at.accuracy:.2f}, {last.removed} random {band}"
 
 
 def _caption(result: SuiteResult, view: View, curves: Mapping[str, Curve]) -> str:

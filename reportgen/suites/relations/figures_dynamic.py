@@ -124,7 +124,8 @@ def _caption(
         f"Up: the share of pairs whose target the head writes among its top k when a prompt with the source is "
         f"read{over}.",
         "Circles: without context (the last position attends to the source alone); crosses: with context, as run.",
-        "r and rho: Pearson's and Spearman's correlation over heads, with 95 % bootstrap intervals over heads "
+        f"r and ρ: Pearson's and Spearman's correlation over n = {_heads(result, stems)} heads, with 95 % bootstrap "
+        "intervals over heads "
         "(key-value groups drawn whole).",
         *(_medians(numbers, i) for i in range(2)),
         "Heads at one point are drawn once, larger where they are more. Dashed: both scores equal. Axes differ "
@@ -132,6 +133,12 @@ def _caption(
         chosen if len(shown) < len(stems) else "",
         captions.synthetic(view),
     )
+
+
+def _heads(result: SuiteResult, stems: Sequence[str]) -> str:
+    """How many heads have a static score: `48`, or `46 to 48`."""
+    counts = [int(np.isfinite(result[f"score/{stem}"].values).sum()) for stem in stems]
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _medians(numbers: Mapping[str, list[Numbers]], kind: int) -> str:
@@ -144,6 +151,6 @@ def _medians(numbers: Mapping[str, list[Numbers]], kind: int) -> str:
     above = sum(1 for found in numbers.values() if (low := found[kind][1]) is not None and low > 0)
     words = ("Without", "With")[kind]
     return (
-        f"{words} context: median r {captions.number(median(known))}, rho {captions.number(median(ranks))}; "
+        f"{words} context: median r {captions.number(median(known))}, ρ {captions.number(median(ranks))}; "
         f"r's interval is above 0 on {above} of {captions.plural(len(known), 'relation')}."
     )

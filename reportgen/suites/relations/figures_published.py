@@ -8,13 +8,14 @@ from reportgen.figures import captions
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.forest import Line, forest
 from reportgen.published.catalogue import short_citation
-from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.scores import HeadScores, HeadSet, SuiteResult, head_name
 from reportgen.suites.relations.categories import reached, threshold, title_of
 from reportgen.suites.relations.enrichment import Evidence, as_table, evidence_table
 
 Found = Mapping[tuple[str, str], Evidence]  # (set's key, score's key)
 _MEASURES = ("score", "suppression")
 _MOST = 20  # lines of the figure
+_NAMED = 6  # heads that a caption names
 _KINDS = ("published", "computed", "user")
 
 
@@ -45,9 +46,11 @@ def words(found: Found, scores: HeadScores, sets: Sequence[HeadSet], tau: float 
         return ""
     listed = {head for e in here for head in e.head_set.heads}
     at_tau = reached(scores, tau)
-    extra = sum(1 for at in scores.ranking() if at_tau[at] and at not in listed)
-    verb = "is" if extra == 1 else "are"
-    others = f"{captions.plural(extra, 'other head')} at τ or above {verb} on none of these lists"
+    extra = [head_name(*at) for at in scores.ranking() if at_tau[at] and at not in listed]
+    verb = "is" if len(extra) == 1 else "are"
+    more = f" and {len(extra) - _NAMED:,} more" if len(extra) > _NAMED else ""
+    which = f" ({', '.join(extra[:_NAMED])}{more})" if extra else ""
+    others = f"{captions.plural(len(extra), 'other head')} at τ or above {verb} on none of these lists{which}"
     return (
         f"Listed heads at τ or above: {'; '.join(parts)}. {others}; lists are not exhaustive, so that is no precision."
     )

@@ -6,7 +6,8 @@ Arrays, per relation STEM, [pair layer head] uint32 with labels for "pair" ("sou
     ranks_suppression/STEM  the same with the signs turned
     ranks_strict/STEM       twice the mid-rank without the source's column; 0 also where target = source
 
-Tables: relations (a row per relation), top_heads (five heads per relation), coverage (pairs kept per pair list).
+Tables: relations (a row per relation), top_heads (five heads per relation), coverage (pairs kept per pair list),
+several_categories (heads that implement relations of more than one category).
 Head sets: relations/STEM/score, /suppression, /adjusted: heads with at least tau, where there are any.
 
 Facts, JSON values; MEASURE stands for score, suppression, strict, adjusted, folded:
@@ -44,7 +45,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,7 @@ from reportgen.errors import NotApplicable
 from reportgen.scores import NamedArray, NotComputed, SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.relations import summary
+from reportgen.suites.relations.categories import several_table
 from reportgen.suites.relations.controls import Folded, Matched, twin_of
 from reportgen.suites.relations.data import Kept, keep, load_relations
 from reportgen.suites.relations.engine import Ranker
@@ -108,7 +110,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
         scores=tuple(scores for result in results for scores in result.scores.values()),
         head_sets=tuple(heads for result in results for heads in summary.head_sets(result, settings.tau)),
         tables=(
-            summary.relations_table(results, settings),
+            summary.relations_table(results, settings, raw.ranker.d_vocab),
             summary.top_heads_table(results),
             summary.coverage_table(lists, settings.min_pairs),
         ),
@@ -117,6 +119,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
         notes=tuple(notes(job, results)),
         not_computed=tuple(left_out(job, lists, folded, nulls, twins=bool(controls["twin"]))),
     )
+    static = replace(static, tables=(*static.tables, *several_table(static, settings.tau)))
     return experiments(job, lists, static, context)
 
 
@@ -126,7 +129,7 @@ def prepare(model: Weights, kept: Sequence[Kept], settings: RelationsSettings, c
         why = f"No relation keeps {settings.min_pairs} pairs whose words are single tokens of this model's tokenizer."
         raise NotApplicable(why)
     d_vocab = model.record.d_vocab
-    ks = {k.relation.stem: settings.rank_limit(d_vocab, k.relation.copying) for k in kept}
+    ks = {k.relation.stem: k.relation.k or settings.rank_limit(d_vocab, k.relation.copying) for k in kept}
     if max(ks.values()) + 1 >= d_vocab:
         raise NotApplicable(f"k = {max(ks.values())} leaves no room in a vocabulary of {d_vocab} tokens.")
     pairs = PairIndex.build({k.relation.stem: (k.sources, k.targets) for k in kept})

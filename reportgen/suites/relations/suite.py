@@ -13,15 +13,19 @@ from pathlib import Path
 
 from reportgen.manifest import ModelRecord
 from reportgen.suites.base import Measure, Suite
-from reportgen.suites.relations.data import data_files
+from reportgen.suites.relations.data import data_files, load_relations, load_templates
 
 SMALL_VOCAB = 100_000  # up to here k is 10 (copying 1), above 25 (copying 3): the paper's values on the paper's models
 
 
 @dataclass(frozen=True)
 class RelationsSettings:
-    """Settings of the static relation scores; the defaults are the paper's rules where it has one."""
+    """Settings of the relation scores; the static ones' defaults are the paper's rules where it has one."""
 
+    preset: str = field(
+        default="recommended",
+        metadata={"help": "recommended, or paper: zero ablation, and its table of correlations beside ours"},
+    )
     relations: tuple[str, ...] = field(default=(), metadata={"help": "only these relations, by file stem (empty: all)"})
     relations_dir: str = field(
         default="", metadata={"help": "folder of NAME.json or NAME/NAME.json pair lists (empty: the bundled ones)"}
@@ -58,7 +62,9 @@ class RelationsSettings:
     ablation: bool = field(
         default=True, metadata={"help": "switch off each relation's top heads and see whether its answers go"}
     )
-    ablation_mode: str = field(default="mean", metadata={"help": "what a head's output becomes: mean or zero (paper)"})
+    ablation_mode: str = field(
+        default="auto", metadata={"help": "what a head's output becomes: mean or zero (auto: by preset)"}
+    )
     ablation_prompts: int = field(default=100, metadata={"help": "prompts per relation (0: all)"})
     ablation_random: int = field(default=20, metadata={"help": "random head sets for the band of a curve"})
     ablation_p_sets: int = field(default=0, metadata={"help": "random sets for a p-value (0: none, else 399 or more)"})
@@ -70,8 +76,13 @@ class RelationsSettings:
     memory_mib: int = field(default=512, metadata={"help": "memory for prompts' head outputs held at once, MiB"})
 
     def __post_init__(self) -> None:
-        if self.ablation_mode not in ("mean", "zero"):
-            raise ValueError(f"ablation_mode={self.ablation_mode!r}: expected mean or zero")
+        if self.relations_dir:  # a user's files are read before any model is loaded
+            load_relations(self.relations_dir, self.relations)
+            load_templates(self.relations_dir)
+        if self.preset not in ("recommended", "paper"):
+            raise ValueError(f"preset={self.preset!r}: expected recommended or paper")
+        if self.ablation_mode not in ("auto", "mean", "zero"):
+            raise ValueError(f"ablation_mode={self.ablation_mode!r}: expected auto, mean or zero")
         if 0 < self.ablation_p_sets < 399:
             raise ValueError(f"ablation_p_sets={self.ablation_p_sets}: expected 0, or 399 or more")
         for name in ("dynamic_pairs", "draws", "ablation_prompts", "ablation_random", "salient_tokens"):
@@ -88,6 +99,16 @@ class RelationsSettings:
         for name in ("tau", "alpha"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a share between 0 and 1")
+
+    @property
+    def removal(self) -> str:
+        """What a removed head's output becomes: mean, or zero as in the paper."""
+        return self.ablation_mode if self.ablation_mode != "auto" else "zero" if self.preset == "paper" else "mean"
+
+    @property
+    def as_printed(self) -> bool:
+        """Whether the paper's table of correlations is made, too."""
+        return self.paper_correlation or self.preset == "paper"
 
     def rank_limit(self, d_vocab: int, copying: bool) -> int:
         """k for a relation: the setting, or the rule by the number of columns of W_U."""

@@ -149,37 +149,44 @@ def head_sets(r: RelationResult, tau: float) -> list[HeadSet]:
     return sets
 
 
-def relations_table(results: Sequence[RelationResult], settings: RelationsSettings) -> Table:
+def relations_table(results: Sequence[RelationResult], settings: RelationsSettings, d_vocab: int) -> Table:
     """A row per relation."""
     columns = (
-        Column("relation"), Column("category"), Column("k"), Column("pairs"), Column("targets"),
+        Column("relation"), Column("category"), Column("k"), Column("k / V", digits=5), Column("pairs"),
+        Column("targets"),
         Column("best head"), Column("score"), Column("low"), Column("high"),
         Column("suppression, best"), Column("strict, best"), Column("adjusted, best"),
         Column(f"heads >= {settings.tau:g}"), Column(f"adjusted >= {settings.tau:g}"), Column("significant"),
+        Column("significant, BH"),
         Column("held-out head"), Column("held-out score"), Column("held-out low"), Column("held-out high"),
-        Column("copier"), Column("twin, best"), Column("random OV, best"),
+        Column("copier"), Column("twin, best"), Column("random OV, best"), Column("rank correlation with folded"),
     )  # fmt: skip
     caption = (
-        "Best head: at face value, Wilson's 95 % interval. Held-out head: chosen on half of the pairs, scored on the "
-        "other. Copier: the identity in place of a head. Twin: the model at random initialisation. Random OV: singular "
-        "values kept, directions drawn."
+        f"k / V: the score by chance. Significant: heads with family-wise p <= {settings.alpha:g}; BH: by Benjamini "
+        f"and Hochberg at the same level, empty where {settings.permutations:,} permutations can't resolve it. Best "
+        "head: at face value, Wilson's 95 % interval. Held-out head: chosen on half of the pairs, scored on the other. "
+        "Copier: the identity in place of a head. Twin: the model at random initialisation. Random OV: singular values "
+        "kept, directions drawn. Folded: the score with the norms' scales applied."
     )
-    return Table("relations", "Relations", columns, tuple(_relation_row(r, settings) for r in results), caption)
+    rows = tuple(_relation_row(r, settings, d_vocab) for r in results)
+    return Table("relations", "Relations", columns, rows, caption)
 
 
-def _relation_row(r: RelationResult, settings: RelationsSettings) -> tuple[Cell, ...]:
+def _relation_row(r: RelationResult, settings: RelationsSettings, d_vocab: int) -> tuple[Cell, ...]:
     tau = settings.tau
     score, held = r.scores["score"], r.best["score"]
     ranking = score.ranking()
     best = ranking[0] if ranking else None
     twin, matched = (highest_control([d["score"] for d in r.controls[c]], tau)["max"] for c in ("twin", "matched"))
     return (
-        r.kept.relation.title, r.kept.relation.category, r.k, len(r.kept.pairs), len(set(r.kept.targets)),
+        r.kept.relation.title, r.kept.relation.category, r.k, r.k / d_vocab, len(r.kept.pairs),
+        len(set(r.kept.targets)),
         head_name(*best) if best else None, _at(score, best), _at(score, best, "low"), _at(score, best, "high"),
         *(_highest(r.scores[m]) for m in ("suppression", "strict", "adjusted")),
         *(len(heads_at_tau(r.scores[m], tau)) for m in ("score", "adjusted")), n_significant(score, settings.alpha),
+        r.bh["score"],
         *((held.head, held.value, held.low, held.high) if held else (None,) * 4),
-        r.copiers["embedding"]["score"], twin, matched,
+        r.copiers["embedding"]["score"], twin, matched, spearman_folded(r),
     )  # fmt: skip
 
 

@@ -21,39 +21,45 @@ class Tile:
     """
 
     def __init__(self, rows: int, total: int, depth: int, spans: list[tuple[int, int]], like: Tensor) -> None:
-        self.spans, self.depth = spans, depth
+        self.spans, self.depth, self.rows = spans, depth, rows
         steps = [-(-(b - a) // BLOCK) for a, b in spans]  # blocks per chunk
-        ends = np.cumsum([step * BLOCK for step in steps]).tolist()
-        self.offsets = [0, *ends[:-1]] if depth else [0] * len(spans)
+        self.widths = [step * BLOCK for step in steps]
         self.first = [0, *np.cumsum(steps).tolist()]  # first block of each chunk, and their number
-        width = ends[-1] + BLOCK if depth else max(steps) * BLOCK
-        self.logits = like.new_empty(rows, width)
+        held = self.widths if depth else [max(self.widths)]
+        self.offsets = [0, *np.cumsum([rows * width for width in held]).tolist()]
+        self.logits = like.new_empty(self.offsets[-1])
         self.flags = like.new_empty(rows, max(b - a for a, b in spans))
         self.top = like.new_full((total, depth), -math.inf)
         self.bottom = like.new_full((total, depth), math.inf)
         if depth:
-            starts = [torch.arange(step) + off for step, off in zip(steps, self.offsets, strict=True)]
-            self.start = torch.cat(starts).to(like.device)  # [block]
-            self.step = torch.repeat_interleave(torch.tensor(steps), torch.tensor(steps)).to(like.device)
-            self.maxima, self.minima = like.new_empty(rows, len(self.start)), like.new_empty(rows, len(self.start))
+            starts = [torch.arange(step) + off for step, off in zip(steps, self.offsets[:-1], strict=True)]
+            apart = torch.repeat_interleave(torch.tensor(steps), torch.tensor(steps))  # [block]
+            places = torch.cat(starts)[:, None] + torch.arange(BLOCK) * apart[:, None]
+            self.places = places.to(like.device)  # [block column], in the first row of its chunk
+            self.width = (BLOCK * apart).to(like.device)  # [block], of its chunk
+            self.maxima, self.minima = like.new_empty(rows, len(apart)), like.new_empty(rows, len(apart))
+
+    def _held(self, chunk: int, rows: int) -> Tensor:
+        """A chunk's piece of memory [row column], as wide as its blocks."""
+        start, width = self.offsets[chunk if self.depth else 0], self.widths[chunk]
+        return self.logits[start : start + rows * width].view(rows, width)
 
     def buffer(self, chunk: int, rows: int) -> Tensor:
         """Where a chunk's logits go, [row column]."""
-        (a, b), offset = self.spans[chunk], self.offsets[chunk]
-        return self.logits[:rows, offset : offset + b - a]
+        a, b = self.spans[chunk]
+        return self._held(chunk, rows)[:, : b - a]
 
     def note(self, chunk: int, rows: int) -> None:
         """The block maxima of a chunk that has just been computed."""
         if not self.depth:
             return
         blocks = slice(self.first[chunk], self.first[chunk + 1])
-        n = blocks.stop - blocks.start
-        a, offset = self.offsets[chunk], self.spans[chunk][1] - self.spans[chunk][0]
-        held = self.logits[:rows, a : a + n * BLOCK]
-        grid = held.view(rows, BLOCK, n)
+        end = self.spans[chunk][1] - self.spans[chunk][0]
+        held = self._held(chunk, rows)
+        grid = held.view(rows, BLOCK, -1)
         for fill, found, out in ((-math.inf, torch.amax, self.maxima), (math.inf, torch.amin, self.minima)):
-            if offset < n * BLOCK:
-                held[:, offset:] = fill  # columns beyond the chunk's last
+            if end < held.shape[1]:
+                held[:, end:] = fill  # columns beyond the chunk's last
             found(grid, dim=1, out=out[:rows, blocks])
 
     def finish(self, start: int, stop: int) -> None:
@@ -66,11 +72,12 @@ class Tile:
 
     def _extreme(self, marks: Tensor, rows: int, *, largest: bool) -> Tensor:
         won = marks.topk(min(self.depth, marks.shape[1]), dim=1, largest=largest).indices  # [row block]
-        inside = torch.arange(BLOCK, device=won.device)
-        places = self.start[won, None] + inside * self.step[won, None]  # [row block column]
-        a, b = self.spans[-1]
-        self.logits[:rows, self.offsets[-1] + b - a :] = -math.inf if largest else math.inf
-        found = self.logits[:rows].gather(1, places.view(rows, -1))
+        places = self.places[won]  # [row block column]
+        places += (torch.arange(rows, device=won.device)[:, None] * self.width[won])[:, :, None]
+        for chunk, (a, b) in enumerate(self.spans):
+            if b - a < self.widths[chunk]:
+                self._held(chunk, rows)[:, b - a :] = -math.inf if largest else math.inf
+        found = self.logits.index_select(0, places.flatten()).view(rows, -1)
         best = _ordered(found, min(self.depth, found.shape[1]), largest=largest)
         spare = best.new_full((rows, self.depth - best.shape[1]), -math.inf if largest else math.inf)
         return torch.cat([best, spare], dim=1)  # [row depth]

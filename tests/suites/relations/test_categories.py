@@ -142,6 +142,20 @@ def test_exact_counts_are_preferred() -> None:
     assert categories.expected(of, "twin", "score", ("A",))["A"] == Expected(2.5, 2.5)
 
 
+def test_heads_of_several_categories_have_a_table_of_their_own() -> None:
+    of = result(
+        scores("score", "a1", 40, {(2, 0): 20, (0, 0): 40, (1, 1): 6}),
+        scores("score", "a2", 40, {(2, 0): 10, (0, 0): 40}),
+        scores("score", "k1", 40, {(2, 0): 40, (1, 1): 5}),
+        a1="Algorithmic", a2="Algorithmic", k1="Knowledge",
+    )  # fmt: skip
+    (table,) = categories.several_table(of, 0.15)
+    assert table.key == "several_categories"
+    assert table.rows == (("L2H0", 2, 3, "Algorithmic; Knowledge", "K1 (1.00); A1 (0.50); A2 (0.25)"),)
+    assert categories.several_table(of, 0.9) == ()  # L0H0 alone, of one category
+    assert categories.several_table(result(scores("score", "a1", 40, {(0, 0): 40})), 0.15) == ()
+
+
 def test_the_table_starts_with_heads_of_the_most_categories_and_names_their_relations() -> None:
     of = result(
         scores("score", "a1", 40, {(2, 0): 20, (0, 0): 40, (1, 1): 5}, dead=[(0, 3)]),

@@ -38,19 +38,22 @@ def test_a_list_may_stand_in_a_folder_of_its_name(tmp_path: Path) -> None:
     assert mine["colour_to_fruit"].title == "Colour to fruit"
     assert (mine["colour_to_fruit"].copying, mine["my_copying"].copying) == (False, True)
     assert mine["my_copying"].pairs == (("a", "a"), ("a", "a"))
-    assert load_templates(root) == ()
+    assert load_templates(root) == load_templates()
 
 
 def test_the_table_names_and_orders_and_may_know_lists_that_are_not_there(tmp_path: Path) -> None:
     root = folder(tmp_path, a=[["x", "y"]], b=[["x", "y"]])
     (tmp_path / "relations.toml").write_text(
-        '[elsewhere]\ntitle = "T"\n[b]\ntitle = "Bee"\ncategory = "Knowledge"\ncopying = true\n'
+        'templates = ["Of <X>"]\n[elsewhere]\ntitle = "T"\n[b]\ntitle = "Bee"\ncategory = "Knowledge"\nk = 4\n'
+        'copying = true\nprompt = "<X> is"\n'
     )
     relations = load_relations(root)
     assert [(r.stem, r.title, r.category, r.copying) for r in relations] == [
         ("b", "Bee", "Knowledge", True),
         ("a", "A", "Other", False),
     ]
+    assert [(r.k, r.prompt) for r in relations] == [(4, "<X> is"), (0, "")]
+    assert load_templates(root) == ("Of <X>",)
     assert [path.name for path in data_files(root)] == ["a.json", "b.json", "relations.toml"]
 
 
@@ -90,6 +93,10 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         ("a = 3", r"a: expected a table \[a\]"),
         ("[a]\ntitel = 'x'", r"\[a\]: no field 'titel'\. Did you mean title"),
         ("[a]\ncopying = 'yes'", r"\[a\], copying: 'yes', expected bool"),
+        ("[a]\nk = true", r"\[a\], k: True, expected int"),
+        ("[a]\nk = 0", r"\[a\], k: 0, expected 1 or more"),
+        ("[a]\nprompt = 'of X is'", r"\[a\], prompt: 'of X is', expected a prompt with one <X>"),
+        ("[a]\ncategory = ' '", r"\[a\], category: ' ', expected a name"),
         ("[a", "not readable as TOML"),
     ],
 )

@@ -74,8 +74,9 @@ def test_the_caption_of_the_scatter_is_computed() -> None:
     for said in (
         "GPT-2 (3 layers × 4 heads), 2 relations.",
         "averaged over 4 templates",
-        "Without context: median r 0.825, rho 0.610; r's interval is above 0 on 2 of 2 relations.",
-        "With context: median r −0.050, rho 1.000; r's interval is above 0 on 0 of 2 relations.",
+        "correlation over n = 11 heads, with 95 % bootstrap intervals",
+        "Without context: median r 0.825, ρ 0.610; r's interval is above 0 on 2 of 2 relations.",
+        "With context: median r −0.050, ρ 1.000; r's interval is above 0 on 0 of 2 relations.",
     ):
         assert said in caption
     assert "Shown:" not in caption
@@ -138,6 +139,14 @@ def test_every_ablated_relation_has_a_curve_with_the_reported_number() -> None:
     assert texts(figure, "head0") == [["Capital"], ["Language"]]
     assert texts(figure, "head1") == [["1 head: 0.20, random 0.78 [0.70, 0.82]"], ["1 head: 0.00"]]
     assert figure.data.rows == ROWS
+
+
+def test_where_fewer_other_heads_are_left_the_last_band_is_printed() -> None:
+    rows = (*ROWS[:2], ("capital", 2, 0.1, 0.0, 0.2, None, None, None, None))
+    about = {**ABOUT, "relations": {"capital": {"removed": 2}}}
+    of = ablated(about)
+    of = replace(of, tables=(replace(of.tables[-1], rows=rows),))
+    assert texts(ablation(of), "head1") == [["2: 0.10, 1 random 0.78 [0.70, 0.82]"]]
 
 
 def test_the_caption_of_the_curves_is_computed() -> None:

@@ -47,7 +47,7 @@ def test_a_maps_caption_says_how_the_marked_heads_score() -> None:
         "Listed heads at τ or above: Name-Mover Heads 3 of 3 [0.44, 1.00], AUROC 1.00, layer-matched p = 1/792; "
         "Backup Name-Mover Heads 1 of 8 [0.02, 0.47]" in caption
     )
-    assert "1 other head at τ or above is on none of these lists; lists are not exhaustive" in caption
+    assert "1 other head at τ or above is on none of these lists (L3H3); lists are not exhaustive" in caption
     assert "Listed heads" not in drawn(made())["relations-name_copying"].caption
     old = replace(made(), facts={})
     assert "Listed heads" not in drawn(old, *sets_for("gpt2"))["relations-name_copying"].caption

@@ -93,6 +93,20 @@ def test_a_copying_head_scores_on_copies_and_is_adjusted_away(tmp_path: Path) ->
     assert facts["copying"]["copier"]["embedding"]["adjusted"] is None  # type: ignore[index]
 
 
+def test_a_relation_s_own_k_and_category_are_used(tmp_path: Path) -> None:
+    w, pairs = planted()
+    about = '[first]\ncategory = "Knowledge"\nk = 3\n[second]\ncategory = "Linguistic"\ncopying = true\n'
+    (tmp_path / "relations.toml").write_text(about)
+    result = run(w, tmp_path, {"first": pairs, "second": pairs, "third": pairs}, k=1, k_copying=2)
+    facts = result.facts["relations"]
+    assert {stem: facts[stem]["k"] for stem in ("first", "second", "third")} == {"first": 3, "second": 2, "third": 1}  # type: ignore[index]
+    several = next(table for table in result.tables if table.key == "several_categories")
+    assert several.rows[0][:4] == ("L1H0", 3, 3, "Knowledge; Linguistic; Other")
+    table = next(table for table in result.tables if table.key == "relations")
+    row = dict(zip([column.name for column in table.columns], table.rows[0], strict=True))
+    assert (row["k"], row["k / V"], row["significant, BH"]) == (3, 3 / 128, None)  # 60 draws can't resolve it
+
+
 def test_stored_ranks_give_the_scores_back(tmp_path: Path) -> None:
     w = random_weights(1)
     pairs = [(i % 50, (7 * i) % 90) for i in range(80)]

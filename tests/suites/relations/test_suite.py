@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reportgen.errors import SettingsError
+from reportgen.errors import DataError, SettingsError
 from reportgen.suites.relations.suite import SUITE, RelationsSettings
 
 
@@ -26,12 +26,36 @@ def test_k_can_be_set() -> None:
     assert (settings.rank_limit(50257, False), settings.rank_limit(50257, True)) == (7, 2)
 
 
+def test_the_paper_s_preset_removes_by_zero_and_prints_its_table() -> None:
+    ours, paper = RelationsSettings(), RelationsSettings(preset="paper")
+    assert (ours.removal, ours.as_printed) == ("mean", False)
+    assert (paper.removal, paper.as_printed) == ("zero", True)
+    assert RelationsSettings(preset="paper", ablation_mode="mean").removal == "mean"
+    assert RelationsSettings(paper_correlation=True).as_printed
+
+
 @pytest.mark.parametrize(
-    "given", [{"k": -1}, {"tau": 0.0}, {"tau": "1.5"}, {"chunk": 100}, {"min_pairs": 0}, {"permutations": -3}]
+    "given",
+    [
+        {"preset": "code"},
+        {"ablation_mode": "none"},
+        {"k": -1},
+        {"tau": 0.0},
+        {"tau": "1.5"},
+        {"chunk": 100},
+        {"min_pairs": 0},
+        {"permutations": -3},
+    ],
 )
 def test_settings_out_of_range_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(given))):
         SUITE.make_settings("full", given)
+
+
+def test_a_malformed_list_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('[["a", "b"], ["c", 4]]')
+    with pytest.raises(DataError, match=r"mine\.json, entry 2: \['c', 4\], expected \[source, target\]"):
+        SUITE.make_settings("full", {"relations_dir": str(tmp_path)})
 
 
 def test_every_setting_has_help_and_a_default() -> None:
