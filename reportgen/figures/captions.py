@@ -150,6 +150,8 @@ _ROLES = (
     ("backup_negative", r"backup_negative_(name_)?mover_heads?"),
     ("backup", r"backups|backup_(name_)?mover(s|_heads?)"),
     ("negative", r"negative_(name_)?mover(s|_heads?)"),
+    ("taking_over", r"taking_over"),
+    ("unseen", r"unseen"),
     ("mover", r"(name_)?mover(s|_heads?)"),
     ("induction", r"induction_heads?"),
     ("duplicate_token", r"duplicate_token_heads?"),

@@ -1,6 +1,7 @@
 """Faithfulness against circuit size: what is left of a task when only some heads, or all but some, are kept.
 
-- Every other head is mean-ablated: its mean z over the corrupted prompts of the same template, by position. MLPs stay.
+- Every other head is ablated: its mean z over the corrupted prompts of the same template, by position (or zero, the
+  papers' way, where the settings ask for it). MLPs stay.
 - f = (m - m_none) / (m_clean - m_none), m_none with every head ablated: 1 is the whole model, 0 nothing. Heads join
   in order of |total effect| (as in the MIB benchmark, arXiv 2504.13151); CPR is the area under f, CMD the area of
   |1 - f|, both over the share of heads.
@@ -32,12 +33,12 @@ Floats = npt.NDArray[np.float64]
 class Ablation:
     """A task's prompts with any heads replaced by their means."""
 
-    def __init__(self, model: Model, task: Task, chosen: Sequence[int], batch: int) -> None:
+    def __init__(self, model: Model, task: Task, chosen: Sequence[int], batch: int, ablation: str = "mean") -> None:
         """`chosen` prompts are run; the means are over all the task's corrupted prompts."""
         self.model, self.task, self.chosen = model, task, chosen
         record = model.record
         everyone = [(layer, head) for layer in range(record.n_layers) for head in range(record.n_heads)]
-        self.means: KnockOut = knock_out(model, task, everyone, batch)
+        self.means: KnockOut = knock_out(model, task, everyone, batch, ablation)
         self.metric = Metric(task, model.device)
 
     def m(self, ablated: Bools, progress: Callable[[int, int, str], None] = lambda *_: None) -> Floats:

@@ -16,7 +16,7 @@ from reportgen.suites.circuits.facts import number, part, short, task_facts
 
 _PAPERS = {"ioi": ("wang2022ioi", "merullo2023reuse"), "colored_objects": ("merullo2023reuse",),
            "greater_than": ("hanna2023greaterthan",)}  # fmt: skip
-_DIRECT = ("mover", "negative", "backup")
+_DIRECT = ("mover", "negative", "backup", "taking_over", "unseen")
 _TOTAL = (*_DIRECT, "inhibition")  # these act through other heads
 
 
@@ -61,6 +61,7 @@ def _caption(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: lis
         captions.best_head(scores, signed=True),
         _estimated(facts),
         captions.caveat([scores]),
+        _twin(facts),
         _knock_out(facts),
         captions.missing(scores),
         captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
@@ -101,6 +102,18 @@ def _estimated(facts: Mapping[str, Any]) -> str:
         return ""
     effect, low, high = (captions.number(float(top[key])) for key in ("effect", "low", "high"))
     return f"Chosen on half of the templates and measured on the other half: {top['head']} at {effect} [{low}, {high}]."
+
+
+def _twin(facts: Mapping[str, Any]) -> str:
+    """What the same prompts do where nothing was learnt."""
+    twin = part(facts, "twin")
+    accuracy, largest = number(twin, "accuracy"), number(twin, "largest")
+    if accuracy is None or largest is None:
+        return ""
+    return (
+        f"A randomly initialised twin puts the answer above its foil on {captions.percent(accuracy)} of the prompts; "
+        f"the largest |effect| of any of its heads is {captions.number(largest)} of this model's gap."
+    )
 
 
 def _knock_out(facts: Mapping[str, Any]) -> str:

@@ -101,15 +101,37 @@ def _caption(facts: Mapping[str, Any], view: View, links: list[Link], drawn: int
     )
 
 
+def _ablated(facts: Mapping[str, Any]) -> str:
+    return str(facts.get("ablated", "mean-ablated"))
+
+
 def _dropped(facts: Mapping[str, Any]) -> str:
     own = part(part(facts, "faithfulness"), "circuit")
     kept, removed = number(own, "kept"), number(own, "removed")
     if kept is None or removed is None:
         return ""
     return (
-        f"With all other heads mean-ablated {captions.number(kept)} of the task's metric is left; with these ablated, "
-        f"{captions.number(removed)}."
+        f"With all other heads {_ablated(facts)} {captions.number(kept)} of the task's metric is left; with these "
+        f"ablated, {captions.number(removed)}.{_lacks(facts)}"
     )
+
+
+def _lacks(facts: Mapping[str, Any]) -> str:
+    """What a circuit that keeps too little lacks, and what it keeps with that added."""
+    added = part(part(facts, "faithfulness"), "added")
+    ways = [way for way in added.get("ways", ()) if isinstance(way, Mapping)]
+    if not added:
+        return ""
+    words = (
+        " So it lacks heads: patching sees only what differs between the two prompts, not what both share, which "
+        "ablation takes away."
+    )
+    tried = []
+    for way in (way for way in ways if strings(way, "heads")):
+        before, *_, after = (captions.number(f) for f in numbers(way, "kept"))
+        named = ", ".join(strings(way, "heads"))
+        tried.append(f"with {named}, chosen on {way.get('chosen_on')}, it keeps {after} on the others, not {before}")
+    return f"{words} Added one by one: {'; '.join(tried)}." if tried else f"{words} No head added mends that."
 
 
 def _edge_table(task: str, title: str, links: list[Link], stage_of: Mapping[str, str]) -> Table:
@@ -196,6 +218,8 @@ def _faithful_words(result: SuiteResult, view: View, known: Mapping[str, Mapping
     first = next(iter(known.values()))
     draws, others = part(first, "circuit").get("random_sets"), part(first, "bands")
     more = f", {others.get('sets')} at other sizes" if numbers(others, "sizes") else ""
+    over = "" if _ablated(task_facts(result, next(iter(known)))).startswith("zero") else (
+        " over corrupted prompts of the same template")  # fmt: skip
     sets = (
         f"Grey: random sets of as many heads per layer and of like output norm, mean and range ({draws} like the "
         f"circuit{more})."
@@ -204,12 +228,15 @@ def _faithful_words(result: SuiteResult, view: View, known: Mapping[str, Mapping
     )
     return captions.join(
         f"Faithfulness f = (m − m_none) / (m_clean − m_none) in {captions.grid_words(view)}; m_none: every head "
-        "mean-ablated over corrupted prompts of the same template; MLPs are kept.",
+        f"{_ablated(task_facts(result, next(iter(known))))}{over}; MLPs are kept.",
         "Solid blue: only the first k heads by |total effect| are kept; solid red: they are removed and all others "
         "kept; dashed red: the first k by |direct effect| are removed. Values below 0 are drawn at 0.",
         sets,
         "Dots: the circuit found.",
-        *(_one(str(task_facts(result, task).get("title", task)), facts) for task, facts in known.items()),
+        *(
+            _one(str(task_facts(result, task).get("title", task)), facts) + _lacks({"faithfulness": facts})
+            for task, facts in known.items()
+        ),
         captions.synthetic(view),
     )
 

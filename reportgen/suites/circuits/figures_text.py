@@ -31,14 +31,15 @@ def figure(result: SuiteResult, view: View) -> Figure | None:
     reach = figures_reuse.reach(direct, total)
     direct = replace(direct, label=f"Loss, direct{estimated} (nats per token)", range=reach)
     total = replace(total, label=f"Loss, total{estimated} (nats per token)", range=reach)
+    ablated = str(facts.get("ablated", "mean-ablated"))
     sets = captions.choose(view, "induction", tasks=("attention/",), papers=())
     name = captions.model_name(view)
     return Figure(
         id="circuits-text_loss",
         suite=result.suite,
-        title=f"{name}: loss on natural text when a head is mean-ablated",
+        title=f"{name}: loss on natural text when a head is {ablated}",
         caption=captions.join(
-            f"Change of the next-token loss of {captions.grid_words(view)} when one head is mean-ablated, in nats per "
+            f"Change of the next-token loss of {captions.grid_words(view)} when one head is {ablated}, in nats per "
             "token; above zero the head helps. Left: every other head keeps its output (direct). Right: everything "
             "downstream recomputes (total); where that is less, other heads make up for it.",
             _text(facts),

@@ -11,8 +11,9 @@ from reportgen.scores import Head, HeadSet, head_name
 from reportgen.suites.circuits import roles
 from reportgen.suites.circuits.circuit import Effects, replicated
 from reportgen.suites.circuits.roles import Evidence
-from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.settings import ABLATED, Settings
 from reportgen.suites.circuits.tasks import Task
+from reportgen.suites.circuits.unseen import Way
 
 Bools = npt.NDArray[np.bool_]
 
@@ -61,9 +62,10 @@ def direct_sets(found: Evidence, stability: Mapping[Head, float], settings: Sett
         wanted.append((f"{key}_suppressors", f"{of_foil}-Suppressing Heads", roles.suppressor(task), against))
     same = replicated(found.effects, settings.effect_share)
     static = {roles.mover(task), roles.negative(task)}  # roles that need a score read from the weights
+    dynamic = static | {roles.suppressor(task)}  # and roles that need attention on the prompts
     return tuple(
         head_set(task, key, words_, members, words[role], stability,
-                 ladder(members, same, static="passed" if role in static else "not run"))
+                 ladder(members, same, *("passed" if role in some else "not run" for some in (static, dynamic))))
         for key, words_, role, members in wanted
     )  # fmt: skip
 
@@ -73,13 +75,19 @@ def having(named: Mapping[Head, str], role: str) -> tuple[Head, ...]:
     return tuple(head for head, its in named.items() if its == role)
 
 
-def ladder(heads: Sequence[Head], same: Bools, static: str = "not run") -> dict[str, str]:
-    """The rungs of the evidence ladder for a set picked by causal effect."""
+def ladder(heads: Sequence[Head], same: Bools, static: str = "not run", dynamic: str = "not run") -> dict[str, str]:
+    """The rungs of the evidence ladder for a set picked by causal effect.
+
+    same  [layer head] whether the effect is there in both halves of the templates, or one cell for all heads
+    """
     if not heads:
         return {}
+    same = (
+        np.broadcast_to(same, (1 + max(h[0] for h in heads), 1 + max(h[1] for h in heads))) if same.size == 1 else same
+    )
     return {
         "static score": static,
-        "dynamic score": "not run",
+        "dynamic score": dynamic,
         "causal effect": "passed",
         "natural text": "not run",
         "replicated (templates)": "passed" if all(bool(same[head]) for head in heads) else "failed",
@@ -87,20 +95,49 @@ def ladder(heads: Sequence[Head], same: Bools, static: str = "not run") -> dict[
     }
 
 
-def backup_set(task: Task, after: Effects, gain: Effects, movers: Sequence[Head], settings: Settings) -> HeadSet:
+def taking_over(after: Effects, gain: Effects, movers: Sequence[Head], settings: Settings) -> tuple[Head, ...]:
     """Heads that take over when the movers are knocked out; `gain` is of after - before, all per intact gap."""
     with np.errstate(invalid="ignore"):
         member = (after.value >= settings.effect_share) & (gain.value >= settings.effect_share)
         member &= gain.p <= settings.alpha
     for head in movers:
         member[head] = False
-    heads = tuple((layer, head) for layer, head in np.argwhere(member).tolist())
+    return tuple((layer, head) for layer, head in np.argwhere(member).tolist())
+
+
+def backup_sets(found: Evidence, gain: Effects, movers: Sequence[Head], settings: Settings) -> tuple[HeadSet, HeadSet]:
+    """Those of the heads in `found` that do what a mover does, by attention and writing, and the others."""
+    task, heads = found.task, tuple(found.writes)
     percent, gone = f"{settings.effect_share:.0%}", ", ".join(head_name(*head) for head in movers)
+    how = ABLATED[settings.ablation]
     rule = (
-        f"with the {task.mover.one}s ({gone}) mean-ablated at every position, direct effect >= {percent} of the intact "
+        f"with the {task.mover.one}s ({gone}) {how} at every position, direct effect >= {percent} of the intact "
         f"gap and larger than before by >= {percent} of it, adjusted p of the gain <= {settings.alpha:g} (sign-flip "
         f"max-T over prompts); {task.mover.one}s excluded"
     )
     stability = {head: float(gain.stability[head]) for head in heads}
-    evidence = ladder(heads, replicated(gain, settings.effect_share))
-    return head_set(task, "backups", f"Backup {task.mover.label}", heads, rule, stability, evidence)
+    same = replicated(gain, settings.effect_share)
+    alike = tuple(head for head in heads if roles.direct_role(head, found, settings) == roles.mover(task))
+    others = tuple(head for head in heads if head not in alike)
+    as_mover = f"{rule}; with the movers gone {roles.looks_and_writes(task, settings)}"
+    return (
+        head_set(
+            task, "backups", f"Backup {task.mover.label}", alike, as_mover, stability,
+            ladder(alike, same, static="passed", dynamic="passed"),
+        ),
+        head_set(
+            task, "taking_over", "Other Heads Taking Over", others, f"{rule}; not the evidence of a {task.mover.one}",
+            stability, ladder(others, same),
+        ),
+    )  # fmt: skip
+
+
+def unseen_set(task: Task, found: tuple[Head, ...], ways: Sequence[Way], settings: Settings) -> HeadSet:
+    """Heads that a circuit lacks though patching gave no reason to take them in."""
+    rule = (
+        "outside the circuit by patching; added to it, brings the task's metric nearest to the whole model's, with all "
+        f"other heads {ABLATED[settings.ablation]}; chosen on either half of the templates"
+    )
+    passed = all(abs(1 - way.kept[-1]) < abs(1 - way.kept[0]) for way in ways)
+    evidence = ladder(found, np.ones((1, 1), bool)) | {"replicated (templates)": "passed" if passed else "failed"}
+    return head_set(task, "unseen", "Heads That Patching Misses", found, rule, dict.fromkeys(found, 1.0), evidence)

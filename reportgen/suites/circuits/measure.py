@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from reportgen.stats import template_weights, wilson
 from reportgen.suites import ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
+from reportgen.suites.circuits import twins as twin
 from reportgen.suites.circuits.circuit import Effects, ratio_of_means
 from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
 from reportgen.suites.circuits.roles import Evidence
@@ -30,8 +32,13 @@ NULL = "clean and corrupted swapped per prompt (sign flip), effects standardised
 REMARK = "the null is a mean effect of zero, which many heads fail when there are many prompts"
 
 
-def measure_task(model: Model, task: Task, settings: Settings, context: Context) -> Outcome:
-    """Everything for one task. Where it is not done, the outcome holds its performance and the reason."""
+def measure_task(
+    model: Model, task: Task, settings: Settings, context: Context, twins: Sequence[Model] = ()
+) -> Outcome:
+    """Everything for one task. Where it is not done, the outcome holds its performance and the reason.
+
+    twins  randomly initialised models that get the same prompts
+    """
     out = Outcome()
     out.facts.update(
         title=task.title, metric=task.metric, unit=task.unit, n=len(task.pairs), templates=list(task.templates),
@@ -46,6 +53,7 @@ def measure_task(model: Model, task: Task, settings: Settings, context: Context)
         return _not_done(out, task, why)
     try:
         _circuit(out, measured)
+        twin.twins(out, measured, twins)
     except NotApplicable as reason:
         return _not_done(out, task, str(reason))
     return out
@@ -131,20 +139,25 @@ def _attributions(out: Outcome, of: Runs) -> Attributions | None:
 def _evidence(
     out: Outcome, of: Runs, effects: Effects, attention: npt.NDArray[np.float32], parts: Attributions | None
 ) -> Evidence:
-    task, settings = of.task, of.settings
+    task = of.task
     members = of.circuit(effects)
-    some = members.heads()
-    nothing = {head: float("nan") for head in some}
     words = ov.sources(of.model, list(task.maps)) if task.maps else None
     out.facts["copy_note"] = words.note if words else "the task names no role that its answer is read from"
     if words is not None and words.note:
         out.notes.append(f"{task.title}, what OV circuits write: {words.note}")
-    does, suppresses = (
-        nothing if words is None else writes(of.model, task.maps, words, some, settings.copy_k, sign)
-        for sign in (1, -1)
-    )
+    does, suppresses = _writing(of, members.heads())
     on_foil = None if parts is None else parts.foil.mean(0)
     return Evidence(task, effects, members, attention, does, suppresses, on_foil)
+
+
+def _writing(of: Runs, some: Sequence[Head]) -> tuple[dict[Head, float], dict[Head, float]]:
+    """Shares of words for which these heads write the answer, and suppress it; NaN for a task without such words."""
+    task = of.task
+    if not task.maps:
+        return ({head: float("nan") for head in some},) * 2
+    words = ov.sources(of.model, list(task.maps))
+    does, against = (writes(of.model, task.maps, words, some, of.settings.copy_k, sign) for sign in (1, -1))
+    return does, against
 
 
 def _beside(out: Outcome) -> dict[str, npt.NDArray[np.float64]]:
@@ -221,15 +234,19 @@ def _backups(out: Outcome, of: Runs, before: Effects, each: PerPrompt, gone: tup
         why = f"no head met the rule of a {task.mover.one}" if settings.backups else "switched off (circuits.backups)"
         out.not_computed.append(NotComputed(f"backups of {task.title}", why))
         return
-    knocked = knock_out(model, task, gone, settings.batch)
+    knocked = knock_out(model, task, gone, settings.batch, settings.ablation)
     clean = trace(model, task, settings.batch, knock_out=knocked)
     corrupted = trace(model, task, settings.batch, corrupted=True, knock_out=knocked)
     known = np.isfinite(before.value)
     again = direct_effects(model, task, clean, corrupted, settings.batch, of.context.progress, known).effects
     after, gain = of.summarise(again), of.summarise(again - each)
-    found = heads.backup_set(task, after, gain, gone, settings)
-    out.head_sets.append(found)
-    out.tables.append(tables.backups(task, before, after, gain, found))
+    some = heads.taking_over(after, gain, gone, settings)
+    attention = clean.attention.mean(0).cpu().numpy()  # with the movers gone
+    does, suppresses = _writing(of, some)
+    found = Evidence(task, after, of.circuit(after), attention, does, suppresses, None)
+    sets = heads.backup_sets(found, gain, gone, settings)
+    out.head_sets += sets
+    out.tables.append(tables.backups(found, before, gain, sets))
     out.arrays[f"{task.name}/direct_knocked_out"] = of.evidence(again)
     out.facts["knock_out"] = {
         "heads": [head_name(*head) for head in gone],
@@ -237,5 +254,6 @@ def _backups(out: Outcome, of: Runs, before: Effects, each: PerPrompt, gone: tup
         "m_after": float(clean.m.mean()),
         "accuracy_before": float((of.clean.m > 0).float().mean()),
         "accuracy_after": float((clean.m > 0).float().mean()),
-        "n_backups": len(found.heads),
+        "n_backups": len(sets[0].heads),
+        "n_taking_over": len(some),
     }

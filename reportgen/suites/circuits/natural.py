@@ -18,7 +18,7 @@ from reportgen.suites.circuits import text
 from reportgen.suites.circuits.circuit import Effects, summarise
 from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_correlation, reasons
 from reportgen.suites.circuits.runs import Outcome
-from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.settings import ABLATED, Settings
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -56,7 +56,7 @@ def natural_text(model: Model, settings: Settings, context: Context) -> Outcome:
         return out
     rng = np.random.default_rng([context.seed, 6])
     parts = text.parts(model, found.ids)
-    mean = text.means(parts)
+    mean = text.means(parts, settings.ablation)
     total_estimate, direct_estimate = text.estimates(model, parts, mean)
     chosen = _choice(settings, total_estimate, direct_estimate, rng)
     total, direct = (
@@ -67,6 +67,7 @@ def natural_text(model: Model, settings: Settings, context: Context) -> Outcome:
     )
     clean = torch.cat([part.loss for part in parts]).cpu().numpy()
     _add(out, text.Losses(clean, total, direct, total_estimate, direct_estimate), chosen, settings, rng)
+    out.facts |= {"ablated": ABLATED[settings.ablation]}
     out.facts |= {"source": found.source, "windows": len(found.ids), "tokens": found.ids.numel(), "null": _NULL}
     return out
 
@@ -97,7 +98,8 @@ def _add(out: Outcome, losses: text.Losses, chosen: Choice, settings: Settings, 
     out.arrays[f"{TASK}/loss"] = NamedArray(("window",), losses.clean)
     total, direct = effects["text_loss"], effects["text_loss_direct"]
     out.effects |= {"p": total.p, "value": total.value}
-    out.tables.append(_table(total, direct, effects["text_loss_attribution"], chosen))
+    table = _table(total, direct, effects["text_loss_attribution"], chosen, ABLATED[settings.ablation])
+    out.tables.append(table)
     repair = direct.value - total.value
     out.facts.update(
         loss_nats=float(losses.clean.mean()),
@@ -133,7 +135,7 @@ def _scores(name: str, effects: Effects, n: int, why: dict[str, str]) -> HeadSco
     )
 
 
-def _table(total: Effects, direct: Effects, estimate: Effects, chosen: Choice) -> Table:
+def _table(total: Effects, direct: Effects, estimate: Effects, chosen: Choice, ablated: str) -> Table:
     at = [(int(layer), int(head)) for layer, head in np.argwhere(chosen.exact)]
     at.sort(key=lambda lh: (-abs(float(total.value[lh])), lh))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
@@ -152,7 +154,7 @@ def _table(total: Effects, direct: Effects, estimate: Effects, chosen: Choice) -
             Column("self-repair", "direct - total", 4), Column("attribution", "nats per token", 4),
         ),
         rows=rows,
-        caption=f"Mean ablation, change of the next-token loss; {len(at)} heads computed exactly, the first "
+        caption=f"Change of the next-token loss with the head {ablated}; {len(at)} heads computed exactly, the first "
         f"{len(rows)} shown. Self-repair: what other heads make up for.",
     )  # fmt: skip
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.scores import Column, Head, NamedArray, NotComputed, Table
+from reportgen.scores import Column, Head, NamedArray, NotComputed, Table, head_name
+from reportgen.suites.circuits import heads, unseen
 from reportgen.suites.circuits.circuit import ratio_of_means
 from reportgen.suites.circuits.curve import Ablation, area, by_size, faithfulness, first, sizes
 from reportgen.suites.circuits.random_sets import Drawn, random_sets
 from reportgen.suites.circuits.runs import Outcome, Runs, Sample
+from reportgen.suites.circuits.settings import ABLATED
 from reportgen.suites.circuits.tasks import Task
 
 Bools = npt.NDArray[np.bool_]
@@ -47,11 +49,12 @@ def quality(out: Outcome, runs: Runs) -> None:
     """Curves, areas, the circuit's own point, and random sets beside each."""
     task, settings, members = runs.task, runs.settings, out.members()
     of = runs.sample(settings.curve_prompts)
-    ablation = Ablation(runs.model, task, of.rows, settings.batch)
+    ablation = Ablation(runs.model, task, of.rows, settings.batch, settings.ablation)
+    ablated = out.facts["ablated"] = ABLATED[settings.ablation]
     clean = runs.clean.m[list(of.rows)].cpu().double().numpy()
     none = ablation.m(np.ones((1, *runs.shape), bool))[0]
     if clean.mean() - none.mean() <= LEAST * abs(clean.mean()):
-        why = f"with every head mean-ablated the metric is still {none.mean():.3g} of {clean.mean():.3g}"
+        why = f"with every head {ablated} the metric is still {none.mean():.3g} of {clean.mean():.3g}"
         out.not_computed.append(NotComputed(f"faithfulness of {task.title}", why))
         return
     scale = Scale(ablation, runs, of, clean, none)
@@ -74,7 +77,9 @@ def quality(out: Outcome, runs: Runs) -> None:
         "bands": bands,
         "circuit": _own(scale, members, norms, out, task) if members else None,
     }
-    out.tables.append(_table(task, counts, f, bands))
+    out.tables.append(_table(task, counts, f, bands, ablated))
+    if members:
+        _unseen(out, scale, members)
 
 
 def _bands(scale: Scale, counts: npt.NDArray[np.int64], order: Sequence[Head], norms: Floats) -> dict[str, object]:
@@ -137,7 +142,36 @@ def _spread(f: Floats) -> dict[str, float]:
     return {"low": float(f.min()), "mean": float(f.mean()), "high": float(f.max())}
 
 
-def _table(task: Task, counts: npt.NDArray[np.int64], f: dict[str, Floats], bands: dict[str, object]) -> Table:
+def _unseen(out: Outcome, scale: Scale, members: Sequence[Head]) -> None:
+    """Where the circuit keeps too little: heads that bring f nearest to 1 when they are added to it."""
+    facts, settings = out.facts["faithfulness"], scale.runs.settings
+    assert isinstance(facts, dict)
+    if not settings.added or abs(1 - facts["circuit"]["kept"]) <= 1 - unseen.ENOUGH:
+        return
+    own = np.zeros(scale.runs.shape, bool)
+    for head in members:
+        own[head] = True
+    search = unseen.Search(scale.m, scale.clean, scale.none, scale.of.templates, settings.added, settings.effect_share)
+    ways = search.ways(own)
+    found = unseen.in_both(ways)
+    facts["added"] = {
+        "ways": [
+            {
+                "chosen_on": way.chosen_on, "n": way.n, "heads": [head_name(*head) for head in way.heads],
+                "kept": list(way.kept),
+            }
+            for way in ways
+        ],
+        "both": [head_name(*head) for head in found],
+        "enough": unseen.ENOUGH,
+    }  # fmt: skip
+    if found:
+        out.head_sets.append(heads.unseen_set(scale.runs.task, found, ways, settings))
+
+
+def _table(
+    task: Task, counts: npt.NDArray[np.int64], f: dict[str, Floats], bands: dict[str, object], ablated: str
+) -> Table:
     places = bands["sizes"]
     assert isinstance(places, list)
     rows = []
@@ -156,6 +190,6 @@ def _table(task: Task, counts: npt.NDArray[np.int64], f: dict[str, Floats], band
             *(Column(f"random {what}, {end}", "f") for what in ("kept", "removed") for end in _ENDS),
         ),
         rows=tuple(rows),
-        caption="f = (m - m with every head mean-ablated) / (clean m - the same). Heads join by |total effect|; "
-        f"the rest is mean-ablated. Random: {bands['sets']} sets of as many heads per layer, of like output norm.",
+        caption=f"f = (m - m with every head {ablated}) / (clean m - the same). Heads join by |total effect|; "
+        f"the rest is {ablated}. Random: {bands['sets']} sets of as many heads per layer, of like output norm.",
     )  # fmt: skip

@@ -104,6 +104,21 @@ def feeding_role(head: Head, looks: Mapping[str, Floats], writes: float, setting
     return LOOKS[kind] if kind and mass[kind] >= settings.mover_attention else OTHER_PATH
 
 
+def looks_and_writes(task: Task, settings: Settings) -> str:
+    """What a mover does beside its effect, in words."""
+    return f"{_where(task, settings)}; {_what(task, settings)}"
+
+
+def _where(task: Task, settings: Settings) -> str:
+    answer = task.attended[0] if task.attended else "the answer's token"
+    return f"mean attention from END to {answer} >= {settings.mover_attention:g} and above that to any other role"
+
+
+def _what(task: Task, settings: Settings) -> str:
+    ov_rule = words_for(task.maps, settings.copy_k)
+    return f"for >= {settings.copy_threshold:g} of the tokens that can stand there, {ov_rule}"
+
+
 def rules(task: Task, settings: Settings) -> dict[str, str]:
     """Role, or stage, -> the rule in words."""
     share, least = f"{settings.effect_share:.0%}", f"{settings.mover_attention:g}"
@@ -111,10 +126,7 @@ def rules(task: Task, settings: Settings) -> dict[str, str]:
     if settings.rule == "merullo":
         size = "among the largest 2 % of all heads, at least three"
     member = f"|direct effect| {size}"
-    answer = task.attended[0] if task.attended else "the answer's token"
-    where = f"mean attention from END to {answer} >= {least} and above that to any other role"
-    ov_rule = words_for(task.maps, settings.copy_k)
-    writes = f"for >= {settings.copy_threshold:g} of the tokens that can stand there, {ov_rule}"
+    where, writes = _where(task, settings), _what(task, settings)
     found = {
         "direct": member,
         mover(task): f"{member}; effect > 0; {where}; {writes}",

@@ -26,16 +26,21 @@
                 removed_interval, accuracy_kept, accuracy_removed, accuracy_clean, random_sets, random_kept and
                 random_removed {low, mean, high}, p_kept, p_removed, other_layer, shared}}; absent where heads carry
                 none of the task
-    knock_out   {heads, m_before, m_after, accuracy_before, accuracy_after, n_backups}: movers mean-ablated; absent
-                without them
+    ablated     "mean-ablated" or "zero-ablated": what removing a head means below
+    faithfulness.added  {ways, both, enough}: heads added to a circuit that keeps too little, chosen on half of the
+                templates and measured on the others, both ways round; absent where it keeps enough
+    twin        {count, accuracy, does_it, largest}: the same prompts on randomly initialised twins; largest |direct
+                effect| of any of their heads as a share of this model's gap; absent where none was made
+    knock_out   {heads, m_before, m_after, accuracy_before, accuracy_after, n_backups, n_taking_over}: movers ablated;
+                absent without them
 `facts["reuse"]`, where two tasks have a circuit: tasks, titles, sizes, pairs, groups, reused, null
 `facts["natural_text"]`, where it was measured: source, windows, tokens, loss_nats, spearman, spearman_direct, over,
-    n_random, n_exact, n_helpful (beyond the null), n_repaired (direct above total), null
+    ablated, n_random, n_exact, n_helpful (beyond the null), n_repaired (direct above total), null
 `arrays`, each under "<task>/":
     direct, dla, total, total_denoising, attribution [prompt layer head]   in units of m (dla: logits)
     m_clean, m_corrupted, template [prompt]
     attention [role layer head]                           mean attention from END
-    direct_knocked_out [prompt layer head]                direct effects with the movers mean-ablated
+    direct_knocked_out [prompt layer head]                direct effects with the movers ablated
     random_kept, random_removed [set]                     faithfulness of random sets of the circuit's make-up
   and under "natural_text/": text_loss, text_loss_direct, *_attribution [window layer head], loss [window]
 """
@@ -47,7 +52,7 @@ from typing import TYPE_CHECKING
 
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import natural
+from reportgen.suites.circuits import natural, twins
 from reportgen.suites.circuits.measure import measure_task
 from reportgen.suites.circuits.reuse import reuse
 from reportgen.suites.circuits.runs import Outcome
@@ -62,8 +67,9 @@ if TYPE_CHECKING:
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     """Measure every task asked for. A task that the model or its tokenizer cannot do is left out with its reason."""
     outcomes: dict[str, Outcome] = {}
+    models = twins.make(model, settings.twins, context.seed)
     for task in tasks(model.tokens, settings, context.seed):
-        outcomes[task.name] = measure_task(model, task, settings, context)
+        outcomes[task.name] = measure_task(model, task, settings, context, models)
     shared = reuse(outcomes, (model.record.n_layers, model.record.n_heads))
     text = natural.natural_text(model, settings, context)
     parts = [*outcomes.values(), shared, text]

@@ -9,6 +9,7 @@ from reportgen.suites.prose import PASSAGES
 
 TASKS = ("ioi", "colored_objects", "capitals", "greater_than")
 DATA = Path(__file__).parent / "data"
+ABLATED = {"mean": "mean-ablated", "zero": "zero-ablated"}
 INPUTS = ("q", "k", "v", "kv")  # a receiver's inputs that a path may end in; "kv" is both at once
 
 _COUNTS = ("prompts", "min_pairs", "flips", "resamples", "copy_k", "batch", "exact_heads", "verified", "sampled",
@@ -77,6 +78,15 @@ class Settings:
     )
     copy_k: int = field(default=5, metadata={"help": "OV writes a token when it is among the k top logits of its row"})
     copy_threshold: float = field(default=0.5, metadata={"help": "share of words that a mover writes"})
+    ablation: str = field(
+        default="mean",
+        metadata={
+            "help": "what a removed head's output becomes: its mean over corrupted prompts (or the text), or zero"
+        },
+    )
+    twins: int = field(
+        default=1, metadata={"help": "randomly initialised twins of the model that get the same prompts (0: none)"}
+    )
     backups: bool = field(default=True, metadata={"help": "knock the movers out and measure all heads again"})
     rephrased: int = field(
         default=100, metadata={"help": "prompts in other words, to see who is selected again (0: none)"}
@@ -84,6 +94,12 @@ class Settings:
     curve_prompts: int = field(default=48, metadata={"help": "prompts for faithfulness against circuit size"})
     random_sets: int = field(
         default=399, metadata={"help": "random head sets, matched per layer and norm, at the circuit's own size"}
+    )
+    added: int = field(
+        default=4,
+        metadata={
+            "help": "heads outside a circuit that keeps too little tried as additions, at most so many (0: none)"
+        },
     )
     bands: int = field(default=20, metadata={"help": "random head sets at the other sizes of the curve (0: none)"})
     text: bool = field(default=True, metadata={"help": "mean-ablate heads on natural text"})
@@ -103,10 +119,12 @@ class Settings:
             raise ValueError("tasks and tasks_file are both empty.")
         if self.rule not in ("default", "merullo"):
             raise ValueError(f"rule {self.rule!r}: known rules are default, merullo.")
+        if self.ablation not in ABLATED:
+            raise ValueError(f"ablation {self.ablation!r}: known are {', '.join(ABLATED)}.")
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
-        for name in ("rephrased", "positions", "senders", "random_sets", "bands", "text_verified"):
+        for name in ("rephrased", "positions", "senders", "random_sets", "bands", "text_verified", "added", "twins"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must not be negative.")
         for name in _SHARES:
@@ -141,9 +159,9 @@ QUICK: dict[str, object] = {
     "curve_prompts": 12,
     "random_sets": 20,
     "bands": 0,
+    "added": 2,
     "sampled": 12,
     "text_windows": 16,
-    "text_verified": 12,
 }
 _LEFT_OUT = """\
 half the prompts (for total effects and paths 32 in place of 100, or 16 of long ones)
@@ -151,7 +169,8 @@ half the prompts (for total effects and paths 32 in place of 100, or 16 of long 
 denoising
 paths into the movers' keys and values; the next heads' keys and values one by one; paths from any but 16 heads
 399 random head sets like each circuit (20 here, so no p below 1/21), and any at other sizes
-two thirds of the windows of natural text; all heads exactly on it (here 12 of each ranking, and random ones)"""
+two thirds of the windows of natural text
+a third and a fourth head added to a circuit that keeps too little"""
 LEFT_OUT = tuple(_LEFT_OUT.splitlines())
 
 assert set(QUICK) <= {f.name for f in fields(Settings)}

@@ -221,4 +221,5 @@ def _set(runs: Runs, stages: Sequence[Stage], key: str, label: str, some: tuple[
     same = np.zeros(runs.shape, bool)
     for head, its in of.items():
         same[head] = any(replicated(stage.effects[kind], share)[head] for stage in its for kind in stage.members[head])
-    return heads.head_set(runs.task, key, label, some, rule, stability, heads.ladder(some, same))
+    dynamic = "not run" if key in _TITLES else "passed"  # those named are named by where they look on the prompts
+    return heads.head_set(runs.task, key, label, some, rule, stability, heads.ladder(some, same, dynamic=dynamic))

@@ -108,7 +108,8 @@ SUITE = Suite(
         Measure(
             "text_loss",
             "Loss on natural text, total",
-            "mean over windows of loss(head mean-ablated, everything downstream recomputed) - loss(whole model)",
+            "mean over windows of loss(head ablated, everything downstream recomputed) - loss(whole model); ablated: "
+            "its output is its mean over the text, or zero where the setting `ablation` says so",
             "Positive: the head lowers the next-token loss on ordinary text.",
             _NATS,
             "ours",

@@ -132,9 +132,11 @@ def _cell(value: float | np.floating) -> Cell:
     return None if np.isnan(value) else float(value)
 
 
-def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: HeadSet) -> Table:
-    """Heads that take over when the movers are knocked out."""
-    ordered = sorted(found.heads, key=lambda lh: (-float(gain.value[lh]), lh))
+def backups(found: Evidence, before: Effects, gain: Effects, sets: Sequence[HeadSet]) -> Table:
+    """Heads that take over when the movers are knocked out; `found` is of the model without them."""
+    task, after = found.task, found.effects
+    named = {head: s.label for s in sets for head in s.heads}
+    ordered = sorted(named, key=lambda lh: (-float(gain.value[lh]), lh))
     rows = tuple(
         (
             head_name(*lh),
@@ -144,6 +146,9 @@ def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: H
             float(gain.low[lh]),
             float(gain.high[lh]),
             float(gain.p[lh]),
+            *(float(mass) for mass in found.attention[:, lh[0], lh[1]]),
+            _cell(found.writes[lh]),
+            named[lh],
         )
         for lh in ordered
     )
@@ -158,9 +163,12 @@ def backups(task: Task, before: Effects, after: Effects, gain: Effects, found: H
             Column("gain, low"),
             Column("gain, high"),
             Column("p of the gain", "adjusted", 4),
+            *(Column(f"attention END to {role}, after") for role in task.attended),
+            Column("OV writes the answer", "share of words"),
+            Column("called"),
         ),
         rows=rows,
-        caption=f"{found.rule[0].upper()}{found.rule[1:]}.",
+        caption=" ".join(f"{s.label}: {s.rule}." for s in sets),
     )
 
 

@@ -79,9 +79,11 @@ def _part(model: Model, ids: Tensor) -> Part:
     return Part(ids, [kept["z", i] for i in layers], [kept["resid_pre", i] for i in layers], loss)
 
 
-def means(found: list[Part]) -> list[Tensor]:
-    """Per layer the mean z [head d_head] over all windows and positions but the first."""
+def means(found: list[Part], ablation: str = "mean") -> list[Tensor]:
+    """Per layer the mean z [head d_head] over all windows and positions but the first, or zero."""
     layers = range(len(found[0].z))
+    if ablation == "zero":
+        return [torch.zeros_like(z[0, 0]) for z in found[0].z]
     return [torch.cat([part.z[i][:, 1:].flatten(0, 1) for part in found]).mean(0) for i in layers]
 
 

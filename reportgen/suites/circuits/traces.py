@@ -182,8 +182,10 @@ def _both(write: HookFn, keep: HookFn) -> HookFn:
     return hook
 
 
-def knock_out(model: Model, task: Task, heads: Sequence[tuple[int, int]], batch: int) -> KnockOut:
-    """Mean ablation of these heads: their mean z over the corrupted prompts of the same template, by position."""
+def knock_out(
+    model: Model, task: Task, heads: Sequence[tuple[int, int]], batch: int, ablation: str = "mean"
+) -> KnockOut:
+    """Ablation of these heads: their mean z over the corrupted prompts of the same template, by position, or zero."""
     by_layer: dict[int, tuple[int, ...]] = {}
     for layer, head in sorted(heads):
         by_layer[layer] = (*by_layer.get(layer, ()), head)
@@ -206,5 +208,6 @@ def knock_out(model: Model, task: Task, heads: Sequence[tuple[int, int]], batch:
 
         ids = torch.tensor([pair.corrupted for pair in pairs], device=model.device)
         model.run_until(ids, {("z", layer): add(layer) for layer in by_layer}, max(by_layer) + 1)
-    means = {key: {layer: part / counts[key] for layer, part in sums.items()} for key, sums in totals.items()}
+    share = {key: 0.0 if ablation == "zero" else 1 / count for key, count in counts.items()}
+    means = {key: {layer: part * share[key] for layer, part in sums.items()} for key, sums in totals.items()}
     return KnockOut(by_layer, means)

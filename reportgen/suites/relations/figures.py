@@ -154,8 +154,10 @@ def _sets(view: View, measure: str, stem: str) -> list[HeadSet]:
     if measure == "suppression":
         return captions.choose(view, "negative", "backup_negative", tasks=tasks, papers=_PAPERS)
     if stem in ("name_copying", "copying"):
-        return captions.choose(view, "mover", "backup", tasks=tasks, papers=_PAPERS)
-    return captions.choose(view, "mover", "backup", tasks=tasks, papers=())  # no paper lists heads of these relations
+        return captions.choose(view, "mover", "backup", "taking_over", tasks=tasks, papers=_PAPERS)
+    return captions.choose(
+        view, "mover", "backup", "taking_over", tasks=tasks, papers=()
+    )  # no paper lists heads of these relations
 
 
 def _opening(view: View) -> str:

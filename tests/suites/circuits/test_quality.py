@@ -35,6 +35,22 @@ def test_ablating_a_set_is_knocking_it_out(model: Model) -> None:
         np.testing.assert_allclose(found[row], without[[5, 0, 2]], atol=1e-5)
 
 
+def test_zero_ablation_takes_the_whole_output_away(model: Model) -> None:
+    task = random_task(count=8)
+    sets = np.zeros((1, 3, 4), bool)
+    sets[0, 1, 2] = True
+    found = Ablation(model, task, range(8), batch=3, ablation="zero").m(sets)[0]
+    tensors = model.source.tensors["transformer.h.1.attn.c_proj.weight"]  # type: ignore[attr-defined]
+    kept = tensors.clone()
+    try:
+        tensors[16:24] = 0.0  # rows of W_O of L1H2
+        without = trace(model, task, 4).m
+    finally:
+        tensors.copy_(kept)
+    np.testing.assert_allclose(found, without, atol=1e-5)
+    assert abs(found - Ablation(model, task, range(8), batch=3).m(sets)[0]).max() > 1e-3
+
+
 def test_norms_are_what_ablation_takes_away(model: Model) -> None:
     task = random_task(count=8)
     norms = Ablation(model, task, range(8), batch=4).norms()

@@ -16,6 +16,9 @@ from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
+from reportgen.suites.circuits import heads
+from reportgen.suites.circuits.circuit import Effects, circuit
+from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.score import score
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.suite import SUITE
@@ -70,6 +73,7 @@ def test_planted_roles_are_found_and_no_others(result: SuiteResult) -> None:
         "negative_movers": ((2, 1),),
         "subject_suppressors": (),
         "backups": ((3, 0),),
+        "taking_over": (),  # nobody takes over without attending to the name and writing it
         "through_movers": ((1, 0),),  # it tells the movers' queries who the subject is
         "s_inhibition_heads": ((1, 0),),
         "through_those": (),  # without L0H0 it still sees the subject twice among three names
@@ -115,6 +119,46 @@ def test_knocking_the_mover_out_brings_the_backup(result: SuiteResult) -> None:
     assert knocked["m_after"] == pytest.approx(2.4, abs=0.1)  # the backup makes up for it
     again = result.arrays["ioi/direct_knocked_out"].values
     assert abs(again[:, 2, 0]).max() < 1e-5  # an ablated head is the same on both prompts
+
+
+def test_a_random_twin_does_not_do_the_task_and_its_heads_do_nothing(result: SuiteResult) -> None:
+    twin = facts(result)["twin"]
+    assert isinstance(twin, dict)
+    assert twin["count"] == 1
+    assert twin["accuracy"] < 0.8
+    assert twin["does_it"] is False
+    assert 0 < twin["largest"] < 0.3
+
+
+def test_names_rest_on_the_rungs_they_passed(result: SuiteResult) -> None:
+    evidence = {s.key.removeprefix("circuits/ioi/"): s.evidence for s in result.head_sets}
+    for name in ("name_movers", "backups"):
+        assert evidence[name]["static score"] == evidence[name]["dynamic score"] == "passed"
+    assert evidence["s_inhibition_heads"]["dynamic score"] == "passed"
+    assert evidence["direct"]["static score"] == evidence["direct"]["dynamic score"] == "not run"
+    rule = next(s.rule for s in result.head_sets if s.key == "circuits/ioi/name_movers")
+    assert "mean attention from END to IO >= 0.2 and above that to any other role" in rule
+    assert "the answer stands among the 5 largest logits of the OV row" in rule
+
+
+def test_a_head_that_gains_without_the_evidence_of_a_mover_is_no_backup(model: Model, result: SuiteResult) -> None:
+    task = ioi.build(model.tokens, 64, seed=0)
+    effects = _effects({(3, 0): 0.3, (3, 1): 0.3, (3, 2): 0.3})
+    attention = np.zeros((len(task.attended), 4, 4), np.float32)
+    attention[0, 3, :2] = attention[1, 3, 2] = 0.9  # L3H0 and L3H1 look at the answer, L3H2 at the subject
+    writes = {(3, 0): 1.0, (3, 1): 0.1, (3, 2): 1.0}
+    found = Evidence(task, effects, circuit(effects, 0.02, 0.05), attention, writes, dict.fromkeys(writes, 0.0), None)
+    backups, others = heads.backup_sets(found, effects, [(2, 0)], SETTINGS)
+    assert backups.heads == ((3, 0),)
+    assert others.heads == ((3, 1), (3, 2))
+    assert "mean-ablated at every position" in backups.rule
+
+
+def _effects(of: dict[tuple[int, int], float]) -> Effects:
+    grid = np.zeros((4, 4))
+    for head, value in of.items():
+        grid[head] = value
+    return Effects(grid, grid, grid, grid, grid, grid, 1.0 - (grid > 0), np.ones((4, 4)), np.stack([grid, grid]))
 
 
 def test_the_table_shows_attention_and_copying(result: SuiteResult) -> None:
@@ -179,6 +223,7 @@ def test_every_set_says_how_a_head_got_in(result: SuiteResult) -> None:
         if found.heads:
             assert found.evidence["causal effect"] == "passed"
             assert found.evidence["replicated (templates)"] == "passed"
+            assert found.evidence["replicated (random twin)"] == "passed"
 
 
 def test_the_best_head_is_estimated_on_the_other_half(result: SuiteResult) -> None:
@@ -222,7 +267,9 @@ def test_too_few_pairs_are_counted(tmp_path: object) -> None:
 
 
 def test_without_backups_says_so(model: Model) -> None:
-    result = score(model, dataclasses.replace(QUICKLY, backups=False), CONTEXT)
+    result = score(model, dataclasses.replace(QUICKLY, backups=False, twins=0), CONTEXT)
+    assert "twin" not in facts(result)
+    assert ("IOI on a random twin", "switched off (circuits.twins)") in [(n.what, n.why) for n in result.not_computed]
     assert "backups" not in sets(result)
     assert ("backups of IOI", "switched off (circuits.backups)") in [(n.what, n.why) for n in result.not_computed]
 
@@ -279,6 +326,8 @@ def test_a_task_of_the_users_own_finds_the_same_circuit(model: Model, tmp_path: 
         ("bands", "-1"),
         ("through_movers", "q,x"),
         ("rule", "paper"),
+        ("ablation", "none"),
+        ("added", "-1"),
         ("tasks", ""),
     ],
 )

@@ -12,10 +12,13 @@ from reportgen.figures.figure import Figure, Style, View
 from reportgen.models.load import load
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
+from reportgen.suites.circuits.curve import Ablation, by_size, faithfulness, first
 from reportgen.suites.circuits.facts import part, task_facts
 from reportgen.suites.circuits.figures import figures
+from reportgen.suites.circuits.random_sets import random_sets
 from reportgen.suites.circuits.score import score
 from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.tasks import ioi
 
 SETTINGS = Settings(
     tasks=("ioi", "capitals"), prompts=48, flips=300, resamples=100, patch_prompts=16, edge_prompts=4, curve_prompts=16,
@@ -56,6 +59,24 @@ def test_removing_the_ioi_circuit_destroys_ioi_and_random_sets_do_not(made: tupl
     assert own["p_kept"] == own["p_removed"] == pytest.approx(1 / 20)
     by_direct = dict(zip(curve["sizes"], curve["removed_direct"], strict=True))
     assert by_direct[8] < 0.4  # the first eight by direct effect
+
+
+def test_removing_the_heads_of_largest_direct_effect_destroys_ioi_beyond_random_sets(
+    made: tuple[SuiteResult, View],
+) -> None:
+    model, result = load("mini", device="cpu"), made[0]
+    task = ioi.build(model.tokens, SETTINGS.prompts, seed=0)
+    chosen = Ablation(model, task, range(16), batch=64)
+    none, clean = chosen.m(np.ones((1, 6, 8), bool)), chosen.m(np.zeros((1, 6, 8), bool))
+    order, norms, rng = by_size(result["direct/ioi"].values), chosen.norms(), np.random.default_rng(0)
+    left = []
+    for count in (3, 5, 8):  # a single mover is stood in for by another
+        random = random_sets(order[:count], norms, 19, rng).sets
+        f = faithfulness(chosen.m(np.concatenate([first(order, [count], (6, 8)), random])), clean.mean(), none.mean())
+        assert f[0] < f[1:].min()  # p = 1/20
+        left.append(f[0])
+    assert left[0] > left[1] > left[2]
+    assert left[2] < 0.4
 
 
 def test_movers_attend_to_the_answer_and_s_inhibition_acts_on_them(made: tuple[SuiteResult, View]) -> None:
