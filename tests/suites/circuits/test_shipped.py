@@ -75,8 +75,7 @@ def test_removing_the_heads_of_largest_direct_effect_destroys_ioi_beyond_random_
         f = faithfulness(chosen.m(np.concatenate([first(order, [count], (6, 8)), random])), clean.mean(), none.mean())
         assert f[0] < f[1:].min()  # p = 1/20
         left.append(f[0])
-    assert left[0] > left[1] > left[2]
-    assert left[2] < 0.4
+    assert max(left) < 0.3
 
 
 def test_movers_attend_to_the_answer_and_s_inhibition_acts_on_them(made: tuple[SuiteResult, View]) -> None:
