@@ -42,6 +42,8 @@ def _root(
 app.command("run")(run.run_verb)
 app.command("render")(render.render_verb)
 app.command("figure")(render.figure_verb)
+app.command("compare")(publish.compare_verb)
+app.command("site")(publish.site_verb)
 app.command("import")(publish.import_verb)
 app.command("check")(paper.check_verb)
 app.command("suites")(lists.suites_verb)

@@ -14,6 +14,7 @@ from reportgen.report.parts import Pairs, SetText, Setting
 from reportgen.report.text import count, parameters, plural, value_words
 from reportgen.scores import HeadSet, SuiteResult, head_name
 from reportgen.suites.base import Suite
+from reportgen.suites.compared.suite import NAME as COMPARED
 from reportgen.suites.imported.suite import NAME as IMPORTED
 
 
@@ -27,6 +28,8 @@ def facts(manifest: Manifest) -> Pairs:
         table = manifest.suites[IMPORTED].settings.get("table", "") if IMPORTED in manifest.suites else ""
         imported = f"{manifest.created[:10]} from {table}, computed elsewhere"
         return (("Grid", heads), ("Imported", imported), ("Interval, null, n", "not given"), ("Weights", model.weights))
+    if model.source == "comparison":
+        return _compared(manifest)
     rows = [
         ("Grid", heads),
         ("Parameters", parameters(model.n_params)),
@@ -38,6 +41,21 @@ def facts(manifest: Manifest) -> Pairs:
         ("Scored", f"{manifest.created[:10]}, preset {manifest.preset}, seed {manifest.seed}"),
     ]
     return tuple((name, value) for name, value in rows if value)
+
+
+def _compared(manifest: Manifest) -> Pairs:
+    """The runs of a comparison, and whether their heads may be subtracted."""
+    settings = manifest.suites[COMPARED].settings if COMPARED in manifest.suites else {}
+    runs = settings.get("runs")
+    named = [str(run) for run in runs] if isinstance(runs, list | tuple) else []
+    rows = [(f"Run {i}", run) for i, run in enumerate(named, start=1)]
+    return (*rows, ("Lineage", value_words(settings.get("lineage"))), ("Compared", manifest.created[:10]))
+
+
+def banner(results: Sequence[SuiteResult]) -> tuple[str, ...]:
+    """What was done differently in the runs of a comparison."""
+    found = [result.facts.get("banner") for result in results if result.suite == COMPARED]
+    return tuple(str(line) for lines in found if isinstance(lines, list | tuple) for line in lines)
 
 
 def _device(manifest: Manifest) -> str:
@@ -64,7 +82,7 @@ def self_check(model: ModelRecord) -> tuple[str, bool | None]:
 def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
     """Everything needed to repeat the run, in groups."""
     model = manifest.model
-    is_scored = model.source != "import"
+    is_scored = model.source not in ("import", "comparison")
     commit = manifest.git_commit + (" with uncommitted changes" if manifest.git_dirty else "")
     run = (
         ("Command", shlex.join(manifest.argv)),
@@ -78,7 +96,7 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
         ("Published sets of", manifest.published_as),
         ("Overlay files", ", ".join(manifest.overlays)),
     )
-    about_model = (
+    about_model: Pairs = (
         ("Id", model.id),
         ("Hub id", model.hub_id),
         ("Source", model.source),
@@ -96,8 +114,11 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
         ("First token", model.bos),
         ("Self-check", self_check(model)[0]),
     )
+    if model.source == "comparison":
+        about_model = ()
     groups = (("Run", run), ("Model", about_model), ("Software", tuple(manifest.versions.items())))
-    return tuple((title, tuple((k, v) for k, v in pairs if v)) for title, pairs in groups) + _digests(manifest)
+    kept = ((title, tuple((k, v) for k, v in pairs if v)) for title, pairs in groups)
+    return tuple((title, pairs) for title, pairs in kept if pairs) + _digests(manifest)
 
 
 def _digests(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:

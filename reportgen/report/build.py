@@ -199,6 +199,7 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
         check=clean(check),
         check_passed=passed,
         facts=cleaned(about.facts(manifest)),
+        banner=cleaned(about.banner(results)),
         verdicts=cleaned(tuple(ranked(lines))),
         sections=sections,
         overlays=shown,

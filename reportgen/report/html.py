@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files as resources
 from itertools import count
@@ -45,18 +46,32 @@ FILES = {
 SCRIPTS = ("core.js", "maps.js", "passport.js", "find.js", "take.js", "start.js")
 
 
+@dataclass(frozen=True)
+class Around:
+    """The site that a page stands in: the address and name of its gallery, and every figure's permalink by id."""
+
+    home: str = ""
+    title: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+
+
 def page(
-    report: Report, formats: Sequence[str] = (), tex: Mapping[str, str] | None = None, files: Sequence[str] = ()
+    report: Report,
+    formats: Sequence[str] = (),
+    tex: Mapping[str, str] | None = None,
+    files: Sequence[str] = (),
+    around: Around | None = None,
 ) -> str:
     """The page.
 
     formats  of figures that lie beside it in figures/
     tex      LaTeX snippets by figure id
     files    names of FILES that lie beside it
+    around   the site it is part of, if any
     """
     style, script = template("style.css"), scripts()
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             r=report,
@@ -67,6 +82,7 @@ def page(
             downloads=[d for d in DOWNLOADS if d[0] in formats],
             files=[(name, words) for name, words in FILES.items() if name in files],
             tex=tex or {},
+            around=around or Around(),
             art={p.id: inline(p, report.frames[p.id]) for p in report.plates},
             wall=wall(report),
             passport=passport(report),
@@ -124,13 +140,14 @@ def data_block(value: object) -> Markup:
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Templates of this package; everything put into them is escaped."""
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_block": data_block}
-    return environment
+    made.filters |= {"data_block": data_block}
+    return made

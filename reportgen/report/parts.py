@@ -174,6 +174,7 @@ class Report:
     check: str  # the self-check in words
     check_passed: bool | None  # None = not run
     facts: Pairs
+    banner: tuple[str, ...]  # what was done differently in the runs of a comparison
     verdicts: tuple[Verdict, ...]
     sections: tuple[Section, ...]
     overlays: tuple[HeadSet, ...]

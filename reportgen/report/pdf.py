@@ -102,6 +102,7 @@ def data(report: Report) -> dict[str, Any]:
         "synthetic": report.synthetic,
         "check": report.check,
         "facts": report.facts,
+        "banner": report.banner,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
         "first_verdicts": FIRST,
         "tiles": [_tile(tile, f"tile-{i}.svg") for i, tile in enumerate(wall(report).tiles)],

@@ -16,7 +16,7 @@ from reportgen.files import write_atomic
 from reportgen.report.build import build
 from reportgen.report.bundle import archive
 from reportgen.report.csv import scores_csv
-from reportgen.report.html import page
+from reportgen.report.html import Around, page
 from reportgen.report.numbers import numbers_tex
 from reportgen.report.parts import Plate, Report
 from reportgen.report.pdf import document
@@ -56,8 +56,16 @@ def render(
     return write(report, run, folder, style, formats, progress or _silent)
 
 
-def write(report: Report, run: RunLike, folder: Path, style: Style, formats: Sequence[str], progress: Progress) -> Path:
-    """Write a built report into `folder`; returns the page's path."""
+def write(
+    report: Report,
+    run: RunLike,
+    folder: Path,
+    style: Style,
+    formats: Sequence[str],
+    progress: Progress,
+    around: Around | None = None,
+) -> Path:
+    """Write a built report into `folder`; returns the page's path. `around` is the site it is part of."""
     total = len(report.plates) + 1
     files: dict[str, bytes] = {}
     with ThreadPoolExecutor(2) as pool:  # Typst draws PDF and PNG beside Python
@@ -75,7 +83,7 @@ def write(report: Report, run: RunLike, folder: Path, style: Style, formats: Seq
     files["numbers.tex"] = numbers_tex(run.manifest, [p.figure for p in report.plates]).encode()
     files["references.bib"] = report.bibtex.encode()
     tex = {p.id: files[f"figures/{p.id}.tex"].decode() for p in report.plates} if "tex" in formats else {}
-    index = page(report, formats, tex, [*files, ARCHIVE]).encode()
+    index = page(report, formats, tex, [*files, ARCHIVE], around).encode()
     whole = archive(run.manifest.model.slug, {**files, "index.html": index})
     for name, content in (*((n, c) for n, c in files.items() if "/" not in n), (ARCHIVE, whole), ("index.html", index)):
         write_atomic(folder / name, content)

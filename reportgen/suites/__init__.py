@@ -16,13 +16,14 @@ from reportgen.suites.attention.suite import SUITE as ATTENTION
 from reportgen.suites.base import Context, Measure, Suite
 from reportgen.suites.circuits.suite import SUITE as CIRCUITS
 from reportgen.suites.cognitive.suite import SUITE as COGNITIVE
+from reportgen.suites.compared.suite import SUITE as COMPARED
 from reportgen.suites.imported.suite import SUITE as IMPORTED
 from reportgen.suites.relations.suite import SUITE as RELATIONS
 
 __all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "drawable", "find", "known"]
 
 BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE)  # in the order they are run
-STORED: tuple[Suite, ...] = (IMPORTED,)  # what only stored runs have: never scored, only drawn
+STORED: tuple[Suite, ...] = (IMPORTED, COMPARED)  # what only stored runs have: never scored, only drawn
 ENTRY_POINTS = "reportgen.suites"
 
 

@@ -34,3 +34,50 @@ def import_verb(
     style = checked_style(cmap, palette)
     run = import_table(table, Source(model_name, layers, heads, published), out, name, tuple(overlay or ()))
     print(render_run(run, style))
+
+
+def compare_verb(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two to eight run folders.")],
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SUITE/MEASURE", help="Measure to draw; repeat for more. [default: each suite's first]"),
+    ] = None,
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="The runs are of one lineage: L1H2 is the same head in all of them.")
+    ] = False,
+    out: Out = Path("runs"),
+    name: Annotated[str, typer.Option(help="Name of the comparison's folder. [default: from the runs' names]")] = "",
+    cmap: Cmap = "viridis",
+    palette: Palette = "published",
+) -> None:
+    """Compare runs: difference maps within one lineage, else depth profiles and ranks."""
+    from reportgen.compare.store import Asked, compare
+    from reportgen.runfolder import Run
+
+    style = checked_style(cmap, palette)
+    found = compare([Run.open(path) for path in runs], Asked(tuple(measure or ()), lineage), out, name)
+    print(render_run(found, style))
+
+
+def site_verb(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN...", help="Run folders, or folders of run folders.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="site.toml: title, description, url, runs.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the site; an earlier site there is replaced.")] = Path("public"),
+    title: Annotated[str, typer.Option(help="Title of the gallery.")] = "",
+    url: Annotated[str, typer.Option(help="Address the site will have; needed for sitemap.xml.")] = "",
+) -> None:
+    """Build a static site: a gallery, a report per run, a permalink per figure."""
+    from dataclasses import replace
+
+    from reportgen.site.build import build_site
+    from reportgen.site.settings import Site, open_runs, read_site
+
+    site, listed = read_site(config) if config else (Site(), [])
+    site = replace(site, title=title or site.title, url=url or site.url)
+    found = open_runs([*listed, *(runs or ())])
+    index = build_site(found, out, site, lambda done, total, words: typer.echo(f"[{done}/{total}] {words}", err=True))
+    if not site.url:
+        typer.echo("No sitemap.xml: say where the site will stand with --url https://...", err=True)
+    print(index)

@@ -1,0 +1,70 @@
+"""What was done differently in the runs compared: settings, seeds, data. A difference of scores may come from these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from reportgen.report.text import value_words
+from reportgen.runfolder import Run
+from reportgen.scores import SuiteResult
+
+EXAMPLES = ("pair", "prompt", "example", "question", "sequence", "text", "document")  # dimensions that name data
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+ABSENT = "not part of this run"
+Row = tuple[str, tuple[str, ...]]  # what, its value in each run
+
+
+def differences(runs: Sequence[Run]) -> list[Row]:
+    """Everything that could make scores differ although the models do not, in the order of the suites."""
+    rows = [
+        _row("seed", [str(run.manifest.seed) for run in runs]),
+        _row("preset", [run.manifest.preset for run in runs]),
+        _row("weights", [run.model.weights for run in runs]),
+        _row("dtype", [run.model.dtype for run in runs]),
+        _row("first token", [run.model.bos for run in runs]),
+        _row("synthetic scores", [value_words(run.manifest.synthetic or run.model.synthetic) for run in runs]),
+    ]
+    found = [row for row in rows if row is not None]
+    for suite in dict.fromkeys(name for run in runs for name in run.manifest.suites):
+        found += _suite(runs, suite)
+    return found
+
+
+def _row(what: str, values: Sequence[str]) -> Row | None:
+    return (what, tuple(_short(value) for value in values)) if len(set(values)) > 1 else None
+
+
+def _short(value: str) -> str:
+    return value[:12] if _DIGEST.fullmatch(value) else value or "–"
+
+
+def _suite(runs: Sequence[Run], suite: str) -> Iterator[Row]:
+    records = [run.manifest.suites.get(suite) for run in runs]
+    if any(record is None or record.status != "done" for record in records):
+        yield f"{suite}", tuple(record.status if record else ABSENT for record in records)
+        return
+    done = [record for record in records if record is not None]
+    rows = [_row(f"{suite}: version", [str(record.version) for record in done])]
+    names = dict.fromkeys(name for record in done for name in record.settings)
+    rows += [_row(f"{suite}.{name}", [value_words(record.settings.get(name)) for record in done]) for name in names]
+    yield from (row for row in rows if row is not None)
+    yield from _data(suite, [run.result(suite) for run in runs])
+
+
+def _data(suite: str, results: Sequence[SuiteResult]) -> Iterator[Row]:
+    """Examples by their stored names, and n, of what all runs scored."""
+    for name in sorted(set.intersection(*(set(r.arrays) for r in results))):
+        for dim in EXAMPLES:
+            labels = [r.arrays[name].labels.get(dim, ()) for r in results]
+            if len(set(labels)) > 1:
+                yield f"{suite}: {dim}s of {name}", tuple(f"{len(found)}" for found in labels)
+    counts: dict[tuple[str, ...], list[str]] = {}
+    for score in results[0].scores:
+        others = [other for r in results for other in r.scores if other.key == score.key]
+        values = tuple(str(other.n) for other in others)
+        if len(others) == len(results) and len(set(values)) > 1:
+            counts.setdefault(values, []).append(score.key.split("/", 1)[1])
+    for values, keys in counts.items():
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        yield f"{suite}: n of {', '.join(keys[:3])}{more}", values
