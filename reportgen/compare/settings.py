@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
-from reportgen.report.text import value_words
+from reportgen.report.text import plural, value_words
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
 
@@ -54,11 +55,13 @@ def _suite(runs: Sequence[Run], suite: str) -> Iterator[Row]:
 
 def _data(suite: str, results: Sequence[SuiteResult]) -> Iterator[Row]:
     """Examples by their stored names, and n, of what all runs scored."""
-    for name in sorted(set.intersection(*(set(r.arrays) for r in results))):
-        for dim in EXAMPLES:
-            labels = [r.arrays[name].labels.get(dim, ()) for r in results]
-            if len(set(labels)) > 1:
-                yield f"{suite}: {dim}s of {name}", tuple(f"{len(found)}" for found in labels)
+    shared = sorted(set.intersection(*(set(r.arrays) for r in results)))
+    for dim in EXAMPLES:
+        labels = [[r.arrays[name].labels.get(dim, ()) for name in shared] for r in results]
+        other = [i for i in range(len(shared)) if len({found[i] for found in labels}) > 1]
+        if other:
+            values = tuple(_examples([found[i] for i in other], dim) for found in labels)
+            yield f"{suite}: {dim}s of {_list([shared[i] for i in other])}", values
     counts: dict[tuple[str, ...], list[str]] = {}
     for score in results[0].scores:
         others = [other for r in results for other in r.scores if other.key == score.key]
@@ -66,5 +69,16 @@ def _data(suite: str, results: Sequence[SuiteResult]) -> Iterator[Row]:
         if len(others) == len(results) and len(set(values)) > 1:
             counts.setdefault(values, []).append(score.key.split("/", 1)[1])
     for values, keys in counts.items():
-        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-        yield f"{suite}: n of {', '.join(keys[:3])}{more}", values
+        yield f"{suite}: n of {_list(keys)}", values
+
+
+def _examples(labels: Sequence[tuple[str, ...]], dim: str) -> str:
+    """How many examples, and a hash of them: `800 pairs, 3fa2b1c4`."""
+    text = "\0".join(name for names in labels for name in names)
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{plural(sum(len(names) for names in labels), dim)}, {digest}"
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{', '.join(names[:2])}{more}"

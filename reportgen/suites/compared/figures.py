@@ -219,8 +219,8 @@ def _beyond(scores: Sequence[HeadScores]) -> str:
     away = sum(int(((a > 0) | (b < 0)).sum()) for a, b in zip(low, high, strict=True))
     expected = round(0.05 * total)
     return (
-        f"{away} of {total} intervals leave out 0 (95 %, runs taken as independent; about {expected} would if nothing "
-        "differed)."
+        f"{away} of {total} intervals leave out 0 (95 %, runs taken as independent; about {expected} or fewer would if "
+        "nothing differed)."
     )
 
 

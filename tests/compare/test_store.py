@@ -1,0 +1,132 @@
+"""Comparisons of runs with planted differences: what is subtracted, what is not, and what the reader is warned of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reportgen import cli
+from reportgen.compare.store import Asked, compare
+from reportgen.errors import RunError, SettingsError
+from reportgen.report.build import build
+from reportgen.report.html import page
+from reportgen.report.pdf import document
+from reportgen.runfolder import Run
+from tests.compare.made_up import grid, result, stored
+
+VALUES = grid(4, 3)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Run]:
+    """The same weights, scored twice; in the second run L1H2 is 0.15 higher and L3H0 left the set."""
+    moved = VALUES.copy()
+    moved[1, 2] = VALUES[1, 2] + np.float32(0.15)
+    first = stored(tmp_path / "first", result(VALUES, ((1, 2), (3, 0))))
+    other = stored(tmp_path / "other", result(moved, ((1, 2),), ("a", "c")), {"tau": 0.5, "k": 5}, seed=1)
+    return [first, other]
+
+
+def table(found: Run, key: str) -> list[tuple[object, ...]]:
+    return [row for t in found.result("compared").tables if t.key == key for row in t.rows]
+
+
+def test_the_same_weights_are_subtracted_head_by_head(pair: list[Run], tmp_path: Path) -> None:
+    found = compare(pair, Asked(), tmp_path).result("compared")
+    difference = found["difference/relations.score.copying"]
+    assert difference.values[1, 2] == pytest.approx(0.15, abs=1e-6)
+    assert np.count_nonzero(difference.values) == 1
+    assert difference.low is not None
+    assert difference.high is not None
+    assert difference.low[1, 2] == pytest.approx(0.15 - 0.05 * np.sqrt(2), abs=1e-6)  # MOVER of two equal half-widths
+    assert difference.range == (-1.0, 1.0)
+    assert difference.line is difference.p is None
+
+
+def test_heads_that_changed_class_are_named(pair: list[Run], tmp_path: Path) -> None:
+    rows = table(compare(pair, Asked(), tmp_path), "changed")
+    assert ("L3H0", "Top heads (copying)", "yes", "no") in rows
+    assert not [row for row in rows if row[0] == "L1H2" and row[1] == "Top heads (copying)"]
+
+
+def test_what_differs_is_a_banner_on_page_paper_and_in_captions(pair: list[Run], tmp_path: Path) -> None:
+    found = compare(pair, Asked(), tmp_path)
+    report = build(found)
+    words = " ".join(report.banner)
+    assert "seed: 0 in first; 1 in other" in words
+    assert "relations.k: – in first; 5 in other" in words
+    assert "relations: pairs of ranks/copying: 2 pairs" in words
+    assert "Data or settings differ between these runs" in page(report)
+    assert all("DATA OR SETTINGS DIFFER" in p.caption for p in report.plates)
+    assert document(report).startswith(b"%PDF")
+
+
+def test_equal_runs_have_no_banner(tmp_path: Path) -> None:
+    runs = [stored(tmp_path / name, result(VALUES, ((1, 2),))) for name in ("a", "b")]
+    report = build(compare(runs, Asked(), tmp_path))
+    assert report.banner == ()
+    assert "Data or settings differ" not in page(report)
+    assert "DIFFER" not in report.plates[0].caption
+
+
+def test_different_models_are_compared_by_depth_and_rank_alone(tmp_path: Path) -> None:
+    deep = np.repeat(VALUES, 2, axis=0)  # [layer head] 8 layers that rise and fall alike
+    runs = [
+        stored(tmp_path / "small", result(VALUES, ((0, 0), (3, 1)))),
+        stored(tmp_path / "large", result(deep, ((7, 2),)), content_hash="cd" * 32),
+    ]
+    found = compare(runs, Asked(declared=True), tmp_path)
+    assert found.result("compared").scores == ()
+    assert found.manifest.suites["compared"].settings["lineage"] == "different models"
+    kinds = {p.id.rsplit("-", 1)[1] for p in build(found).plates}
+    assert kinds == {"depth", "rank"}
+    rows = {row[1]: row for row in table(found, "sets")}
+    assert rows["small"][2:5] == (2, pytest.approx(2 / 12), pytest.approx(0.5))
+    assert rows["large"][4] == pytest.approx(1.0)
+    assert any("--lineage" in n.why for n in found.result("compared").not_computed)
+
+
+def test_a_lineage_of_other_weights_has_to_be_declared(tmp_path: Path) -> None:
+    runs = [
+        stored(tmp_path / "a", result(VALUES, ())),
+        stored(tmp_path / "b", result(VALUES, ()), content_hash="cd" * 32),
+    ]
+    assert compare(runs, Asked(), tmp_path, "x").result("compared").scores == ()
+    assert len(compare(runs, Asked(declared=True), tmp_path, "y").result("compared").scores) == 2
+    hub = [
+        stored(tmp_path / "c", result(VALUES, ()), hub_id="gpt2"),
+        stored(tmp_path / "d", result(VALUES, ()), hub_id="openai-community/gpt2", content_hash="cd" * 32),
+    ]
+    assert len(compare(hub, Asked(), tmp_path, "z").result("compared").scores) == 2
+
+
+def test_every_later_run_is_compared_with_the_first(tmp_path: Path) -> None:
+    runs = [stored(tmp_path / f"r{i}", result(grid(4, 3, i), ())) for i in range(3)]
+    found = compare(runs, Asked(), tmp_path)
+    keys = [s.key for s in found.result("compared").scores]
+    assert keys[:2] == [
+        "compared/difference/relations.score.copying.1",
+        "compared/difference/relations.score.copying.2",
+    ]
+    assert {p.id for p in build(found).plates} >= {
+        "compared-relations-score-difference-1", "compared-relations-score-difference-2",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_one_line(pair: list[Run], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="expected 2 to 8"):
+        compare(pair[:1], Asked(), tmp_path)
+    with pytest.raises(RunError, match="with itself"):
+        compare([pair[0], pair[0]], Asked(), tmp_path)
+    with pytest.raises(SettingsError, match="relations/score"):
+        compare(pair, Asked(("relations/scor",)), tmp_path)
+
+
+def test_the_verb_writes_a_report(pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.app(["compare", *(str(run.path) for run in pair), "--out", str(tmp_path / "out")], standalone_mode=False)
+    index = Path(capsys.readouterr().out.strip())
+    assert index.parent.parent.name == "compare--first--other"
+    assert (index.parent / "report.pdf").stat().st_size > 1000
+    assert "compared,difference,relations.score.copying,1,2,0.1" in (index.parent / "scores.csv").read_text()
