@@ -17,6 +17,7 @@ from reportgen.figures.marks import check_style, layer
 
 NATURAL_WIDTH = 480.0
 _BESIDE = 40.0  # times the font size: a narrower figure has its two parts below each other
+_SHARED = "#2f5f8f"  # heads of several tasks
 Rows = list[dict[str, Any]]
 
 
@@ -40,6 +41,21 @@ class Group:
     count: int
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """Where the parts stand, in points: the matrix at `left`, `top` with cells of `cell`; the bars in `bars`.
+
+    bars  x, y, width, height, or None with fewer than three tasks
+    """
+
+    width: float
+    height: float
+    left: float
+    top: float
+    cell: float
+    bars: tuple[float, float, float, float] | None
+
+
 def overlap(
     names: Sequence[str], sizes: Sequence[int], cells: Sequence[Cell], groups: Sequence[Group], style: Style, *,
     synthetic: bool = False,
@@ -49,39 +65,44 @@ def overlap(
     Beside it (below it in a column of text), from three tasks on: a bar per group of heads, with dots at its tasks.
     """
     style = check_style(style)
+    sheet = _sheet(names, style)
+    axes = {
+        "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, round6(sheet.width)], nice=False, zero=False)),
+        "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[round6(sheet.height), 0], nice=False, zero=False)),
+    }
+    charts = _matrix(names, sizes, cells, sheet, axes, style)
+    if sheet.bars:
+        charts += _upset(names, groups, sheet.bars, axes, style)
+    if synthetic:
+        charts.append(_watermark(sheet, axes))
+    chart = alt.LayerChart(layer=charts, width=round6(sheet.width), height=round6(sheet.height))
+    chart.view = alt.ViewBackground(stroke=None)
+    chart.config = alt.Config.from_dict(theme.config(style))
+    return chart
+
+
+def _sheet(names: Sequence[str], style: Style) -> Sheet:
+    """The bars stand beside the matrix, or below it where the figure is narrow."""
     size, count = style.font_size, len(names)
     total = max(NATURAL_WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4, 24 * size)
     left = max(theme.text_width(name, 0.88 * size) for name in names) + 0.8 * size
     upset, stacked = count > 2, total < _BESIDE * size
     share = 0.5 if upset and not stacked else 0.8 if not stacked else 1.0
-    cell = min((total * share - left) / count, 6.0 * size)
-    top = 2.2 * size
+    cell, top = min((total * share - left) / count, 6.0 * size), 2.2 * size
     matrix = top + count * cell + 3.4 * size
-    height = matrix + (16 * size if upset and stacked else 0)
-    bars = (0.0, matrix + top) if stacked else (left + count * cell + 2.2 * size, top)
-    width = total if upset else left + count * cell + 1
-    axes = {
-        "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, round6(width)], nice=False, zero=False)),
-        "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[round6(height), 0], nice=False, zero=False)),
-    }
-    charts = _matrix(names, sizes, cells, (left, top, cell), axes, style)
-    if upset:
-        tall = 16 * size - top if stacked else count * cell
-        charts += _upset(names, groups, (*bars, width - bars[0], tall), axes, style)
-    if synthetic:
-        mark = {
-            "type": "text",
-            "fontWeight": "bold",
-            "fontSize": round6(width / 9),
-            "color": "#8c8c8c",
-            "fillOpacity": 0.4,
-        }
-        at = [{"x": width / 2, "y": height / 2, "text": WATERMARK}]
-        charts.append(layer("watermark", at, mark, {**axes, "text": alt.Text("text:N")}))
-    chart = alt.LayerChart(layer=charts, width=round6(width), height=round6(height))
-    chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config(**theme.config(style))
-    return chart
+    if not upset:
+        return Sheet(left + count * cell + 1, matrix, left, top, cell, None)
+    if stacked:
+        return Sheet(total, matrix + 16 * size, left, top, cell, (0.0, matrix + top, total, 16 * size - top))
+    start = left + count * cell + 2.2 * size
+    return Sheet(total, matrix, left, top, cell, (start, top, total - start, count * cell))
+
+
+def _watermark(sheet: Sheet, axes: dict[str, Any]) -> alt.Chart:
+    mark = {"type": "text", "fontWeight": "bold", "fontSize": round6(sheet.width / 9), "color": "#8c8c8c",
+            "fillOpacity": 0.4}  # fmt: skip
+    at = [{"x": sheet.width / 2, "y": sheet.height / 2, "text": WATERMARK}]
+    return layer("watermark", at, mark, {**axes, "text": alt.Text("text:N")})
 
 
 def _rect(x: float, y: float, w: float, h: float) -> dict[str, float]:
@@ -90,58 +111,90 @@ def _rect(x: float, y: float, w: float, h: float) -> dict[str, float]:
 
 _ENDS = {"x2": alt.X2("x2:Q"), "y2": alt.Y2("y2:Q")}
 _TEXT = {"text": alt.Text("text:N")}
+_SIZED = {**_TEXT, "size": alt.Size("size:Q", scale=None, legend=None)}
+_MIDDLE: dict[str, Any] = {"type": "text", "baseline": "middle"}
+
+
+def _drawn(charts: Sequence[alt.Chart]) -> list[alt.Chart]:
+    """Those with anything in them."""
+    return [chart for chart in charts if chart.data.values]
 
 
 def _matrix(
-    names: Sequence[str], sizes: Sequence[int], cells: Sequence[Cell], place: tuple[float, float, float],
-    axes: dict[str, Any], style: Style,
-) -> list[alt.Chart]:  # fmt: skip
+    names: Sequence[str], sizes: Sequence[int], cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], style: Style
+) -> list[alt.Chart]:
     """Cells below the diagonal, sizes on it, task names left and below."""
-    (left, top, side), size = place, style.font_size
-    boxes: Rows = []
-    dark: Rows = []
-    light: Rows = []
-    for c in cells:
-        low, high = max(c.row, c.column), min(c.row, c.column)
-        share = c.shared / c.smaller if c.smaller else 0.0
-        words = {"a": names[high], "b": names[low], "shared": c.shared, "expected": round6(c.expected), "p": c.p}
-        boxes.append({**_rect(left + high * side, top + low * side, side, side), "share": round6(share), **words})
-        ink = light if share < 0.6 else dark
-        x, y = left + (high + 0.5) * side, top + (low + 0.5) * side
-        lines = (f"{c.shared} of {c.smaller}", f"expected {c.expected:.1f}", f"p {c.p}")
-        for i, (said, scale) in enumerate(zip(lines, (1.0, 0.76, 0.76), strict=True)):
-            ink.append({"x": round(x, 2), "y": round(y + (i - 1) * 1.15 * size, 2), "text": said,
-                        "size": _fitted(said, side, scale * size)})  # fmt: skip
-    own = [_rect(left + i * side, top + i * side, side, side) for i in range(len(names))]
+    size, side = style.font_size, sheet.cell
+    own = [_rect(sheet.left + i * side, sheet.top + i * side, side, side) for i in range(len(names))]
     own_words = [
         {
-            "x": round(left + (i + 0.5) * side, 2), "y": round(top + (i + 0.5) * side, 2), "text": f"{n} heads",
-            "size": _fitted(f"{n} heads", side, 0.88 * size),
+            "x": round(sheet.left + (i + 0.5) * side, 2), "y": round(sheet.top + (i + 0.5) * side, 2),
+            "text": f"{n} heads", "size": _fitted(f"{n} heads", side, 0.88 * size),
         }
         for i, n in enumerate(sizes)
     ]  # fmt: skip
-    beside = [{"x": left - 0.5 * size, "y": round(top + (i + 0.5) * side, 2), "text": n} for i, n in enumerate(names)]
-    text = {"type": "text", "baseline": "middle"}
-    sized = {**_TEXT, "size": alt.Size("size:Q", scale=None, legend=None)}
+    beside = [
+        {"x": sheet.left - 0.5 * size, "y": round(sheet.top + (i + 0.5) * side, 2), "text": name}
+        for i, name in enumerate(names)
+    ]
+    text = {**_MIDDLE, "color": theme.INK}
+    plain = {"type": "rect", "fill": "transparent", "stroke": theme.INK, "strokeOpacity": 0.4, "strokeWidth": 0.6}
+    title = [{"x": 0, "y": 0.6 * size, "text": "Shared heads, of the smaller circuit's"}]
+    return _drawn([
+        _boxes(names, cells, sheet, axes, style),
+        layer("sizes", own, plain, {**axes, **_ENDS}),
+        *_counts(cells, sheet, axes, size),
+        layer("size_words", own_words, text, {**axes, **_SIZED}),
+        layer("names_left", beside, {**text, "align": "right", "fontSize": round6(0.88 * size)}, {**axes, **_TEXT}),
+        layer("names_below", _below(names, sheet.left, sheet.top, side, size), text, {**axes, **_SIZED}),
+        layer("title_left", title, {**text, "align": "left", "fontSize": size}, {**axes, **_TEXT}),
+    ])  # fmt: skip
+
+
+def _corner(cell: Cell, sheet: Sheet) -> tuple[float, float]:
+    """The upper left corner of a pair's cell, below the diagonal."""
+    low, high = max(cell.row, cell.column), min(cell.row, cell.column)
+    return sheet.left + high * sheet.cell, sheet.top + low * sheet.cell
+
+
+def _share(cell: Cell) -> float:
+    return cell.shared / cell.smaller if cell.smaller else 0.0
+
+
+def _boxes(names: Sequence[str], cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], style: Style) -> alt.Chart:
+    """The coloured cells, each with its numbers in the tooltip."""
+    boxes = [
+        {
+            **_rect(*_corner(c, sheet), sheet.cell, sheet.cell), "share": round6(_share(c)),
+            "a": names[min(c.row, c.column)], "b": names[max(c.row, c.column)], "shared": c.shared,
+            "expected": round6(c.expected), "p": c.p,
+        }
+        for c in cells
+    ]  # fmt: skip
     scheme: dict[str, Any] = {"scheme": style.cmap, "domain": [0, 1]}
     colour = alt.Color("share:Q", scale=alt.Scale(**scheme), legend=None)
     tips = [alt.Tooltip(f"{name}:N") for name in ("a", "b", "shared", "expected", "p")]
-    plain = {"type": "rect", "fill": "transparent", "stroke": theme.INK, "strokeOpacity": 0.4, "strokeWidth": 0.6}
-    below = _below(names, left, top, side, size)
-    charts = [
-        layer("overlaps", boxes, {"type": "rect", "stroke": "#ffffff", "strokeWidth": 1},
-              {**axes, **_ENDS, "color": colour, "tooltip": tips}),
-        layer("sizes", own, plain, {**axes, **_ENDS}),
-        layer("overlap_light", light, {**text, "color": "#ffffff"}, {**axes, **sized}),
-        layer("overlap_dark", dark, {**text, "color": "#000000"}, {**axes, **sized}),
-        layer("size_words", own_words, {**text, "color": theme.INK}, {**axes, **sized}),
-        layer("names_left", beside, {**text, "align": "right", "color": theme.INK, "fontSize": round6(0.88 * size)},
-              {**axes, **_TEXT}),
-        layer("names_below", below, {**text, "color": theme.INK}, {**axes, **sized}),
-        layer("title_left", [{"x": 0, "y": 0.6 * size, "text": "Shared heads, of the smaller circuit's"}],
-              {**text, "align": "left", "color": theme.INK, "fontSize": size}, {**axes, **_TEXT}),
-    ]  # fmt: skip
-    return [chart for chart in charts if chart.data.values]
+    mark = {"type": "rect", "stroke": "#ffffff", "strokeWidth": 1}
+    return layer("overlaps", boxes, mark, {**axes, **_ENDS, "color": colour, "tooltip": tips})
+
+
+def _counts(cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], size: float) -> list[alt.Chart]:
+    """Three lines of text in each cell, white on dark colours and black on light ones."""
+    dark: Rows = []
+    light: Rows = []
+    for c in cells:
+        x, y = _corner(c, sheet)
+        lines = (f"{c.shared} of {c.smaller}", f"expected {c.expected:.1f}", f"p {c.p}")
+        for i, (said, scale) in enumerate(zip(lines, (1.0, 0.76, 0.76), strict=True)):
+            down = y + 0.5 * sheet.cell + (i - 1) * 1.15 * size
+            row = {"x": round(x + 0.5 * sheet.cell, 2), "y": round(down, 2), "text": said,
+                   "size": _fitted(said, sheet.cell, scale * size)}  # fmt: skip
+            (light if _share(c) < 0.6 else dark).append(row)
+    channels = {**axes, **_SIZED}
+    return [
+        layer("overlap_light", light, {**_MIDDLE, "color": "#ffffff"}, channels),
+        layer("overlap_dark", dark, {**_MIDDLE, "color": "#000000"}, channels),
+    ]
 
 
 def _fitted(text: str, side: float, size: float) -> float:
@@ -160,51 +213,77 @@ def _below(names: Sequence[str], left: float, top: float, side: float, size: flo
     return rows
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Where the bars stand: from `x` on, `step` apart, on `base`; the rows of dots below, `line` apart from `dots`."""
+
+    x: float
+    step: float
+    base: float
+    room: float
+    dots: float
+    line: float
+
+
 def _upset(
     names: Sequence[str], groups: Sequence[Group], place: tuple[float, float, float, float], axes: dict[str, Any],
     style: Style,
 ) -> list[alt.Chart]:  # fmt: skip
     """Bars of the largest groups above a matrix of dots, a row per task."""
     (x0, top, width, height), size = place, style.font_size
-    label = max(theme.text_width(name, 0.8 * size) for name in names) + 0.6 * size
-    room = width - label
-    shown = sorted(groups, key=lambda g: (-g.count, -len(g.tasks), g.tasks))[: max(1, int(room // (1.5 * size)))]
-    step = room / len(shown)
-    rows_h = min(1.5 * size * len(names), 0.5 * height)
-    line = rows_h / len(names)
-    base = top + height - rows_h - 0.8 * size
-    tallest = max(g.count for g in shown)
-    bars: Rows = []
-    numbers: Rows = []
-    dots: Rows = []
-    empty: Rows = []
-    links: Rows = []
-    for i, g in enumerate(shown):
-        x = x0 + label + (i + 0.5) * step
-        up = (base - top - 1.2 * size) * g.count / tallest
-        words = {"tasks": ", ".join(names[t] for t in g.tasks), "heads": g.count, "shared": len(g.tasks) > 1}
-        bars.append({**_rect(x - 0.32 * step, base - up, 0.64 * step, up), **words})
-        numbers.append({"x": round(x, 2), "y": round(base - up - 0.6 * size, 2), "text": str(g.count)})
-        at = [top + height - rows_h + (t + 0.5) * line for t in range(len(names))]
-        for t, y in enumerate(at):
-            (dots if t in g.tasks else empty).append({"x": round(x, 2), "y": round(y, 2)})
-        if len(g.tasks) > 1:
-            links.append({"x": round(x, 2), "y": round(at[min(g.tasks)], 2), "y2": round(at[max(g.tasks)], 2)})
-    left, first = round(x0 + label - 0.4 * size, 2), top + height - rows_h + 0.5 * line
-    tasks = [{"x": left, "y": round(first + t * line, 2), "text": n} for t, n in enumerate(names)]
-    title = [{"x": round(x0 + label, 2), "y": round(top - 1.6 * size, 2), "text": "Heads in the circuits of exactly"}]
-    link = {"type": "rule", "stroke": "#2f5f8f", "strokeWidth": 1.4}
-    dot = {"type": "circle", "size": round6((0.62 * size) ** 2), "opacity": 1}
-    text = {"type": "text", "baseline": "middle", "color": theme.INK}
-    fill = alt.Color("shared:N", scale=alt.Scale(domain=[False, True], range=["#9a9a9a", "#2f5f8f"]), legend=None)
-    tips = [alt.Tooltip("tasks:N", title="in the circuits of"), alt.Tooltip("heads:Q")]
-    charts = [
-        layer("bars", bars, {"type": "rect"}, {**axes, **_ENDS, "color": fill, "tooltip": tips}),
-        layer("bar_counts", numbers, {**text, "fontSize": round6(0.88 * size)}, {**axes, **_TEXT}),
-        layer("dot_links", links, link, {**axes, "y2": _ENDS["y2"]}),
-        layer("dots_empty", empty, {**dot, "color": "#dddddd"}, axes),
-        layer("dots", dots, {**dot, "color": "#2f5f8f"}, axes),
+    x = x0 + max(theme.text_width(name, 0.8 * size) for name in names) + 0.6 * size
+    most = max(1, int((x0 + width - x) // (1.5 * size)))
+    shown = sorted(groups, key=lambda g: (-g.count, -len(g.tasks), g.tasks))[:most]
+    rows = min(1.5 * size * len(names), 0.5 * height)
+    base = top + height - rows - 0.8 * size
+    at = Columns(x, (x0 + width - x) / len(shown), base, base - top - 1.2 * size, base + 0.8 * size, rows / len(names))
+    tasks = [
+        {"x": round(x - 0.4 * size, 2), "y": round(at.dots + (t + 0.5) * at.line, 2), "text": name}
+        for t, name in enumerate(names)
+    ]
+    title = [{"x": round(x, 2), "y": round(top - 1.6 * size, 2), "text": "Heads in the circuits of exactly"}]
+    text = {**_MIDDLE, "color": theme.INK}
+    return _drawn([
+        *_bars(names, shown, at, axes, size),
+        *_dots(len(names), shown, at, axes, size),
         layer("upset_names", tasks, {**text, "align": "right", "fontSize": round6(0.8 * size)}, {**axes, **_TEXT}),
         layer("title_right", title, {**text, "align": "left", "fontSize": size}, {**axes, **_TEXT}),
-    ]  # fmt: skip
-    return [chart for chart in charts if chart.data.values]
+    ])  # fmt: skip
+
+
+def _bars(
+    names: Sequence[str], shown: Sequence[Group], at: Columns, axes: dict[str, Any], size: float
+) -> list[alt.Chart]:
+    """A bar per group and its number of heads; blue where several tasks share them."""
+    tallest, bars, numbers = max(g.count for g in shown), Rows(), Rows()
+    for i, g in enumerate(shown):
+        x, up = at.x + (i + 0.5) * at.step, at.room * g.count / tallest
+        words = {"tasks": ", ".join(names[t] for t in g.tasks), "heads": g.count, "shared": len(g.tasks) > 1}
+        bars.append({**_rect(x - 0.32 * at.step, at.base - up, 0.64 * at.step, up), **words})
+        numbers.append({"x": round(x, 2), "y": round(at.base - up - 0.6 * size, 2), "text": str(g.count)})
+    fill = alt.Color("shared:N", scale=alt.Scale(domain=[False, True], range=["#9a9a9a", _SHARED]), legend=None)
+    tips = [alt.Tooltip("tasks:N", title="in the circuits of"), alt.Tooltip("heads:Q")]
+    count = {**_MIDDLE, "color": theme.INK, "fontSize": round6(0.88 * size)}
+    return [
+        layer("bars", bars, {"type": "rect"}, {**axes, **_ENDS, "color": fill, "tooltip": tips}),
+        layer("bar_counts", numbers, count, {**axes, **_TEXT}),
+    ]
+
+
+def _dots(tasks: int, shown: Sequence[Group], at: Columns, axes: dict[str, Any], size: float) -> list[alt.Chart]:
+    """A dot per group and task, filled where the group is the task's, those joined by a line."""
+    filled, empty, links = Rows(), Rows(), Rows()
+    rows = [round(at.dots + (t + 0.5) * at.line, 2) for t in range(tasks)]
+    for i, g in enumerate(shown):
+        x = round(at.x + (i + 0.5) * at.step, 2)
+        for t, y in enumerate(rows):
+            (filled if t in g.tasks else empty).append({"x": x, "y": y})
+        if len(g.tasks) > 1:
+            links.append({"x": x, "y": rows[min(g.tasks)], "y2": rows[max(g.tasks)]})
+    link = {"type": "rule", "stroke": _SHARED, "strokeWidth": 1.4}
+    dot = {"type": "circle", "size": round6((0.62 * size) ** 2), "opacity": 1}
+    return [
+        layer("dot_links", links, link, {**axes, "y2": _ENDS["y2"]}),
+        layer("dots_empty", empty, {**dot, "color": "#dddddd"}, axes),
+        layer("dots", filled, {**dot, "color": _SHARED}, axes),
+    ]
