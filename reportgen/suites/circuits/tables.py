@@ -11,7 +11,7 @@ import numpy.typing as npt
 from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, Table, head_name
 from reportgen.suites.circuits.circuit import Circuit, Effects, replicated
 from reportgen.suites.circuits.looks import KINDS
-from reportgen.suites.circuits.roles import Evidence, direct_role, rules
+from reportgen.suites.circuits.roles import Evidence, direct_role, mover, rules
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import Task
 
@@ -114,7 +114,7 @@ def heads(
             STABILITY, Column("in other words", "share of draws"), Column("both template halves"),
         ),
         rows=rows,
-        caption=_counts(found.circuit, len(rows), settings),
+        caption=f"{_counts(found.circuit, len(rows), settings)} Called {mover(task)}: {rules(task, settings)[mover(task)]}.",
     )  # fmt: skip
 
 

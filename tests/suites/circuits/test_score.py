@@ -11,14 +11,10 @@ import pytest
 import torch
 
 from reportgen import codec
-from reportgen.errors import SettingsError
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import heads
-from reportgen.suites.circuits.circuit import Effects, circuit
-from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.score import score
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.suite import SUITE
@@ -139,26 +135,6 @@ def test_names_rest_on_the_rungs_they_passed(result: SuiteResult) -> None:
     rule = next(s.rule for s in result.head_sets if s.key == "circuits/ioi/name_movers")
     assert "mean attention from END to IO >= 0.2 and above that to any other role" in rule
     assert "the answer stands among the 5 largest logits of the OV row" in rule
-
-
-def test_a_head_that_gains_without_the_evidence_of_a_mover_is_no_backup(model: Model, result: SuiteResult) -> None:
-    task = ioi.build(model.tokens, 64, seed=0)
-    effects = _effects({(3, 0): 0.3, (3, 1): 0.3, (3, 2): 0.3})
-    attention = np.zeros((len(task.attended), 4, 4), np.float32)
-    attention[0, 3, :2] = attention[1, 3, 2] = 0.9  # L3H0 and L3H1 look at the answer, L3H2 at the subject
-    writes = {(3, 0): 1.0, (3, 1): 0.1, (3, 2): 1.0}
-    found = Evidence(task, effects, circuit(effects, 0.02, 0.05), attention, writes, dict.fromkeys(writes, 0.0), None)
-    backups, others = heads.backup_sets(found, effects, [(2, 0)], SETTINGS)
-    assert backups.heads == ((3, 0),)
-    assert others.heads == ((3, 1), (3, 2))
-    assert "mean-ablated at every position" in backups.rule
-
-
-def _effects(of: dict[tuple[int, int], float]) -> Effects:
-    grid = np.zeros((4, 4))
-    for head, value in of.items():
-        grid[head] = value
-    return Effects(grid, grid, grid, grid, grid, grid, 1.0 - (grid > 0), np.ones((4, 4)), np.stack([grid, grid]))
 
 
 def test_the_table_shows_attention_and_copying(result: SuiteResult) -> None:
@@ -314,28 +290,3 @@ def test_a_task_of_the_users_own_finds_the_same_circuit(model: Model, tmp_path: 
     assert sets["circuits/mine/through_movers"] == ((1, 0),)
     assert found.tasks("direct") == ["mine"]
     assert SUITE.data(settings) == (path,)
-
-
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        ("tasks", "ioi,chess"),
-        ("prompts", "0"),
-        ("alpha", "0"),
-        ("effect_share", "1"),
-        ("bands", "-1"),
-        ("through_movers", "q,x"),
-        ("rule", "paper"),
-        ("ablation", "none"),
-        ("added", "-1"),
-        ("tasks", ""),
-    ],
-)
-def test_settings_out_of_range_are_refused(name: str, wrong: str) -> None:
-    with pytest.raises(SettingsError, match=f"circuits: {name}"):
-        SUITE.make_settings("full", {name: wrong})
-
-
-def test_settings_have_help_and_the_data_enters_the_resume_key() -> None:
-    assert all(f.metadata["help"] for f in dataclasses.fields(Settings))
-    assert all(path.is_file() for path in SUITE.data(SUITE.make_settings("quick")))

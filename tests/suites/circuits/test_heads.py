@@ -1,0 +1,35 @@
+"""Head sets: who is called a backup, and who merely gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from reportgen.models.load import load
+from reportgen.suites.circuits import heads
+from reportgen.suites.circuits.circuit import Effects, circuit
+from reportgen.suites.circuits.roles import Evidence
+from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.tasks import ioi
+from tests.suites.circuits.planted import ioi_folder
+
+
+def test_a_head_that_gains_without_the_evidence_of_a_mover_is_no_backup(tmp_path: Path) -> None:
+    task = ioi.build(load(ioi_folder(tmp_path), device="cpu").tokens, 32, seed=0)
+    effects = _effects({(3, 0): 0.3, (3, 1): 0.3, (3, 2): 0.3})
+    attention = np.zeros((len(task.attended), 4, 4), np.float32)
+    attention[0, 3, :2] = attention[1, 3, 2] = 0.9  # L3H0 and L3H1 look at the answer, L3H2 at the subject
+    writes = {(3, 0): 1.0, (3, 1): 0.1, (3, 2): 1.0}
+    found = Evidence(task, effects, circuit(effects, 0.02, 0.05), attention, writes, dict.fromkeys(writes, 0.0), None)
+    backups, others = heads.backup_sets(found, effects, [(2, 0)], Settings())
+    assert backups.heads == ((3, 0),)
+    assert others.heads == ((3, 1), (3, 2))
+    assert "mean-ablated at every position" in backups.rule
+
+
+def _effects(of: dict[tuple[int, int], float]) -> Effects:
+    grid = np.zeros((4, 4))
+    for head, value in of.items():
+        grid[head] = value
+    return Effects(grid, grid, grid, grid, grid, grid, 1.0 - (grid > 0), np.ones((4, 4)), np.stack([grid, grid]))
