@@ -89,7 +89,7 @@ def heads(
     settings: Settings,
 ) -> Table:  # fmt: skip
     """The heads with a direct effect, largest first; `others` are more measures [layer head], by column."""
-    task, effects = found.task, found.effects
+    task, effects, named = found.task, found.effects, rules(found.task, settings)
     same = replicated(effects, settings.effect_share)
     ordered = sorted(found.circuit.heads(), key=lambda lh: (-abs(float(effects.value[lh])), lh))
     rows = tuple(
@@ -114,7 +114,7 @@ def heads(
             STABILITY, Column("in other words", "share of draws"), Column("both template halves"),
         ),
         rows=rows,
-        caption=f"{_counts(found.circuit, len(rows), settings)} Called {mover(task)}: {rules(task, settings)[mover(task)]}.",
+        caption=f"{_counts(found.circuit, len(rows), settings)} Called {mover(task)}: {named[mover(task)]}.",
     )  # fmt: skip
 
 

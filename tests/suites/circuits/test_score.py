@@ -148,6 +148,7 @@ def test_the_table_shows_attention_and_copying(result: SuiteResult) -> None:
     assert tuple(rows["L2H0"][name] for name in columns) == (1.0, 0.0)
     assert tuple(rows["L2H1"][name] for name in columns) == (0.0, 1.0)
     assert rows["L2H1"]["both template halves"] is True
+    assert "Called name mover: |direct effect| >= 2% of the clean-corrupted gap" in table.caption
 
 
 def test_exact_effects_decide_where_attribution_is_blind(result: SuiteResult) -> None:
