@@ -67,11 +67,12 @@ def key_of(categories: Sequence[str], palette: str) -> tuple[Class, ...]:
     """The classes top to bottom: `n categories` down to 2, the categories backwards, Unclassified.
 
     Only what the model can have: no more categories together than there are. Categories beyond the paper's four get
-    hues of their own and the first letter that is free.
+    hues of their own (of the safe palette first those that no category here has) and the first letter that is free.
     """
     hues = theme.CATEGORY_COLOURS[palette]
     own = dict(zip(("Algorithmic", "Knowledge", "Linguistic", "Translation"), hues, strict=False))
-    more = iter(_MORE * (1 + len(categories) // 5))
+    spare = [hue for name, hue in own.items() if name not in categories] if palette == "safe" else []
+    more = iter((*spare, *(_MORE * (1 + len(categories) // 5))))
     colours = {name: own.get(name) or next(more) for name in categories}
     letters = _letters(categories)
     many = [f"{n} categories" for n in range(len(categories), 1, -1)]

@@ -168,9 +168,11 @@ def axis(values: Sequence[float], title: str | None, *, digits: int, labels: boo
 
 
 def domain_of(largest: float) -> tuple[float, list[float], int]:
-    """(end, ticks, decimals) of an axis from 0 that holds `largest`: about four ticks, at most up to 1."""
-    step = theme.nice_step(max(largest, 1e-3), 4)
-    end = round(math.ceil(max(largest, 1e-3) / step - 1e-9) * step, 9)
+    """(end, ticks, decimals) of an axis from 0 that holds `largest`: steps of 1, 2 or 5, at most five of them."""
+    largest = max(largest, 1e-3)
+    power = 10.0 ** math.floor(math.log10(largest / 5))
+    step = next(s for s in (power, 2 * power, 5 * power, 10 * power) if largest <= 5 * s * (1 + 1e-9))
+    end = round(math.ceil(largest / step - 1e-9) * step, 9)
     digits = next((d for d in range(1, 6) if abs(round(step, d) - step) < 1e-9), 5)
     count = round(end / step)
     return end, [round(i * step, 9) for i in range(count + 1)], digits

@@ -19,6 +19,7 @@ from reportgen.suites.relations.categories import part, relation_facts, threshol
 from reportgen.suites.relations.figures_ablation import ablation_figure
 from reportgen.suites.relations.figures_categories import category_figure
 from reportgen.suites.relations.figures_dynamic import dynamic_figure
+from reportgen.suites.relations.figures_k import k_figure
 from reportgen.suites.relations.figures_published import Found, gathered, published_figure
 from reportgen.suites.relations.figures_published import words as published_words
 
@@ -45,7 +46,7 @@ def figures(result: SuiteResult, view: View) -> list[Figure]:
     keys = {(head_set.key, scores.key) for scores, sets in marked for head_set in sets}
     made: list[Figure | None] = [_pair(result, view, left, right, found) for left, right in pairs]
     made += [category_figure(result, view), published_figure(result, view, found, keys)]
-    made += [dynamic_figure(result, view), ablation_figure(result, view)]
+    made += [dynamic_figure(result, view), ablation_figure(result, view), k_figure(result, view)]
     made += [_single(result, view, stem, found) for stem in stems]
     return [figure for figure in made if figure is not None]
 
