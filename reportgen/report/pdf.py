@@ -18,6 +18,7 @@ from typing import Any
 import typst
 
 from reportgen import __version__
+from reportgen.figures.widths import LEAST_PT, smallest_text
 from reportgen.report.columns import fit
 from reportgen.report.parts import Grid, Plate, Report, Section, SetText
 from reportgen.report.tiles import Tile, wall
@@ -203,6 +204,7 @@ def _plate(plate: Plate) -> dict[str, Any]:
         "alt": plate.alt,
         "width": plate.width,
         "height": plate.height,
+        "least": min(1.0, LEAST_PT / smallest_text(plate.svg)),  # of its size, below which text is too small to print
     }
 
 

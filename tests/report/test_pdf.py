@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import io
 import json
@@ -146,3 +147,35 @@ def test_long_words_get_places_to_break() -> None:
 )  # fmt: skip
 def test_the_date_is_the_runs(created: str, want: str) -> None:
     assert pdf.moment(created).isoformat() == want
+
+
+def placed(report: Report, width: int, height: int, size: float) -> list[tuple[float, float, float]]:
+    """Per page width, height and the smallest text of a chart (a lone Ω) that stands on it."""
+    text = f'<text x="5" y="20" font-size="{size}" font-family="Liberation Sans">Ω</text>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{text}</svg>'
+    plate = dataclasses.replace(report.plates[0], svg=svg, width=width, height=height)
+    section = dataclasses.replace(report.sections[0], plates=(plate,))
+    found = []
+    for page in pypdf.PdfReader(io.BytesIO(pdf.document(dataclasses.replace(report, sections=(section,))))).pages:
+        seen: list[float] = []
+
+        def visit(text: str, cm: Any, tm: Any, font: Any, size: Any, seen: list[float] = seen) -> None:
+            if "Ω" in text:
+                seen.append(abs(size * tm[3] * cm[3]))
+
+        page.extract_text(visitor_text=visit)
+        found += [(float(page.mediabox.width), float(page.mediabox.height), min(seen))] if seen else []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "turned"),
+    [(300, 280, 8.0, False), (730, 300, 8.2, False), (480, 700, 7.5, False), (900, 300, 8.0, True)],
+    ids=["small", "into the margins", "tall", "on its side"],
+)
+def test_text_in_figures_is_at_least_six_points(
+    report: Report, width: int, height: int, size: float, turned: bool
+) -> None:
+    ((across, down, smallest),) = placed(report, width, height, size)
+    assert smallest >= 5.99
+    assert (across > down) == turned
