@@ -25,6 +25,7 @@ __all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "drawable", "fin
 BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE)  # in the order they are run
 STORED: tuple[Suite, ...] = (IMPORTED, COMPARED)  # what only stored runs have: never scored, only drawn
 ENTRY_POINTS = "reportgen.suites"
+_named: dict[str, Suite] = {}  # suites from files that this process was given: a run of theirs can be drawn
 
 
 def known() -> dict[str, Suite]:
@@ -39,15 +40,17 @@ def known() -> dict[str, Suite]:
 
 
 def drawable(names: Iterable[str]) -> dict[str, Suite]:
-    """The known suites, and those of `names` that are only ever drawn from a stored run."""
+    """The known suites, and those of `names` that only stored runs have or that came from a file given here."""
     wanted = set(names)
-    return known() | {suite.name: suite for suite in STORED if suite.name in wanted}
+    return known() | {suite.name: suite for suite in (*STORED, *_named.values()) if suite.name in wanted}
 
 
 def find(name: str) -> Suite:
     """The suite called `name`, or the one `Suite` in the Python file of that path. SettingsError otherwise."""
     if name.endswith(".py"):
-        return _from_file(Path(name))
+        suite = _from_file(Path(name))
+        _named[suite.name] = suite
+        return suite
     suites = known()
     if name not in suites:
         raise SettingsError(f"No suite {name!r}.", nearest(name, suites))

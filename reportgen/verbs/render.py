@@ -10,6 +10,10 @@ import typer
 from reportgen.errors import SettingsError, nearest
 from reportgen.verbs.options import Cmap, Overlays, Palette, Published, RunDir, checked_style, render_run
 
+SuiteFiles = Annotated[
+    list[str] | None, typer.Option("--suite", metavar="FILE.py", help="File of a suite of your own that the run used.")
+]
+
 
 def render_verb(
     run: RunDir,
@@ -18,9 +22,13 @@ def render_verb(
     published: Published = "",
     cmap: Cmap = "viridis",
     palette: Palette = "published",
+    suite: SuiteFiles = None,
 ) -> None:
     """Write the report of a stored run again; torch is not needed."""
+    from reportgen import suites
     from reportgen.runfolder import Run
+
+    suites.choose(suite or ())
 
     style = checked_style(cmap, palette)
     files = tuple(overlay or ())
@@ -36,8 +44,10 @@ def figure_verb(
     out: Annotated[Path | None, typer.Option(help="File to write. [default: ID.FORMAT here]")] = None,
     cmap: Cmap = "viridis",
     palette: Palette = "published",
+    suite: SuiteFiles = None,
 ) -> None:
     """Write one figure of a stored run."""
+    from reportgen import suites
     from reportgen.figures.export import FORMATS
     from reportgen.figures.widths import inches
     from reportgen.files import write_atomic
@@ -47,6 +57,7 @@ def figure_verb(
 
     if format_ not in FORMATS:
         raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
+    suites.choose(suite or ())
     style = checked_style(cmap, palette, width_in=inches(width), font_size=font_size)
     figure, style = printed_figure(Run.open(run), figure_id, style)
     path = out or Path(f"{figure_id}.{ENDINGS[format_]}")

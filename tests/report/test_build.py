@@ -141,10 +141,24 @@ def test_a_stored_run_is_read_back_and_unknown_suites_are_said_to_be(tmp_path: P
     fixtures.write_run(tmp_path, "homemade")
     report = build(Run.open(tmp_path))
     homemade = next(s for s in report.sections if s.name == "homemade")
-    assert homemade.undrawn == ("Figures are not drawn: the suite 'homemade' is not installed here.",)
+    assert homemade.undrawn == (
+        "Figures are not drawn: no suite 'homemade' is installed here. Give its file: --suite FILE.py.",
+    )
     assert homemade.tables[0].rows == (("L1H2", "0.500"), ("L0H1", "–"))
     assert report.synthetic
     assert ("Relation scores", "the whole suite", "not part of this run") in report.not_computed
+
+
+def test_a_suite_whose_file_was_given_is_known_when_its_run_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "_named", {})
+    fixtures.write_run(tmp_path, "toy")
+    toy = next(s for s in build(Run.open(tmp_path)).sections if s.name == "toy")
+    assert (toy.title, len(toy.undrawn)) == ("toy", 1)
+    suites.find(str(Path(__file__).parents[1] / "data" / "toy_suite.py"))
+    toy = next(s for s in build(Run.open(tmp_path)).sections if s.name == "toy")
+    assert (toy.title, toy.undrawn) == ("OV norms", ())
 
 
 def test_overlays_are_drawn_checked_and_can_be_left_out(tmp_path: Path) -> None:
