@@ -100,7 +100,9 @@ def _drawn(
     from_run: Scene, suite: Suite | None, result: SuiteResult, taken: set[str]
 ) -> tuple[list[Drawing], list[str]]:
     if suite is None:
-        return [], [f"Figures are not drawn: no suite {result.suite!r} is installed here. Give its file: --suite FILE.py."]
+        return [], [
+            f"Figures are not drawn: no suite {result.suite!r} is installed here. Give its file: --suite FILE.py."
+        ]
     drawings, problems = draw(suite, result, from_run.view(result.suite), from_run.style)
     kept, doubles = unique(drawings, taken)
     return kept, problems + doubles
