@@ -108,6 +108,9 @@ def run(options: Options, listener: Listener | None = None) -> Run:
     listener = listener or Silent()
     jobs = plan(options)
     overlays = _overlay_files(options.overlays)
+    for job in jobs:
+        for line in job.suite.says(job.settings, options.seed):
+            listener.stage(line)
     listener.stage(f"Loading {options.model}")
     model = _load(options)
     slug = check_slug(options.name) if options.name else slug_of(model.record.id, options.revision)

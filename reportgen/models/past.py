@@ -36,7 +36,7 @@ class Past:
 
     @torch.no_grad()
     def _prefill(self) -> Any:
-        _, cache = self.model.bridge(self.ids, return_type="logits_and_cache", use_cache=True)
+        _, cache = self.model.bridge(self.ids, return_type="logits_and_cache", use_cache=True, logits_to_keep=1)
 
         def update(keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
             held = cache.layers[layer]  # keys [row kv pos d_head]

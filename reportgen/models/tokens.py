@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from reportgen.errors import ModelError
+from reportgen.errors import ModelError, NotApplicable
 
 # A word start is looked for after each of these; the first that stays whole decides.
 _CONTEXTS = ("a", "the", ",", "The")
@@ -66,6 +67,22 @@ class Tokens:
         """Ids of a prompt: BOS by the model's rule, then the text."""
         ids = self.encode(text)
         return ids if self.bos_id is None else [self.bos_id, *ids]
+
+    def chat(self, text: str) -> str:
+        """`text` as a user's turn in the model's own chat template, up to where its answer begins.
+
+        The beginning-of-text token is left out: ids get it by the model's rule. Raises NotApplicable where there is no
+        template or it can't be used. Templates come with the model; transformers runs them in Jinja's sandbox.
+        """
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise NotApplicable("This tokenizer has no chat template.")
+        turn = [{"role": "user", "content": text}]
+        try:
+            shown = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise NotApplicable(f"The chat template of this tokenizer can't be used: {error}") from error
+        start = self._tokenizer.bos_token if self.bos_id is not None else None
+        return str(shown).removeprefix(start or "")
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens shown. Untrusted."""

@@ -80,6 +80,7 @@ class Suite:
     left_out: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
+    says: Callable[[Any, int], tuple[str, ...]] = lambda settings, seed: ()  # printed before the model is loaded
     operations: Callable[[ModelRecord, Any], float] | None = None  # rough multiply-adds of a run, for --dry-run
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 

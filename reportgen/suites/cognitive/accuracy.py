@@ -41,7 +41,7 @@ class Accuracy:
     p: float
     chance: float
     selection: float
-    without: float
+    without: Share | None
     baselines: dict[str, Share]
     best: str
     margin: tuple[float, float, float, float]
@@ -77,7 +77,7 @@ def measure(data: DataSet, rows: Rows, found: Fit, seed: int) -> Accuracy:
         p=_permutation_p(value, found),
         chance=1 / classes,
         selection=float(found.right_selection.mean()),
-        without=float(found.without[0].mean()) if found.without else float("nan"),
+        without=_without(found, truth, chains, classes),
         baselines=plain,
         best=best,
         margin=(float(difference.mean()), low, high, sign_flip_p(difference, chains, rng)),
@@ -85,6 +85,15 @@ def measure(data: DataSet, rows: Rows, found: Fit, seed: int) -> Accuracy:
         counts=tuple(int(n) for n in counts),
         confusion=confusion / counts[:, None],
     )
+
+
+def _without(found: Fit, truth: npt.NDArray[np.int64], chains: Sequence[str], classes: int) -> Share | None:
+    """The probe that does not see the layer mean, mean over seeds."""
+    if found.without is None:
+        return None
+    hits = found.without[0].mean(0)
+    balanced = np.mean([hits[truth == c].mean() for c in range(classes)])
+    return Share(float(hits.mean()), *clustered_wilson(hits, chains), balanced=float(balanced))
 
 
 def _permutation_p(value: float, found: Fit) -> float:

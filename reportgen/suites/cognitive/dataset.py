@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,11 @@ PAPER = (
     "Semantic Understanding", "Syntactic Understanding", "Inference", "Math Calculation",
 )  # fmt: skip
 OTHER = "Other"
+_ODD = {
+    "test_questions_in_train": "test questions that stand in train word for word",
+    "texts_with_two_labels": "texts with two labels",
+    "labels_that_look_alike": "labels that differ in case or signs only",
+}
 DATA = Path(__file__).parent / "data"
 SHIPPED = {"english": DATA / "english.jsonl", "in_vocabulary": DATA / "in_vocabulary.jsonl"}
 
@@ -47,6 +53,19 @@ class DataSet:
     def label(self, row: Row) -> int:
         """The row's class."""
         return self.functions.index(row.function)
+
+    def words(self) -> list[str]:
+        """Counts and oddities as lines for the terminal."""
+        about: Mapping[str, Any] = self.about
+        counts = ", ".join(f"{label} {sum(about['counts'][label].values())}" for label in self.functions)
+        lines = [f"{self.name}: {about['rows']:,} rows in {about['chains']:,} chains: {counts}."]
+        if self.stray:
+            small = ", ".join(f"{label} {n}" for label, n in self.stray.items())
+            lines.append(f"{self.name}: labels with too few rows, left out or collapsed: {small}.")
+        for key, odd in _ODD.items():
+            if about[key]:
+                lines.append(f"{self.name}: {odd}: {about[key]}.")
+        return lines
 
 
 def source(data: str) -> Path:

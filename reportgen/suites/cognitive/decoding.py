@@ -51,7 +51,8 @@ def _decode(model: Model, ids: Tensor, most: int, done: Callable[[str], bool], *
     given = ids
     while open_rows and len(made[0]) < most:
         if cached:
-            logits, cache = model.bridge(given, return_type="logits_and_cache", use_cache=True, past_key_values=cache)
+            how = {"return_type": "logits_and_cache", "use_cache": True, "logits_to_keep": 1}
+            logits, cache = model.bridge(given, past_key_values=cache, **how)
         else:
             logits = model.run(ids, last=True)
         given = logits[:, -1].argmax(-1, keepdim=True)  # [row 1]

@@ -50,7 +50,8 @@ def data_facts(found: Scored, names: tuple[str, ...]) -> dict[str, object]:
         "functions": dict(zip(names, data.functions, strict=True)),
         "preset": settings.preset, "unconfirmed": UNCONFIRMED[settings.preset], "context": recipe.context,
         "answers": recipe.answers, "tokens": recipe.tokens, "k": settings.k, "site": settings.site,
-        "prompt": recipe.prompt, "standardise": recipe.standardise, "layer_mean": settings.layer_mean,
+        "hook": settings.hook, "prompt": recipe.prompt, "chat_template": recipe.chat, "standardise": recipe.standardise,
+        "layer_mean": settings.layer_mean,
         "rule": recipe.rule, "ablation_how": recipe.ablation,
         "tokens_averaged": {label: float(np.mean(counts)) for label, counts in tokens.items()},
         "whole_answers": sum(e.whole for e in found.prepared.encoded),
@@ -73,7 +74,7 @@ def probe_facts(found: Scored, accuracy: Accuracy, lines: Lines | None, agreed: 
             "value": accuracy.probe.value, "sd": number(accuracy.sd), "low": accuracy.probe.low,
             "high": accuracy.probe.high, "n": sum(accuracy.counts), "chance": accuracy.chance,
             "selection": accuracy.selection, "balanced": accuracy.probe.balanced, "p": number(accuracy.p),
-            "without_layer_mean": number(accuracy.without),
+            "without_layer_mean": accuracy.without.value if accuracy.without else None,
         },
         "baselines": {
             name: {"words": NAMES[name], "accuracy": s.value, "low": s.low, "high": s.high,

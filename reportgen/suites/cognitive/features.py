@@ -20,12 +20,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from reportgen.errors import NotApplicable
 from reportgen.suites.cognitive.prompts import Encoded
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
 
 Progress = Callable[[int, int, str], None]
+MOST_RESIDUAL_BYTES = 8 << 30  # of hook=result, whose vectors are d_model wide
 KEPT_FILES = 6  # feature files in the cache folder, the newest
 
 
@@ -69,6 +71,25 @@ def head_outputs(model: Model, encoded: Sequence[Encoded], batch: int, progress:
         rows = torch.tensor([i for _, i in examples])
         keep = _Reduce(out, rows, lines, weights.to(model.device))
         model.run(ids, {("z", layer): keep.at(layer) for layer in range(r.n_layers)}, last=True)
+    return out
+
+
+def residual(model: Model, z: Tensor) -> Tensor:
+    """What each head adds to the residual stream, z W_O, without the bias: [example layer head d_model] float32.
+
+    Of the mean over sites it is the mean, so that it is taken from the stored z. NotApplicable where it has no room.
+    """
+    r = model.record
+    need = 4 * z.shape[0] * r.n_layers * r.n_heads * r.d_model
+    if need > MOST_RESIDUAL_BYTES:
+        raise NotApplicable(
+            f"hook=result needs {need / 2**30:.0f} GiB for {len(z):,} rows of {r.d_model} numbers a head; "
+            "use --set cognitive.hook=z or fewer rows."
+        )
+    out = torch.empty(*z.shape[:3], r.d_model, device=model.device)
+    for layer in range(r.n_layers):
+        at = z[:, layer].to(model.device).float()
+        out[:, layer] = torch.einsum("nhe,hed->nhd", at, model.W_O(layer))
     return out
 
 

@@ -64,6 +64,7 @@ def _maps(result: SuiteResult, view: View, measure: str) -> Figure:
             words.dots(result.facts, scores),
             words.leading(sizes),
             words.accuracy(result.facts),
+            words.causal(result.facts),
             captions.missing(scores[0]),
             captions.synthetic(view),
         ),
@@ -177,7 +178,8 @@ def _masked(result: SuiteResult, view: View) -> Figure:
             "(dashed: mean; band: 5 to 95 % of the sets), on the function's own test questions.",
             f"A removed head's output is {words.how(said)} at the positions that predict the answer.",
             "Blue: share still right of the questions that the intact model answers rightly (their number in the "
-            "titles). Red: share of all questions whose answer stays what it was, right or wrong.",
+            "titles). Red: share of all questions whose answer stays what it was, right or wrong; it covers the blue "
+            "where all questions were right.",
             captions.synthetic(view),
         ),
         alt=f"{len(panels)} plots of right and unchanged answers against the number of removed heads.",

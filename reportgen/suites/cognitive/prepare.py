@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reportgen.errors import DataError, NotApplicable
@@ -26,6 +26,7 @@ class Prepared:
     """The examples of a run. encoded, gold: the rows with the answers that are read, and with the right ones.
 
     correct   [row] whether the generated answer is the right one; None where answers are given
+    recipe    what was done: the one asked for, with a prompt that the tokenizer has words for
     about     what was chosen and left out: small JSON values
     """
 
@@ -33,11 +34,13 @@ class Prepared:
     encoded: tuple[Encoded, ...]
     gold: tuple[Encoded, ...]
     correct: tuple[bool, ...] | None
+    recipe: Recipe
     about: Mapping[str, object]
 
 
 def prepare(model: Model, settings: Settings, recipe: Recipe, seed: int, progress: Progress) -> Prepared:
     """Raises NotApplicable where the tokenizer or the context has no room for the set, DataError for its own faults."""
+    recipe, prompt_why = _with_prompt(model, settings, recipe)
     name, rows, why = _chosen(model, settings, recipe)
     rows = dataset.split(rows, seed)
     encoder = Encoder(model.tokens, rows, recipe, settings.k, settings.site)
@@ -52,20 +55,40 @@ def prepare(model: Model, settings: Settings, recipe: Recipe, seed: int, progres
     try:
         data = dataset.prepare(name, [rows[i] for i in kept], settings.min_per_class, settings.small_classes, seed)
     except DataError as error:
-        raise NotApplicable(f"{len(rows) - len(kept)} of {len(rows)} rows can't be used: {error}") from error
+        reasons = (
+            (too_long, "too long for the context"),
+            (len(gold) - len(fits) - too_long, "without a token of the answer"),
+            (len(fits) - len(kept), "with a generated answer that can't be read"),
+        )
+        shown = ", ".join(f"{n} {words}" for n, words in reasons if n)
+        raise NotApplicable(f"{len(rows) - len(kept)} of {len(rows)} rows can't be used ({shown}): {error}") from error
     place = {rows[i].id: n for n, i in enumerate(kept)}
     order = [place[row.id] for row in data.rows]
     about: dict[str, object] = {
         "set": name, "why": why, "too_long": too_long, "without_answer": len(gold) - len(fits) - too_long,
-        "unparsable": len(fits) - len(kept), "tried": len(rows),
+        "unparsable": len(fits) - len(kept), "tried": len(rows), "prompt_why": prompt_why,
     }  # fmt: skip
     return Prepared(
         data,
         tuple(encoded[i] for i in order),
         tuple(gold[kept[i]] for i in order),
         tuple(correct[i] for i in order) if answers else None,
+        recipe,
         about,
     )
+
+
+def _with_prompt(model: Model, settings: Settings, recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe, with the plain prompt where the tokenizer has no words for the preset's; and why."""
+    form = template(recipe.prompt)
+    if settings.prompt != AUTO or not form.body or model.tokens.unk_id is None:
+        return recipe, ""
+    ids = model.tokens.encode(form.body.format(question="", context="", subquestion="") + form.opener + form.closer)
+    share = ids.count(model.tokens.unk_id) / max(len(ids), 1)
+    if not share:
+        return recipe, ""
+    why = f"{share:.0%} of the tokens of the preset's prompt ({recipe.prompt}) are unknown here: the plain one instead"
+    return replace(recipe, prompt="plain"), why
 
 
 def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tuple[Row, ...], str]:
@@ -100,7 +123,8 @@ def unknown_share(model: Model, rows: Sequence[Row], recipe: Recipe) -> float:
     if model.tokens.unk_id is None:
         return 0.0
     form = template(recipe.prompt)
-    texts = [form.prompt(row, recipe.context) + form.opener + bare(row.answer) for row in rows]
+    dress = model.tokens.chat if recipe.chat else str
+    texts = [dress(form.prompt(row, recipe.context)) + form.opener + bare(row.answer) for row in rows]
     ids = [token for text in texts for token in model.tokens.encode(text)]
     return ids.count(model.tokens.unk_id) / max(len(ids), 1)
 

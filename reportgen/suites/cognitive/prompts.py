@@ -44,6 +44,7 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
+    def chat(self, text: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,16 @@ class Encoder:
 
     def prompt_ids(self, row: Row) -> list[int]:
         """Ids of the prompt alone: what generation starts from."""
-        return [*self._start(), *self.tokens.encode(self.format.prompt(row, self.recipe.context))]
+        return [*self._start(), *self.tokens.encode(self._asked(row))]
+
+    def _asked(self, row: Row) -> str:
+        text = self.format.prompt(row, self.recipe.context)
+        return self.tokens.chat(text) if self.recipe.chat else text
 
     def encode(self, row: Row, answer: str) -> Encoded:
         """The row with this answer in place. An answer without any token of its own gives no sites."""
-        before = self.format.prompt(row, self.recipe.context) + self.format.opener
+        opener = self.format.opener.lstrip() if self.recipe.chat else self.format.opener
+        before = self._asked(row) + opener
         answer = bare(answer) if self.format.closer == "." else answer
         ids = self.tokens.encode(before + answer + self.format.closer)
         spans = self._spans(ids, before, answer)

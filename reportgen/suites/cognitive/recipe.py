@@ -14,6 +14,7 @@ CONTEXTS = ("all", "retrieval", "none")
 ANSWERS = ("given", "generate")
 TOKENS = ("content", "all", "first", "last", "given", "top5")
 SITES = ("predict", "token")
+HOOKS = ("z", "result")
 UNCONFIRMED = {
     "recommended": "",
     "paper": "Not confirmed in the paper itself: answers generated, 4:1 split, batch size (1, as in the code).",
@@ -33,6 +34,7 @@ class Recipe:
     rule             which heads are a function's: beyond the family-wise line, or before the elbow
     ablation         what the main matrix does to a head: "mean" or "scale"
     null             whether permuted labels are run
+    chat             the prompt is a user's turn in the model's chat template
     """
 
     context: str
@@ -55,6 +57,7 @@ class Recipe:
     scale: float
     null: bool
     dropout: float = 0.3
+    chat: bool = False
 
 
 _RECOMMENDED = Recipe(

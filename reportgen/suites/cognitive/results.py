@@ -8,7 +8,7 @@ import numpy.typing as npt
 from reportgen.scores import HeadScores, NamedArray, NotComputed, SuiteResult, head_name
 from reportgen.suites.cognitive import facts, sets, tables
 from reportgen.suites.cognitive.ablation import HOWS
-from reportgen.suites.cognitive.ablation_stats import judge
+from reportgen.suites.cognitive.ablation_stats import Verdict, judge
 from reportgen.suites.cognitive.accuracy import Accuracy, measure
 from reportgen.suites.cognitive.baselines import NAMES
 from reportgen.suites.cognitive.fit import intervals
@@ -50,10 +50,10 @@ def result(found: Scored, shape: tuple[int, int]) -> SuiteResult:
         suite=SUITE.name,
         scores=tuple(s for part in _MEASURES for s in _scores(found, part, names, lines, shape, rng)),
         head_sets=(*sets.line_sets(found, names, lines, shape), *sets.leading_sets(found, names, lines, judged, shape)),
-        tables=tables.all_tables(found, accuracy, judged, said),
+        tables=tables.all_tables(found, accuracy, judged, lines, said),
         arrays=_arrays(found, accuracy, names, shape),
         facts=said,
-        notes=_notes(found, accuracy),
+        notes=_notes(found, accuracy, judged),
         not_computed=_not_computed(found),
     )
 
@@ -134,7 +134,7 @@ def _arrays(found: Scored, accuracy: Accuracy, names: tuple[str, ...], shape: tu
     return made
 
 
-def _notes(found: Scored, accuracy: Accuracy) -> tuple[str, ...]:
+def _notes(found: Scored, accuracy: Accuracy, judged: Verdict) -> tuple[str, ...]:
     data, about = found.prepared.data, found.prepared.about
     notes = [f"Data set: {about['set']} ({about['why']}), {len(data.rows)} rows in {data.about['chains']} chains."]
     best = f"{NAMES[accuracy.best]} ({accuracy.baselines[accuracy.best].value:.3f})"
@@ -145,11 +145,15 @@ def _notes(found: Scored, accuracy: Accuracy) -> tuple[str, ...]:
             f"The probe ({accuracy.probe.value:.3f}) is NOT above every surface baseline: {best}. What it reads "
             "from the heads is no more than the questions' surface gives away."
         )
-    if min(accuracy.counts) < 50:
+    notes.append(_causal(found, judged))
+    few, most = min(accuracy.counts), max(accuracy.counts)
+    if few < 50:
         notes.append(
-            f"{min(accuracy.counts)} to {max(accuracy.counts)} test rows per function: enough to see that the method "
+            f"{few if few == most else f'{few} to {most}'} test rows per function: enough to see that the method "
             "works, too few for claims about one function (50 or more)."
         )
+    if about["prompt_why"]:
+        notes.append(f"Prompt: {about['prompt_why']}.")
     if data.stray:
         small = ", ".join(f"{label} ({n})" for label, n in data.stray.items())
         verb = "collapsed into one" if found.settings.small_classes == "other" else "left out"
@@ -160,6 +164,27 @@ def _notes(found: Scored, accuracy: Accuracy) -> tuple[str, ...]:
     if UNCONFIRMED[found.settings.preset]:
         notes.append(f"Preset {found.settings.preset}: {UNCONFIRMED[found.settings.preset]}")
     return tuple(notes)
+
+
+def _causal(found: Scored, judged: Verdict) -> str:
+    """What removing heads says, in plain words."""
+    alpha, n = found.settings.alpha, len(judged.functions)
+    numbers = f"{judged.contrast:+.3f} nats [{judged.low:+.3f}, {judged.high:+.3f}], p = {judged.p:.2g}"
+    if judged.p <= alpha and judged.contrast < 0:
+        words = (
+            "Causal check: positive over all functions. Without a function's own heads its questions lose more of the "
+            f"right answer's log-probability than without other functions' heads ({numbers})."
+        )
+    else:
+        words = (
+            "Causal check: NEGATIVE. Without a function's own heads its questions do not lose more of the right "
+            f"answer's log-probability than without other functions' heads (own minus other {numbers}). The probe "
+            "reads the function from these heads; nothing here shows that the model answers with them."
+        )
+    if found.settings.can_test_random:
+        beyond = sum(f.own < 0 and f.p_random_holm <= alpha for f in judged.functions)
+        words += f" For {beyond} of {n} functions they matter more than random heads like them (p <= {alpha:g}, Holm)."
+    return words
 
 
 def _not_computed(found: Scored) -> tuple[NotComputed, ...]:

@@ -3,9 +3,10 @@
 `facts` of the result (label = a function as the data names it, slug = its task name):
     data           {set, why, rows, chains, counts {label: {split: n}}, stray {label: n}, test_questions_in_train,
                    texts_with_two_labels, labels_that_look_alike, mean_step, answer_words, answer_shapes, too_long,
-                   without_answer, unparsable, tried}
+                   without_answer, unparsable, tried, prompt_why}
     functions      {slug: label}, in the order of the figures
-    preset, unconfirmed, context, answers, tokens, k, site, prompt, standardise, layer_mean, rule, ablation_how
+    preset, unconfirmed, context, answers, tokens, k, site, hook, prompt, chat_template, standardise, layer_mean, rule,
+    ablation_how
     tokens_averaged {label: mean number of answer tokens};  whole_answers: rows whose policy found no token of its own
     generated      {right: share, n} where answers are generated, else None
     probe          {proj, hidden, steps, batch, learning_rate, optimiser, seeds, early_stopped, validation_loss_nats}
@@ -62,14 +63,14 @@ MOST_NEUTRAL = 40  # passages behind the neutral-text loss
 
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     """Score every head. Raises NotApplicable where the data has no place in this model's vocabulary or context."""
-    recipe = settings.recipe()
-    prepared = prepare(model, settings, recipe, context.seed, context.progress)
+    prepared = prepare(model, settings, settings.recipe(), context.seed, context.progress)
+    recipe = prepared.recipe
     z = _features(model, prepared, settings, recipe, context)
     rows = Rows.of(prepared.data)
     norms = output_norms(model, z[torch.from_numpy(rows.at["train"])])
     active = norms > INACTIVE * np.median(norms)
-    moved = z.to(model.device)
-    found = fit(moved, prepared.data, rows, settings, recipe, context.seed, context.progress)
+    read = features.residual(model, z) if settings.hook == "result" else z.to(model.device)
+    found = fit(read, prepared.data, rows, settings, recipe, context.seed, context.progress)
     effects = _ablation(model, prepared, z, rows, found.by_seed, norms, active, settings, recipe, context)
     return result(
         Scored(prepared, rows, found, effects, norms, active, settings, recipe, context.seed, _bytes(z)),

@@ -37,6 +37,8 @@ class Settings:
     k: int = _setting(5, "most answer tokens averaged under content and top5")
     site: str = _setting("predict", "predict: the position that predicts the token; token: the token's own")
     prompt: str = _setting(AUTO, "plain, cogqa (the paper's), or a text file with {question} {context} {subquestion}")
+    chat_template: bool = _setting(False, "put the prompt into the model's chat template, as a user's turn")
+    hook: str = _setting("z", "what the probe reads: z (before W_O) or result (z W_O, in the residual stream's units)")
     standardise: str = _setting(AUTO, "on or off: features divided by their spread over the train rows")
     layer_mean: bool = _setting(True, "give the probe the mean over a layer's heads beside each head")
     proj: int = _setting(0, "units of the probe's shared projection; 0 = the preset's")
@@ -80,6 +82,7 @@ class Settings:
             "answers": (AUTO, *recipes.ANSWERS),
             "tokens": (AUTO, *recipes.TOKENS),
             "site": recipes.SITES,
+            "hook": recipes.HOOKS,
             "standardise": (AUTO, "on", "off"),
             "small_classes": ("drop", "other", "refuse"),
         }
@@ -111,7 +114,7 @@ class Settings:
         said |= {name: value for name in ("proj", "hidden") if (value := getattr(self, name))}
         if self.standardise != AUTO:
             said["standardise"] = self.standardise == "on"
-        return replace(recipes.preset(self.preset), **said)
+        return replace(recipes.preset(self.preset), chat=self.chat_template, **said)
 
 
 def data_files(settings: Settings) -> tuple[Path, ...]:
@@ -122,6 +125,19 @@ def data_files(settings: Settings) -> tuple[Path, ...]:
     if settings.prompt not in (AUTO, "plain", "cogqa"):
         files.append(Path(settings.prompt))
     return tuple(files)
+
+
+def data_words(settings: Settings, seed: int) -> tuple[str, ...]:
+    """What is in the data, and what is odd about it."""
+    from reportgen.suites.cognitive import dataset
+
+    names = dataset.SHIPPED if settings.data == AUTO else (settings.data,)
+    found = [
+        dataset.prepare(name, dataset.load(name), settings.min_per_class, settings.small_classes, seed)
+        for name in names
+    ]
+    either = "Questions (the first set whose words the tokenizer knows): " if len(found) > 1 else "Questions: "
+    return tuple(f"{either}{line}" for data in found for line in data.words())
 
 
 _UNIT = "logits per projection unit"
@@ -178,4 +194,5 @@ SUITE = Suite(
         "cognitive: 20 instead of 399 random head sets, so no p against random sets; 10 instead of 20 in the curves",
     ),
     data=data_files,
+    says=data_words,
 )

@@ -15,18 +15,21 @@ from reportgen.suites.cognitive.ablation_stats import Verdict
 from reportgen.suites.cognitive.accuracy import Accuracy
 from reportgen.suites.cognitive.baselines import NAMES
 from reportgen.suites.cognitive.rows import SPLITS
-from reportgen.suites.cognitive.scored import Scored
+from reportgen.suites.cognitive.scored import Lines, Scored
 
 Facts = Mapping[str, Any]
 
 
-def all_tables(found: Scored, accuracy: Accuracy, judged: Verdict, facts: Facts) -> tuple[Table, ...]:
+def all_tables(
+    found: Scored, accuracy: Accuracy, judged: Verdict, lines: Lines | None, facts: Facts
+) -> tuple[Table, ...]:
     """Every table, in the order of the report."""
     return (
         _accuracy(accuracy, facts),
         _functions(found, accuracy, facts),
         _ablation(found, judged, facts),
-        _overlap(found),
+        _answers(found, judged, facts),
+        _overlap(found, lines),
         _layers(found),
         _confusion(found, accuracy),
         _data(found, facts),
@@ -37,7 +40,9 @@ def _accuracy(accuracy: Accuracy, facts: Facts) -> Table:
     rows: list[tuple[Cell, ...]] = []
     p = accuracy.probe
     rows.append(("probe on head outputs", p.value, p.low, p.high, p.balanced, accuracy.p))
-    rows.append(("the same without the layer mean", accuracy.without, None, None, None, None))
+    if accuracy.without is not None:
+        bare = accuracy.without
+        rows.append(("the same without the layer mean", bare.value, bare.low, bare.high, bare.balanced, None))
     for name, share in accuracy.baselines.items():
         rows.append((NAMES[name], share.value, share.low, share.high, share.balanced, None))
     value, low, high, margin_p = accuracy.margin
@@ -102,8 +107,7 @@ def _ablation(found: Scored, judged: Verdict, facts: Facts) -> Table:
         rows.append(
             (
                 label, len(effects.sets[c]), f.used, f.own, f.others, f.random, f.contrast, f.low, f.high, f.p_holm,
-                f.p_random_holm, f.n_right, f.kept_own, f.kept_others, f.kept_random, f.unchanged, f.p_mcnemar_holm,
-                f.elbow, float(effects.neutral[c + 1] - effects.neutral[0]),
+                f.p_random_holm, f.elbow, float(effects.neutral[c + 1] - effects.neutral[0]),
             )
         )  # fmt: skip
     what = "replaced by its mean over the train rows" if said["how"] == "mean" else f"scaled by {said['scale']:g}"
@@ -118,41 +122,67 @@ def _ablation(found: Scored, judged: Verdict, facts: Facts) -> Table:
         columns=(Column("function"), Column("heads"), Column("n"), Column("own heads", "nats"),
                  Column("other functions' heads", "nats"), Column("random heads", "nats"),
                  Column("own - other", "nats"), Column("95 % from"), Column("95 % to"), Column("p (Holm)"),
-                 Column("p against random (Holm)"),
-                 Column("answered rightly"), Column("still right, own"), Column("still right, other"),
-                 Column("still right, random"), Column("unchanged, own"), Column("McNemar p (Holm)"),
-                 Column("elbow's heads", "nats"), Column("plain text loss", "nats")),
+                 Column("p against random (Holm)"), Column("elbow's heads", "nats"),
+                 Column("plain text loss", "nats")),
         rows=tuple(rows),
         caption=f"z of the heads {what}, at the positions that predict the answer. Changes of the log-probability of "
         f"the right answer on n {which}. Over all functions, own minus other heads: {judged.contrast:+.3f} nats "
         f"[{judged.low:+.3f}, {judged.high:+.3f}], p = {judged.p:.3g} (sign flips over chains); with "
-        f"heads {other_way} {other['contrast']:+.3f}, p = {other['p']:.3g}. 'Still right' is of "
-        "the questions answered rightly; 'unchanged' (the same greedy tokens, right or wrong) and McNemar's test are "
-        f"over all questions. Random heads: {said['random_sets']} sets, of the same layers and of like output norm "
+        f"heads {other_way} {other['contrast']:+.3f}, p = {other['p']:.3g}. "
+        f"Random heads: {said['random_sets']} sets, of the same layers and of like output norm "
         f"({said['layer_fallbacks']} of {said['draws']} draws from a neighbouring layer, {said['norm_fallbacks']} "
         "beyond a factor of two in norm). Plain text: change of the mean loss on the test passages, every position "
         "changed.",
     )  # fmt: skip
 
 
-def _overlap(found: Scored) -> Table:
-    layers, width = found.norms.shape
-    sets = [np.array(s, dtype=np.int64) for s in found.effects.sets]
-    pairs = list(combinations(range(len(sets)), 2))
-    counted = [heads.overlap(sets[a], sets[b], layers, width) for a, b in pairs]
-    adjusted = heads.holm([p for _, _, p in counted])
+def _answers(found: Scored, judged: Verdict, facts: Facts) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for (a, b), (both, expected, p), holm in zip(pairs, counted, adjusted, strict=True):
-        rows.append((found.functions[a], found.functions[b], both, expected, p, float(holm)))
+    for label, f in zip(found.functions, judged.functions, strict=True):
+        rows.append(
+            (label, f.n, f.n_right, f.kept_own, f.kept_others, f.kept_random, f.lost, f.gained, f.p_mcnemar_holm,
+             f.unchanged)
+        )  # fmt: skip
+    return Table(
+        key="cognitive/answers",
+        title="Answers without a function's heads: right and unchanged",
+        columns=(Column("function"), Column("questions"), Column("answered rightly"), Column("still right, own heads"),
+                 Column("other functions' heads"), Column("random heads"), Column("lost"), Column("gained"),
+                 Column("McNemar p (Holm)"), Column("unchanged, own heads")),
+        rows=tuple(rows),
+        caption="Exact match of the greedy answer. 'Still right': of the questions that the intact model answers "
+        "rightly; lost, gained: questions that turn wrong and right without the own heads, McNemar's exact test over "
+        "all questions. 'Unchanged': of all questions, the same greedy tokens as before, right or wrong.",
+    )  # fmt: skip
+
+
+def _overlap(found: Scored, lines: Lines | None) -> Table:
+    layers, width = found.norms.shape
+    kinds = [[np.array(s, dtype=np.int64) for s in found.effects.sets]]
+    if lines is not None:
+        member = (lines.p["own"] <= found.settings.alpha) & found.active.reshape(-1)
+        kinds.append([np.flatnonzero(row) for row in member])
+    pairs = list(combinations(range(len(found.functions)), 2))
+    columns = []
+    for sets in kinds:
+        counted = [heads.overlap(sets[a], sets[b], layers, width) for a, b in pairs]
+        adjusted = heads.holm([p for _, _, p in counted])
+        columns.append([(*one, float(holm)) for one, holm in zip(counted, adjusted, strict=True)])
+    rows: list[tuple[Cell, ...]] = []
+    for (a, b), *cells in zip(pairs, *columns, strict=True):
+        rows.append((found.functions[a], found.functions[b], *(cell for group in cells for cell in group)))
     rows.sort(key=lambda row: (float(row[4] or 0), str(row[0])))
+    named = [[Column(f"{word} shared"), Column("expected", digits=2), Column("p"), Column("p (Holm)")]
+             for word in ("leading heads", "beyond the line,")[: len(kinds)]]  # fmt: skip
     return Table(
         key="cognitive/overlap",
-        title="Heads shared by the leading heads of two functions",
-        columns=(Column("function"), Column("and"), Column("shared heads"), Column("expected", digits=2), Column("p"),
-                 Column("p (Holm)")),
+        title="Heads that two functions share",
+        columns=(Column("function"), Column("and"), *(column for group in named for column in group)),
         rows=tuple(rows),
-        caption="Expectation and one-sided p for sets that lie at random within the layers that they have heads in.",
-    )  # fmt: skip
+        caption="Heads in both functions' sets: the leading heads that the ablation removes, and all heads beyond the "
+        "family-wise line. Expectation and one-sided p are those of sets that lie at random within the layers that "
+        "they have heads in.",
+    )
 
 
 def _layers(found: Scored) -> Table:

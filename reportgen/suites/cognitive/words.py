@@ -109,6 +109,19 @@ def accuracy(facts: Facts) -> str:
     )
 
 
+def causal(facts: Facts) -> str:
+    """Whether removing a function's heads hurts its own questions more, in one sentence."""
+    said = part(facts, "ablation")
+    if not isinstance(said.get("p"), float) or not isinstance(said.get("contrast"), float):
+        return ""
+    hurts = said["p"] <= ALPHA and said["contrast"] < 0
+    verb = "hurts its own questions more" if hurts else "does NOT hurt its own questions more"
+    return (
+        f"Removing a function's leading heads {verb} than removing other functions' heads "
+        f"({signed_number(said['contrast'])} nats of the answer's log-probability, p = {p(said['p'])})."
+    )
+
+
 def noise(facts: Facts) -> str:
     noise, null = part(facts, "elbow_noise"), part(facts, "null")
     if "mean" not in noise:
