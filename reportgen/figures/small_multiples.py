@@ -216,24 +216,25 @@ def finished(charts: Sequence[alt.Chart], place: Page, style: Style) -> alt.Laye
     return chart
 
 
-def shared_bar(panels: Sequence[HeadScores], *, signed: bool, quantile: float = 0.99) -> tuple[Bar, int]:
+def shared_bar(
+    panels: Sequence[HeadScores], *, signed: bool, quantile: float = 0.99, start: float = 0.0
+) -> tuple[Bar, int]:
     """One colour scale for all panels and the number of cells beyond it.
 
     The scale ends at the next round number above the `quantile` of all sizes, or holds everything where the largest
-    value is less than a third above that.
+    value is less than a third above that. It begins at `start` (0 in the middle where `signed`).
     """
-    sizes = np.abs(np.concatenate([s.values[np.isfinite(s.values)] for s in panels])).astype(float)
+    sizes = np.abs(np.concatenate([s.values[np.isfinite(s.values)] for s in panels])).astype(float) - start
     largest = float(sizes.max()) if sizes.size and sizes.max() > _NOTHING else 1.0
     reach = float(np.quantile(sizes, quantile)) if sizes.size else 1.0
     reach = largest if largest <= 4 / 3 * reach or reach <= _NOTHING else reach
     step = theme.nice_step(2 * reach if signed else reach, 6)
     count = max(1, math.ceil(reach / step - 1e-6))
     top = round(count * step, 12)
-    ticks = tuple(round(i * step, 12) for i in range(-count if signed else 0, count + 1))
+    ticks = tuple(round(start + i * step, 12) for i in range(-count if signed else 0, count + 1))
     digits = next(d for d in range(1, 12) if abs(round(step, d) - step) < 1e-9 * step)
-    return Bar(-top if signed else 0.0, top, ticks, max(digits, 4 if top < 0.1 else 1), signed), int(
-        (sizes > top * (1 + 1e-6)).sum()
-    )
+    bar = Bar(-top if signed else start, round(start + top, 12), ticks, max(digits, 4 if top < 0.1 else 1), signed)
+    return bar, int((sizes > top * (1 + 1e-6)).sum())
 
 
 def bar_labels(bar: Bar, clipped: int) -> list[str]:
@@ -246,12 +247,18 @@ def bar_labels(bar: Bar, clipped: int) -> list[str]:
 
 
 def maps(
-    panels: Sequence[HeadMap], label: str, style: Style, *, signed: bool = False, synthetic: bool = False
+    panels: Sequence[HeadMap],
+    label: str,
+    style: Style,
+    *,
+    signed: bool = False,
+    start: float = 0.0,
+    synthetic: bool = False,
 ) -> alt.LayerChart:
-    """Maps of heads under one colour bar called `label`; sizes where not `signed`."""
+    """Maps of heads under one colour bar called `label`; sizes where not `signed`; the bar begins at `start`."""
     style = check_style(style)
     size, (layers, heads) = style.font_size, panels[0].scores.values.shape
-    bar, clipped = shared_bar([p.scores for p in panels], signed=signed)
+    bar, clipped = shared_bar([p.scores for p in panels], signed=signed, start=start)
     labels = bar_labels(bar, clipped)
     titles = [(p.title, p.subtitle) for p in panels]
     room = 1.1 * size + 1.1 * size + 0.5 * size + max(theme.text_width(t, 0.88 * size) for t in labels) + 1.9 * size

@@ -81,8 +81,7 @@ class Tokens:
             shown = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         except (TemplateError, ValueError, TypeError) as error:
             raise NotApplicable(f"The chat template of this tokenizer can't be used: {error}") from error
-        start = self._tokenizer.bos_token if self.bos_id is not None else None
-        return str(shown).removeprefix(start or "")
+        return str(shown).removeprefix(self._tokenizer.bos_token or "")
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens shown. Untrusted."""

@@ -59,6 +59,14 @@ def test_the_bar_ends_at_a_round_number_and_counts_what_is_beyond() -> None:
     assert bar_labels(whole, none)[-1] == "0.5"
 
 
+def test_a_bar_may_begin_at_chance() -> None:
+    bar, clipped = shared_bar([_scores([[0.4, 0.5], [0.7, 0.92]])], signed=False, start=0.5)
+    assert (bar.low, clipped) == (0.5, 0)
+    assert bar.high == pytest.approx(bar.ticks[-1])
+    assert 0.92 <= bar.high <= 1.0
+    assert bar.ticks[0] == 0.5
+
+
 def test_a_signed_bar_is_symmetric() -> None:
     bar, clipped = shared_bar([_scores([[-0.3, 0.1], [0.0, 0.2]])], signed=True)
     assert bar.low == -bar.high

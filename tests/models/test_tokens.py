@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from reportgen.errors import ModelError
+from reportgen.errors import ModelError, NotApplicable
 from reportgen.models.load import read_tokens
 from reportgen.models.tokens import Tokens
 from tests.tiny import BOS, UNK, WORDS, word_tokenizer
@@ -144,6 +144,23 @@ def test_old_gpt2_folders_without_tokenizer_json(tmp_path: Path) -> None:
     text = "the Mary gave a ring"
     assert old.encode(text) == Tokens(new).encode(text)
     assert old.word_id("Mary") == Tokens(new).word_id("Mary") is not None
+
+
+TEMPLATE = "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+
+
+def test_a_prompt_in_the_chat_template() -> None:
+    made = byte_level()
+    with pytest.raises(NotApplicable, match="no chat template"):
+        Tokens(made).chat("Who?")
+    made.chat_template = TEMPLATE
+    assert Tokens(made).chat("Who?") == "<user>Who?<assistant>"  # ids get BOS by the model's rule
+    made.chat_template = "{{ raise_exception('no users here') }}"
+    with pytest.raises(NotApplicable, match="no users here"):
+        Tokens(made).chat("Who?")
+    made.chat_template = "{{ ''.__class__.__mro__ }}"  # Jinja's sandbox
+    with pytest.raises(NotApplicable, match="can't be used"):
+        Tokens(made).chat("Who?")
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"model": 3}', "[]"])

@@ -131,12 +131,11 @@ def intervals(
         influence = (share - area[c]) / np.where(mine, m, rest)[:, None]
         by_chain = np.zeros((k, ranks.shape[1]))
         np.add.at(by_chain, member, influence)
-        variance = by_chain.__pow__(2).sum(0) * k / max(k - 1, 1)
+        variance = np.square(by_chain).sum(0) * k / max(k - 1, 1)
         spread = area[c] * (1 - area[c])
         effective = np.where(variance > 0, spread / np.maximum(variance, 1e-30), m)
         effective = np.clip(effective, 1, len(truth))
-        bounds = wilson(area[c] * effective, effective)
-        low[c], high[c] = bounds
+        low[c], high[c] = wilson(np.minimum(area[c], 1) * effective, effective)
     return low, high
 
 

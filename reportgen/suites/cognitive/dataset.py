@@ -57,7 +57,10 @@ class DataSet:
     def words(self) -> list[str]:
         """Counts and oddities as lines for the terminal."""
         about: Mapping[str, Any] = self.about
-        counts = ", ".join(f"{label} {sum(about['counts'][label].values())}" for label in self.functions)
+        sizes = {label: sum(about["counts"][label].values()) for label in self.functions}
+        counts = ", ".join(f"{label} {n}" for label, n in sizes.items())
+        if len(set(sizes.values())) == 1:
+            counts = f"{sizes[self.functions[0]]} of each of {', '.join(self.functions)}"
         lines = [f"{self.name}: {about['rows']:,} rows in {about['chains']:,} chains: {counts}."]
         if self.stray:
             small = ", ".join(f"{label} {n}" for label, n in self.stray.items())

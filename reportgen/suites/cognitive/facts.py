@@ -124,6 +124,19 @@ def _null_facts(found: Scored, lines: Lines | None) -> dict[str, object]:
     }  # fmt: skip
 
 
+def alone_facts(found: Scored) -> dict[str, object]:
+    each, active, width = found.alone, found.active.reshape(-1), found.norms.shape[1]
+    best = np.where(active, each.area, -1.0).argmax(1)
+    return {
+        "penalty": each.penalty,
+        "best": {label: head_name(*divmod(int(h), width)) for label, h in zip(found.functions, best, strict=True)},
+        "beyond": None if each.p is None else {
+            label: int((p[active] <= found.settings.alpha).sum())
+            for label, p in zip(found.functions, each.p, strict=True)
+        },
+    }  # fmt: skip
+
+
 def ablation_facts(found: Scored, verdicts: Mapping[str, Verdict]) -> dict[str, object]:
     effects, how = found.effects, found.recipe.ablation
     shown, other = verdicts[how], next(h for h in HOWS if h != how)

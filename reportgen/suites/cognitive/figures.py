@@ -21,6 +21,7 @@ from reportgen.suites.cognitive import words
 from reportgen.suites.cognitive.matrix import matrix
 
 BAR = "Heads Importance"
+CHANCE = 0.5  # of the area under an ROC curve
 _KINDS = {
     "importance_own": ("cognitive-importance", "own importance", "the head's own part of importance, |I_own|"),
     "importance": ("cognitive-importance-published", "importance", "importance as published, |I|"),
@@ -28,11 +29,11 @@ _KINDS = {
 
 
 def figures(result: SuiteResult, view: View) -> list[Figure]:
-    """Own importance, importance as published, own importance with its sign, decay, masked heads, ablation matrix."""
+    """Importance maps (own, published, signed), heads alone, decay, masked heads, ablation matrix."""
     if not result.tasks("importance_own"):
         return []
     made = [_maps(result, view, measure) for measure in _KINDS]
-    made += [_signed(result, view), _decay(result, view)]
+    made += [_signed(result, view), _alone(result, view), _decay(result, view)]
     made += [_masked(result, view)] if "ablation/curve/right" in result.arrays else []
     return [*made, _matrix(result, view)]
 
@@ -93,6 +94,30 @@ def _signed(result: SuiteResult, view: View) -> Figure:
         alt=f"{len(scores)} layer by head maps of signed own importance in {name}.",
         chart=maps(shown, BAR, view.style, signed=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], "own importance with its sign"),
+    )
+
+
+def _alone(result: SuiteResult, view: View) -> Figure:
+    name, scores = captions.model_name(view), _panels(result, "alone")
+    shown = [HeadMap(words.label(result, s.task), words.highest(s), s, words.beyond(s)) for s in scores]
+    low = sum(int((s.values < CHANCE).sum()) for s in scores)
+    return Figure(
+        id="cognitive-alone",
+        suite=result.suite,
+        title=f"{name}: what each head alone tells of the function",
+        caption=captions.join(
+            f"Heads of {captions.grid_words(view)}; layer 0 on top. Colour: area under the ROC curve, function against "
+            "the others, of a logistic regression that sees this head's output and nothing else, on the test rows "
+            f"(n = {words.n(scores)} of the function). 0.5 is chance"
+            + (f"; {captions.plural(low, 'cell')} below it take the bar's lowest colour." if low else "."),
+            "In the titles: the largest value, which is too good as an estimate, since it is picked.",
+            words.alone_dots(result.facts, scores),
+            captions.missing(scores[0]),
+            captions.synthetic(view),
+        ),
+        alt=f"{len(scores)} layer by head maps of what each head of {name} alone tells, one per function.",
+        chart=maps(shown, "AUC of the head alone", view.style, start=CHANCE, synthetic=_synthetic(view)),
+        data=table([(s, ()) for s in scores], "what each head alone tells"),
     )
 
 

@@ -43,12 +43,16 @@ def result(found: Scored, shape: tuple[int, int]) -> SuiteResult:
     said = {
         **facts.data_facts(found, names),
         **facts.probe_facts(found, accuracy, lines, facts.agreement(found)),
+        "alone": facts.alone_facts(found),
         "ablation": facts.ablation_facts(found, verdicts),
         "features_bytes": found.bytes_each,
     }
     return SuiteResult(
         suite=SUITE.name,
-        scores=tuple(s for part in _MEASURES for s in _scores(found, part, names, lines, shape, rng)),
+        scores=(
+            *(s for part in _MEASURES for s in _scores(found, part, names, lines, shape, rng)),
+            *_alone(found, names, shape),
+        ),
         head_sets=(*sets.line_sets(found, names, lines, shape), *sets.leading_sets(found, names, lines, judged, shape)),
         tables=tables.all_tables(found, accuracy, judged, lines, said),
         arrays=_arrays(found, accuracy, names, shape),
@@ -93,6 +97,30 @@ def _scores(
     return made
 
 
+def _alone(found: Scored, names: tuple[str, ...], shape: tuple[int, int]) -> list[HeadScores]:
+    each, test = found.alone, found.rows.labels[found.rows.at["test"]]
+    reasons = {head_name(*map(int, at)): _INACTIVE for at in np.argwhere(~found.active)}
+
+    def grid(flat: Floats) -> Grid:
+        return np.where(found.active, flat.reshape(shape), np.nan).astype(np.float32)
+
+    return [
+        HeadScores(
+            key=f"{SUITE.name}/alone/{name}",
+            label=f"{label}: told by the head alone",
+            values=grid(each.area[c]),
+            n=int((test == c).sum()),
+            low=grid(each.low[c]),
+            high=grid(each.high[c]),
+            p=grid(each.p[c]) if each.p is not None else None,
+            no_null="" if each.p is not None else f"permuted labels were not run ({why_no_null(found)})",
+            range=(0.0, 1.0),
+            reasons=reasons,
+        )
+        for c, (name, label) in enumerate(zip(names, found.functions, strict=True))
+    ]
+
+
 def _arrays(found: Scored, accuracy: Accuracy, names: tuple[str, ...], shape: tuple[int, int]) -> dict[str, NamedArray]:
     fit, effects = found.fit, found.effects
     rows = found.prepared.data.rows
@@ -109,6 +137,11 @@ def _arrays(found: Scored, accuracy: Accuracy, names: tuple[str, ...], shape: tu
         "confusion": NamedArray(("function", "predicted"), accuracy.confusion.astype(np.float32), {"function": names}),
         "right": NamedArray(("seed", "test_example"), fit.right.astype(np.uint8), {"test_example": at["test"]}),
         "output_norm": NamedArray(("layer", "head"), found.norms.astype(np.float32)),
+        "alone": NamedArray(
+            ("test_example", "layer", "head", "function"),
+            found.alone.logprob.reshape(-1, *shape, len(names)),
+            {"test_example": at["test"], "function": names},
+        ),
     }
     if fit.null is not None:
         largest = np.abs(fit.null.own).max(2)

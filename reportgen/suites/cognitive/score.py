@@ -25,10 +25,12 @@
     ablation       {how, scale, size, right_only, cached, sets {label: heads}, functions {label: FunctionEffect},
                    contrast, low, high, p, sizes, random_sets, curve_sets, layer_fallbacks, norm_fallbacks, draws,
                    neutral_loss_nats {intact, label}, other {how, contrast, low, high, p}}
+    alone          {penalty, best {label: head}, beyond {label: heads with p <= alpha} or None}: each head alone
     features_bytes memory per example
 `arrays`: importance_own, importance [example layer head] of the selection rows; by_seed [seed function layer head];
     null_own [permutation function] largest |own|; layer_totals [function layer]; confusion [function predicted];
-    right [seed test_example]; output_norm [layer head]; ablation/* (as in ablation.Effects)
+    right [seed test_example]; output_norm [layer head]; alone [test_example layer head function] log-probability of
+    the heads' own classifiers; ablation/* (as in ablation.Effects)
 """
 
 from __future__ import annotations
@@ -44,10 +46,11 @@ from torch import Tensor
 from reportgen.runfolder import resume_key
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.cognitive import ablation, features
+from reportgen.suites.cognitive import ablation, alone, baselines, features
 from reportgen.suites.cognitive.fit import Rows, fit
 from reportgen.suites.cognitive.heads import elbow, ranking
 from reportgen.suites.cognitive.prepare import Prepared, prepare
+from reportgen.suites.cognitive.probe import make_features
 from reportgen.suites.cognitive.recipe import Recipe
 from reportgen.suites.cognitive.results import result
 from reportgen.suites.cognitive.scored import Scored
@@ -71,9 +74,10 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     active = norms > INACTIVE * np.median(norms)
     read = features.residual(model, z) if settings.hook == "result" else z.to(model.device)
     found = fit(read, prepared.data, rows, settings, recipe, context.seed, context.progress)
+    each = _alone(read, prepared, rows, active, settings, recipe, context)
     effects = _ablation(model, prepared, z, rows, found.by_seed, norms, active, settings, recipe, context)
     return result(
-        Scored(prepared, rows, found, effects, norms, active, settings, recipe, context.seed, _bytes(z)),
+        Scored(prepared, rows, found, each, effects, norms, active, settings, recipe, context.seed, _bytes(z)),
         (model.record.n_layers, model.record.n_heads),
     )
 
@@ -105,6 +109,20 @@ def output_norms(model: Model, z: Tensor) -> Floats:
         out = torch.einsum("rhe,hed->rhd", at - at.mean(0), model.W_O(layer))
         norms.append(out.square().sum(-1).mean(0).sqrt())
     return np.asarray(torch.stack(norms).cpu().double().numpy())
+
+
+def _alone(
+    read: Tensor, prepared: Prepared, rows: Rows, active: npt.NDArray[np.bool_], settings: Settings, recipe: Recipe,
+    context: Context,
+) -> alone.Alone:  # fmt: skip
+    """A classifier per head, whatever the preset on standardised features."""
+    context.progress(0, 1, "heads alone")
+    train = torch.from_numpy(rows.at["train"]).to(read.device)
+    own = make_features(read, train, standardise=True, layer_mean=False).own.flatten(1, 2)
+    return alone.measure(
+        own, rows.labels, rows.at, rows.chains, baselines.strata(prepared.data.rows)[0], len(prepared.data.functions),
+        settings.permutations if recipe.null else 0, active.reshape(-1), np.random.default_rng([context.seed, 11]),
+    )  # fmt: skip
 
 
 def _ablation(

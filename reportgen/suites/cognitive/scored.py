@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from reportgen.suites.cognitive import null
 from reportgen.suites.cognitive.ablation import Effects
+from reportgen.suites.cognitive.alone import Alone
 from reportgen.suites.cognitive.fit import Fit, Rows
 from reportgen.suites.cognitive.prepare import Prepared
 from reportgen.suites.cognitive.recipe import Recipe
@@ -27,6 +28,7 @@ class Scored:
     prepared: Prepared
     rows: Rows
     fit: Fit
+    alone: Alone
     effects: Effects
     norms: Floats
     active: npt.NDArray[np.bool_]

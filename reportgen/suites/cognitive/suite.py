@@ -136,8 +136,7 @@ def data_words(settings: Settings, seed: int) -> tuple[str, ...]:
         dataset.prepare(name, dataset.load(name), settings.min_per_class, settings.small_classes, seed)
         for name in names
     ]
-    either = "Questions (the first set whose words the tokenizer knows): " if len(found) > 1 else "Questions: "
-    return tuple(f"{either}{line}" for data in found for line in data.words())
+    return tuple(f"Questions: {line}" for data in found for line in data.words())
 
 
 _UNIT = "logits per projection unit"
@@ -184,6 +183,16 @@ SUITE = Suite(
             "the same mean with b_k for (W_own z_j)_k",
             "No activation at all; the released code counts it as importance.",
             _UNIT,
+            "ours",
+        ),
+        Measure(
+            "alone",
+            "The head alone",
+            "area under the ROC curve on the test rows, function c against the others, of log p(c) of a logistic "
+            "regression that sees z_j only (standardised; trained on the train rows, penalty from the validation rows)",
+            "0.5 is chance; 1: this head's output tells the function without any other. The head may carry the "
+            "question's words or the answer's form all the same.",
+            "AUC",
             "ours",
         ),
     ),

@@ -89,6 +89,27 @@ def dots(facts: Facts, scores: Sequence[HeadScores]) -> str:
     )
 
 
+def alone_dots(facts: Facts, scores: Sequence[HeadScores]) -> str:
+    null = part(facts, "null")
+    if any(s.p is None for s in scores):
+        return f"No family-wise test: {scores[0].no_null}."
+    count = sum(int(marks.sum()) for s in scores if (marks := beyond(s)) is not None)
+    cells = sum(int(np.isfinite(s.values).sum()) for s in scores)
+    return (
+        f"Dots: {count:,} of {cells:,} cells beyond {null.get('permutations')} permutations of the test rows' labels "
+        f"within {null.get('strata')} (family-wise p \u2264 {ALPHA} over all heads and functions, values standardised "
+        "by their own null)."
+    )
+
+
+def highest(scores: HeadScores) -> str:
+    """`largest L2H7 .98`."""
+    if not np.isfinite(scores.values).any():
+        return ""
+    at = divmod(int(np.nanargmax(scores.values)), scores.values.shape[1])
+    return f"largest {head_name(*at)} {float(scores.values[at]):.2f}"
+
+
 def leading(sizes: Sequence[npt.NDArray[np.float32]]) -> str:
     """The head that is largest for most functions, and how many heads lead anywhere."""
     leaders = [divmod(int(np.nanargmax(grid)), grid.shape[1]) for grid in sizes]

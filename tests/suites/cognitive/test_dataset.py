@@ -36,6 +36,25 @@ def test_splits_are_by_chain_and_even_over_functions(tmp_path: Path) -> None:
     assert dataset.split(_rows(tmp_path), seed=4) != rows
 
 
+def test_counts_and_oddities_are_said_before_the_model_is_loaded(tmp_path: Path) -> None:
+    made = toy.rows(60)
+    for i, row in enumerate(made):  # 1 stray label, and every question in several splits under two labels
+        row["function"] = "Stray" if i == 5 else ["sum", "Sum"][i % 2] if row["function"] == "Sum" else row["function"]
+    path = toy.write(tmp_path / "toy.jsonl", made)
+    settings = SUITE.make_settings("quick", {"data": str(path), "min_per_class": 5})
+    said = SUITE.says(settings, 0)
+    data = dataset.prepare(str(path), dataset.load(str(path)), 5, "drop", 0)
+    assert said[0].startswith(f"Questions: {path}: 179 rows in 60 chains: Place 60, ")
+    assert f"{path}: labels with too few rows, left out or collapsed: Stray 1." in said[1]
+    assert data.about["test_questions_in_train"]
+    assert any(f"word for word: {data.about['test_questions_in_train']}." in line for line in said)
+    assert any("texts with two labels: " in line for line in said)
+    assert any("differ in case or signs only: [['" in line for line in said)
+    shipped = SUITE.says(SUITE.make_settings(), 0)
+    assert len(shipped) == 2
+    assert "800 rows in 200 chains: 100 of each of Knowledge Recall" in shipped[0]
+
+
 def test_missing_splits_are_taken_out_of_train(tmp_path: Path) -> None:
     given = [replace(row, split="test" if int(row.chain[1:]) < 20 else "train") for row in _rows(tmp_path)]
     rows = dataset.split(given, seed=0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from reportgen.errors import NotApplicable
 from reportgen.models.model import Model
 from reportgen.suites.cognitive import dataset, features
 from reportgen.suites.cognitive.prompts import Encoded, Encoder
@@ -32,6 +33,26 @@ def _one_by_one(model: Model, encoded: list[Encoded]) -> Tensor:
         model.run(torch.tensor([example.ids]), hooks)  # type: ignore[arg-type]
         out.append(torch.stack([kept[layer][list(example.sites)].mean(0) for layer in sorted(kept)]))
     return torch.stack(out)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen3"])
+def test_the_residual_parts_of_the_heads_add_up(
+    family: str, model_of: Callable[[str], Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(family)
+    example = _encoded(model, tmp_path)[0]
+    parts = features.residual(model, features.head_outputs(model, [example], 1, lambda *_: None))
+    assert parts.shape == (1, model.record.n_layers, model.record.n_heads, model.record.d_model)
+    kept: list[Tensor] = []
+    model.run(torch.tensor([example.ids]), {("attn_out", 1): lambda out: kept.append(out[0])})
+    zero: list[Tensor] = []
+    silent = {("z", 1): torch.zeros_like, ("attn_out", 1): lambda out: zero.append(out[0])}  # what is left is the bias
+    model.run(torch.tensor([example.ids]), silent)
+    wanted = (kept[0] - zero[0])[list(example.sites)].mean(0)
+    assert torch.allclose(parts[0, 1].sum(0), wanted, atol=1e-5)
+    monkeypatch.setattr(features, "MOST_RESIDUAL_BYTES", 100)
+    with pytest.raises(NotApplicable, match="hook=result needs"):
+        features.residual(model, features.head_outputs(model, [example], 1, lambda *_: None))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from reportgen.suites.cognitive.figures import figures
 from tests.fixtures import model_record
 
 IDS = [
-    "cognitive-importance", "cognitive-importance-published", "cognitive-importance-signed", "cognitive-decay",
-    "cognitive-masked", "cognitive-ablation",
+    "cognitive-importance", "cognitive-importance-published", "cognitive-importance-signed", "cognitive-alone",
+    "cognitive-decay", "cognitive-masked", "cognitive-ablation",
 ]  # fmt: skip
 
 
@@ -64,6 +64,23 @@ def test_maps_show_the_size_of_the_own_part(drawn: dict[str, Figure], result: Su
     assert [row["text"] for row in layers["bar_title"]] == ["Heads Importance"]
     assert {row["text"] for row in layers["panel_titles"]} == {"Place", "Color", "Sum"}
     assert all(row["text"].startswith("recall ") for row in layers["panel_subtitles"])
+
+
+def test_heads_alone_are_shown_from_chance_on(drawn: dict[str, Figure], result: SuiteResult) -> None:
+    figure = drawn["cognitive-alone"]
+    cells = {(row["panel"], row["name"]): row["value"] for row in _layers(figure)["cells_down"]}
+    assert cells["Color", "L2H1"] == pytest.approx(float(result["alone/color"].values[2, 1]), rel=1e-5)
+    spec = json.dumps(export.spec(figure))
+    assert '"domain": [0.5, ' in spec
+    below = sum(int((result[f"alone/{task}"].values < 0.5).sum()) for task in result.tasks("alone"))
+    assert (f"; {below} cell" in figure.caption) == (below > 0)
+
+
+def test_captions_say_what_the_ablation_gave(drawn: dict[str, Figure], result: SuiteResult) -> None:
+    said = result.facts["ablation"]
+    hurts = said["p"] <= 0.05 and said["contrast"] < 0  # type: ignore[index]
+    verb = "hurts its own questions more" if hurts else "does NOT hurt its own questions more"
+    assert verb in drawn["cognitive-importance"].caption
 
 
 def test_the_signed_map_keeps_the_sign(drawn: dict[str, Figure], result: SuiteResult) -> None:

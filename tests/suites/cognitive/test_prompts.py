@@ -44,6 +44,9 @@ class Pieces:
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._made.decode(list(ids), skip_special_tokens=False))
 
+    def chat(self, text: str) -> str:
+        return f"<user>{text}</user><answer>"
+
 
 TOKENS = Pieces()
 
@@ -77,6 +80,17 @@ def test_a_site_is_the_position_that_predicts_the_token() -> None:
     assert before.sites == tuple(i - 1 for i in own.sites)
     assert before.first == before.answer[0] - 1
     assert before.ids == own.ids
+
+
+def test_a_chat_template_stands_around_the_prompt_and_the_answer_follows_it() -> None:
+    row = _row("Paris")
+    encoder = Encoder(TOKENS, [row], replace(RECIPE, chat=True, tokens="all"), 5, "token")
+    encoded = encoder.encode(row, "Paris")
+    text = TOKENS.decode(encoded.ids)
+    assert text == "<user>Text: A passage.\nQ: What? A:</user><answer>Paris"
+    assert _read(TOKENS, encoded.ids, encoded.sites) == "Paris"
+    asked = TOKENS.decode(encoder.prompt_ids(row))
+    assert text == asked + "Paris"
 
 
 def test_bos_shifts_every_position() -> None:

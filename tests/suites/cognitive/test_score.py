@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult, head_name
 from reportgen.suites.base import Context
-from reportgen.suites.cognitive import features, prepare, score
+from reportgen.suites.cognitive import features, prepare, results, score
+from reportgen.suites.cognitive.ablation_stats import Verdict
 from reportgen.suites.cognitive.recipe import preset
 from reportgen.suites.cognitive.suite import SUITE
 from tests.suites.cognitive import toy
@@ -106,6 +109,63 @@ def test_the_report_says_whether_the_probe_beats_the_surface(result: SuiteResult
     assert rows["the most frequent function"][1] == pytest.approx(1 / 3)
 
 
+def test_the_report_says_what_the_causal_check_gave(result: SuiteResult) -> None:
+    said = result.facts["ablation"]
+    hurts = said["p"] <= 0.05 and said["contrast"] < 0  # type: ignore[index]
+    note = next(note for note in result.notes if note.startswith("Causal check"))
+    assert note.startswith("Causal check: positive" if hurts else "Causal check: NEGATIVE.")
+    assert f"{said['contrast']:+.3f} nats" in note  # type: ignore[index]
+
+
+def test_a_check_that_shows_nothing_is_called_negative(result: SuiteResult) -> None:
+    judged = Verdict(np.zeros((3, 3)), (), True, -0.007, -0.047, 0.026, 0.74)
+    scored = SimpleNamespace(settings=SUITE.make_settings("quick"))
+    assert "NEGATIVE" in results._causal(scored, judged)  # type: ignore[arg-type]
+    positive = replace(judged, p=0.01, contrast=-0.4)
+    assert "positive" in results._causal(scored, positive)  # type: ignore[arg-type]
+    wrong_way = replace(judged, p=0.01, contrast=0.4)
+    assert "NEGATIVE" in results._causal(scored, wrong_way)  # type: ignore[arg-type]
+
+
+def test_each_head_alone(result: SuiteResult) -> None:
+    stored = np.asarray(result.arrays["alone"].values)  # [test_example layer head function]
+    assert np.allclose(np.exp(stored).sum(-1), 1, atol=1e-4)
+    label = np.asarray(result.arrays["ablation/function"].values)
+    for c, task in enumerate(result.tasks("alone")):
+        scores = result[f"alone/{task}"]
+        mine, rest = stored[label == c][..., c], stored[label != c][..., c]
+        above = (mine[:, None] > rest[None]).mean((0, 1)) + 0.5 * (mine[:, None] == rest[None]).mean((0, 1))
+        assert np.allclose(scores.values, above, atol=1e-5)
+        assert scores.p is not None
+    beyond = result.facts["alone"]["beyond"]  # type: ignore[index]
+    assert beyond["Place"] == int((result["alone/place"].p <= 0.05).sum())  # type: ignore[operator]
+
+
+def test_shared_heads_are_counted_for_both_kinds_of_set(result: SuiteResult) -> None:
+    table = next(t for t in result.tables if t.key == "cognitive/overlap")
+    assert len(table.rows) == 3
+    sets = {s.key: set(s.heads) for s in result.head_sets}
+    task_of = {label: task for task, label in result.facts["functions"].items()}  # type: ignore[attr-defined]
+    for first, second, leading, _, _, _, beyond, expected, p, _ in table.rows:
+        a, b = (f"cognitive/{task_of[name]}" for name in (first, second))
+        assert leading == len(sets[f"{a}/leading"] & sets[f"{b}/leading"])
+        both = sets[f"{a}/line"], sets[f"{b}/line"]
+        assert beyond == len(both[0] & both[1])
+        by_layer = sum(
+            len({h for h in both[0] if h[0] == at}) * len({h for h in both[1] if h[0] == at}) for at in range(3)
+        )
+        assert expected == pytest.approx(by_layer / 4)
+        assert 0 <= p <= 1
+
+
+def test_head_outputs_in_the_residual_stream(model_of: Callable[[str], Model], tmp_path: Path) -> None:
+    data = str(toy.write(tmp_path / "toy.jsonl", toy.rows(36)))
+    z, wide = (_run(model_of("gpt2"), data=data, hook=hook) for hook in ("z", "result"))
+    assert wide.facts["hook"] == "result"
+    assert not np.allclose(z.scores[0].values, wide.scores[0].values)
+    assert np.array_equal(z.arrays["output_norm"].values, wide.arrays["output_norm"].values)
+
+
 def test_every_fact_named_in_the_docstring_is_there(result: SuiteResult) -> None:
     text = score.__doc__ or ""
     for key in result.facts:
@@ -132,7 +192,7 @@ def test_published_presets_run(
     name: str, model_of: Callable[[str], Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One epoch of the small probe stands for a hundred of the large one."""
-    short = {"epochs": 1, "proj": 4, "hidden": 6, "prompt": "plain"}
+    short = {"epochs": 1, "proj": 4, "hidden": 6}
     monkeypatch.setattr("reportgen.suites.cognitive.recipe.preset", lambda n: _shortened(n, short))
     data = str(toy.write(tmp_path / "toy.jsonl", toy.rows(36)))
     found = _run(model_of("gpt2"), data=data, preset=name, min_per_class=8)
@@ -146,11 +206,12 @@ def test_published_presets_run(
     own = {s.key: s for s in found.head_sets}
     assert all(s.key.endswith("leading") and "elbow" in s.rule for s in own.values())
     assert f"preset {name}" in found.scores[0].no_null
+    assert f"preset {name}" in found["alone/place"].no_null
+    assert found.facts["prompt"] == "plain"  # its tokenizer has no words for the published one, and the report says so
+    assert any("prompt (cogqa) are unknown here: the plain one instead" in note for note in found.notes)
 
 
 def _shortened(name: str, changes: dict[str, object]) -> object:
-    from dataclasses import replace
-
     return replace(preset(name), **changes)  # type: ignore[arg-type]
 
 
@@ -195,7 +256,7 @@ def test_rows_too_long_for_the_context_are_counted(model_of: Callable[[str], Mod
     for row in rows:
         row["question"] = "the book is in the house and " * 12
     toy.write(tmp_path / "toy.jsonl", rows)
-    with pytest.raises(NotApplicable, match="108 of 108 rows can't be used"):
+    with pytest.raises(NotApplicable, match=r"108 of 108 rows can't be used \(108 too long for the context\)"):
         _run(model_of("gpt2"), data=data)
 
 
@@ -221,6 +282,7 @@ def test_the_default_set_follows_the_tokenizer(model_of: Callable[[str], Model])
         ({"alpha": "0.001"}, "can't resolve alpha"),
         ({"tokens": "some"}, "tokens is 'some'"),
         ({"k": "0"}, "k is 0, must be at least 1"),
+        ({"hook": "v"}, "hook is 'v', must be one of z, result"),
     ],
 )
 def test_settings_out_of_range(given: dict[str, object], words: str) -> None:
