@@ -75,8 +75,10 @@ class HeadMap:
 
 
 def columns_for(count: int) -> int:
-    """Four in a row as published, or three or five where that leaves fewer gaps."""
-    return count if count <= 4 else min((4, 3, 5), key=lambda c: (-(-count // c) * c - count, c != 4))
+    """Four in a row as published, or three or five where that leaves fewer gaps; five where there are many."""
+    if count <= 4:
+        return count
+    return min((4, 3, 5), key=lambda c: (-(-count // c) * c - count, c != 4, -c if count > 9 else c))
 
 
 def page(

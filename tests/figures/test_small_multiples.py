@@ -44,7 +44,7 @@ def test_tiles_stand_apart_on_the_page(count: int, width_in: float | None, aspec
 
 
 def test_columns() -> None:
-    assert [columns_for(n) for n in (1, 3, 4, 6, 8, 9, 12)] == [1, 3, 4, 3, 4, 3, 4]
+    assert [columns_for(n) for n in (1, 3, 4, 6, 8, 9, 12, 13)] == [1, 3, 4, 3, 4, 3, 4, 5]
 
 
 def test_the_bar_ends_at_a_round_number_and_counts_what_is_beyond() -> None:

@@ -34,13 +34,13 @@ def _measured(seed: int, signal: float, permutations: int = 99) -> alone.Alone:
 
 def test_a_planted_head_is_found_and_noise_is_not() -> None:
     false = 0
-    for seed in range(8):
+    for seed in range(4):
         found = _measured(seed, 1.5)
         assert found.p is not None
         assert (found.area.argmax(1) == PLANTED).all()
         assert (found.p[:, PLANTED] == 0.01).all()
         false += bool((np.delete(found.p, PLANTED, 1) <= 0.05).any())
-    assert false <= 2  # nominal 5 % of 8
+    assert false <= 1  # nominal 5 % of 4
 
 
 def test_areas_are_those_of_mann_whitney_ties_included() -> None:
@@ -90,7 +90,7 @@ def test_the_fit_is_at_its_minimum() -> None:
     torch.autograd.backward(value)
     assert weights.grad is not None
     assert float(weights.grad.abs().max()) < 1e-3
-    assert float(alone.losses(some, known, weights, bias)[PLANTED]) < 0.7 < np.log(CLASSES)
+    assert float(alone.losses(some, known, weights, bias).detach()[PLANTED]) < 0.7 < np.log(CLASSES)
 
 
 def test_without_permutations_there_is_no_p() -> None:

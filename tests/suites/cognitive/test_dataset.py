@@ -44,7 +44,7 @@ def test_counts_and_oddities_are_said_before_the_model_is_loaded(tmp_path: Path)
     settings = SUITE.make_settings("quick", {"data": str(path), "min_per_class": 5})
     said = SUITE.says(settings, 0)
     data = dataset.prepare(str(path), dataset.load(str(path)), 5, "drop", 0)
-    assert said[0].startswith(f"Questions: {path}: 179 rows in 60 chains: Place 60, ")
+    assert said[0].startswith(f"Questions: {path}: 179 rows in 60 chains: Place 59, ")
     assert f"{path}: labels with too few rows, left out or collapsed: Stray 1." in said[1]
     assert data.about["test_questions_in_train"]
     assert any(f"word for word: {data.about['test_questions_in_train']}." in line for line in said)

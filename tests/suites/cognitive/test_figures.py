@@ -146,7 +146,7 @@ from tests.fixtures import model_record
 folder = Path({json.dumps(str(tmp_path))})
 files = [(folder / name).read_bytes() for name in ("meaning", "arrays")]
 made = figures(codec.decode(*files, "x"), View(model_record()))
-assert len(made) == 6 and "torch" not in sys.modules
+assert len(made) == 7 and "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
