@@ -39,7 +39,7 @@ def test_splits_are_by_chain_and_even_over_functions(tmp_path: Path) -> None:
 def test_counts_and_oddities_are_said_before_the_model_is_loaded(tmp_path: Path) -> None:
     made = toy.rows(60)
     for i, row in enumerate(made):  # 1 stray label, and every question in several splits under two labels
-        row["function"] = "Stray" if i == 5 else ["sum", "Sum"][i % 2] if row["function"] == "Sum" else row["function"]
+        row["function"] = "Stray" if i == 5 else "sum" if i > 90 and row["function"] == "Sum" else row["function"]
     path = toy.write(tmp_path / "toy.jsonl", made)
     settings = SUITE.make_settings("quick", {"data": str(path), "min_per_class": 5})
     said = SUITE.says(settings, 0)
