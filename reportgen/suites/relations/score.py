@@ -249,7 +249,7 @@ def left_out(
         why = "the model's norms have no scales" if settings.folded else "folded is off"
         out.append(NotComputed("measure folded", why))
     if not twins:
-        why = "the weights come without a model to initialise" if settings.twins else "twins is 0"
+        why = "not computed: streamed weights have no model to initialise" if settings.twins else "twins is 0"
         out.append(NotComputed("control: randomly initialised twin", why))
     if not settings.matched:
         out.append(NotComputed("control: OV maps with matched spectra", "matched is 0"))
