@@ -183,9 +183,13 @@ class RunWriter:
         self._lock.release()
 
     def _take_over(self) -> None:
-        """Keep an earlier run's finished suites when it is the same model's, and clear what a crash left behind."""
+        """Clear what a crash left behind, and keep an earlier run's finished suites."""
         for part in self.path.glob("**/.*.part"):
             part.unlink(missing_ok=True)
+        self._keep_finished()
+
+    def _keep_finished(self) -> None:
+        """Keep an earlier run's finished suites when it is the same model's, else RunError."""
         if not (self.path / MANIFEST).exists():
             return
         old = _read_manifest(self.path)

@@ -46,6 +46,9 @@ _PACKAGES = (
 )
 
 
+WriterOf = Callable[[Path, Manifest], RunWriter]
+
+
 class Listener(Protocol):
     """Who is told of the progress of a run (the terminal, a pipe, a test)."""
 
@@ -100,8 +103,10 @@ def _job(suite: Suite, preset: str, given: Given) -> Job:
     return Job(suite, suite.make_settings(preset, said), said)
 
 
-def run(options: Options, listener: Listener | None = None) -> Run:
+def run(options: Options, listener: Listener | None = None, writer_of: WriterOf = RunWriter) -> Run:
     """Score a model with the suites asked for and return its run folder, opened.
+
+    writer_of  makes the folder's writer; a sweep's worker has one that leaves run.json to the driver
 
     Raises UserError for what the user can mend. Failed suites are in `run.manifest.suites`, not raised.
     """
@@ -115,7 +120,7 @@ def run(options: Options, listener: Listener | None = None) -> Run:
     model = _load(options)
     slug = check_slug(options.name) if options.name else slug_of(model.record.id, options.revision)
     manifest = _manifest(model, slug, options)
-    with RunWriter(Path(options.out) / slug, manifest) as writer:
+    with writer_of(Path(options.out) / slug, manifest) as writer:
         writer.save()
         for name, content in overlays.items():
             writer.keep_overlay(name, content)
@@ -158,7 +163,7 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
     if writer.run.is_finished(suite.name, key):
         listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=True)
         return
-    done = writer.run.results
+    done = {name: writer.run.result(name) for name in writer.run.done() if name != suite.name}  # its own may be damaged
     context = Context(
         seed=seed,
         threads=writer.manifest.threads,

@@ -19,25 +19,42 @@ TOKENIZER_FILES = (
     "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
 )  # fmt: skip
 _SMALL = 1 << 20  # bytes below which remembering a digest is not worth it
-_MOST = 500  # digests remembered
+_MOST = 20_000  # digests remembered: sweeps over hundreds of checkpoints
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Known = dict[str, list[object]]  # path -> [size, mtime_ns, sha256]
 
 
-def content_hash(folder: Path, *, trust_blobs: bool = False) -> str:
+class Digests:
+    """sha256 of files, those of large ones remembered: open one for many folders, and `keep` at the end."""
+
+    def __init__(self) -> None:
+        self._known = _recall()
+        self._new = False
+
+    def of(self, path: Path) -> str:
+        """The file's sha256 as hex; read only where (path, size, mtime_ns) is not known."""
+        digest, fresh = _digest(path, self._known)
+        self._new = self._new or fresh
+        return digest
+
+    def keep(self) -> None:
+        """Write what is new to the user's cache."""
+        if self._new:
+            _remember(self._known)
+            self._new = False
+
+
+def content_hash(folder: Path, *, trust_blobs: bool = False, digests: Digests | None = None) -> str:
     """sha256 of the folder's model files as hex. `trust_blobs`: the folder is a snapshot in the hub's own cache."""
     names = ["config.json", *TOKENIZER_FILES]
     files = [p for n in names if (p := folder / n).is_file()] + sorted(folder.glob("*.safetensors"))
-    known, new = _recall(), False
+    used = digests or Digests()
     total = hashlib.sha256()
     for path in sorted(files, key=lambda p: p.name):
-        digest = _blob(path) if trust_blobs else None
-        if digest is None:
-            digest, fresh = _digest(path, known)
-            new = new or fresh
+        digest = (_blob(path) if trust_blobs else None) or used.of(path)
         total.update(f"{path.name}\0{digest}\n".encode())
-    if new:
-        _remember(known)
+    if digests is None:
+        used.keep()
     return total.hexdigest()
 
 

@@ -81,33 +81,53 @@ def fetch(
 
     `admit` gets the number of parameters by type, where the hub tells, and raises when that is too many.
     """
-    try:
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    with _told(api, name, revision):
         validate_repo_id(name)
+    if offline or constants.HF_HUB_OFFLINE:
+        return _cached(name, revision, "and --offline forbids looking for it")
+    try:
+        with _hushed(), _told(api, name, revision):
+            return _download(api, name, revision, trust_remote_code=trust_remote_code, admit=admit)
+    except (ClientError, LocalEntryNotFoundError, ConnectionError) as error:
+        reason = f"{api.endpoint} can't be reached ({_first_line(error)})"
+        return _cached(name, revision, f"and {reason}")
+
+
+def revisions(name: str, *, offline: bool = False) -> dict[str, str]:
+    """Branches and tags of a hub model with their commits, in one request. Empty where the hub can't be asked."""
+    if offline or constants.HF_HUB_OFFLINE:
+        return {}
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        with _hushed(), _told(api, name, ""):
+            found = api.list_repo_refs(name)
+    except (ClientError, ConnectionError):
+        return {}
+    return {ref.name: ref.target_commit for ref in (*found.branches, *found.tags)}
+
+
+@contextlib.contextmanager
+def _told(api: HfApi, name: str, revision: str) -> Iterator[None]:
+    """What the hub refuses, as one line."""
+    try:
+        yield
     except HFValidationError as error:
         raise ModelError(
             f"{name!r} is neither a folder nor a hub id.", "Give owner/name, a folder, or mini."
         ) from error
-    if offline or constants.HF_HUB_OFFLINE:
-        return _cached(name, revision, "and --offline forbids looking for it")
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-    with _hushed():
-        try:
-            return _download(api, name, revision, trust_remote_code=trust_remote_code, admit=admit)
-        except GatedRepoError as error:
-            raise ModelError(
-                f"{name} is gated: its owner grants access.",
-                f"Ask on its page at {api.endpoint}/{name}, then set HF_TOKEN.",
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise ModelError(
-                f"There is no model {name!r} on {api.endpoint}, nor a folder of that name.",
-                "Check the spelling; if it is private, set HF_TOKEN.",
-            ) from error
-        except RevisionNotFoundError as error:
-            raise ModelError(f"{name} has no revision {revision!r}.", "Give a branch, tag or commit.") from error
-        except (ClientError, LocalEntryNotFoundError, ConnectionError) as error:
-            reason = f"{api.endpoint} can't be reached ({_first_line(error)})"
-            return _cached(name, revision, f"and {reason}")
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{name} is gated: its owner grants access.",
+            f"Ask on its page at {api.endpoint}/{name}, then set HF_TOKEN.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"There is no model {name!r} on {api.endpoint}, nor a folder of that name.",
+            "Check the spelling; if it is private, set HF_TOKEN.",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"{name} has no revision {revision!r}.", "Give a branch, tag or commit.") from error
 
 
 def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool, admit: Admit) -> Place:

@@ -110,6 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self._file(model_id, repository, rest, body=body)
 
     def _api(self, repository: Repository, rest: list[str], *, body: bool) -> None:
+        if rest == ["refs"]:
+            heads = [
+                {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
+                for name, commit in repository.revisions.items()
+            ]
+            return self._json({"branches": heads, "converts": [], "tags": []}, body=body)
         commit = _commit(repository, rest[1] if len(rest) > 1 else "main")
         if commit is None:
             return self._fail(404, "RevisionNotFound", body=body)
