@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from reportgen import __version__
 from reportgen.errors import UserError
-from reportgen.verbs import lists, mini, paper, publish, render, run
+from reportgen.verbs import lists, mini, paper, publish, render, run, sweep
 
 app = typer.Typer(
     name="reportgen",
@@ -44,6 +44,7 @@ app.command("render")(render.render_verb)
 app.command("figure")(render.figure_verb)
 app.command("compare")(publish.compare_verb)
 app.command("site")(publish.site_verb)
+app.command("sweep")(sweep.sweep_verb)
 app.command("import")(publish.import_verb)
 app.command("check")(paper.check_verb)
 app.command("suites")(lists.suites_verb)

@@ -90,15 +90,16 @@ def page(
     numbers: str,
     bar: float = 0.0,
     gap: float = 0.0,
+    in_row: int = 0,
 ) -> Page:
     """Where `count` plots stand; `aspect` is height over width of a plot.
 
     numbers  the widest number of the left axis;  bar  points that a colour bar takes at the right, 0 for none
-    gap      points between plots of a row, at least
+    gap      points between plots of a row, at least;  in_row  plots in a row, 0 for as many as look best
     """
     size = style.font_size
     given = NATURAL_WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4
-    columns = columns_for(count)
+    columns = in_row or columns_for(count)
     left, gap = 2.3 * size + theme.text_width(numbers, 0.88 * size), max(1.1 * size, gap)
     width = min((max(given, _LEAST * size) - left - bar - (columns - 1) * gap) / columns, 19 * size)
     tiles: list[Tile] = []
@@ -256,8 +257,12 @@ def maps(
     signed: bool = False,
     start: float = 0.0,
     synthetic: bool = False,
+    in_row: int = 0,
 ) -> alt.LayerChart:
-    """Maps of heads under one colour bar called `label`; sizes where not `signed`; the bar begins at `start`."""
+    """Maps of heads under one colour bar called `label`; sizes where not `signed`; the bar begins at `start`.
+
+    in_row  maps in a row, 0 for as many as look best
+    """
     style = check_style(style)
     size, (layers, heads) = style.font_size, panels[0].scores.values.shape
     bar, clipped = shared_bar([p.scores for p in panels], signed=signed, start=start)
@@ -265,7 +270,7 @@ def maps(
     titles = [(p.title, p.subtitle) for p in panels]
     room = 1.1 * size + 1.1 * size + 0.5 * size + max(theme.text_width(t, 0.88 * size) for t in labels) + 1.9 * size
     aspect = min(1.5, max(0.5, layers / heads))
-    place = page(len(panels), style, aspect=aspect, titles=titles, numbers=str(layers - 1), bar=room)
+    place = page(len(panels), style, aspect=aspect, titles=titles, numbers=str(layers - 1), bar=room, in_row=in_row)
     axes, tile = place.axes(), place.tiles[0]
     across = [((i + 0.5) / heads, str(i)) for i in theme.index_ticks(heads, tile.width / heads, 0.88 * size, True)]
     down = [((i + 0.5) / layers, str(i)) for i in theme.index_ticks(layers, tile.height / layers, 0.88 * size, False)]

@@ -26,9 +26,14 @@ from tests.sweep.conftest import TOY, Ledger, scores_of, toy_spec
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'reportgen[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning:ray")
 HEAD = {
-    "num_cpus": 1, "include_dashboard": False,
-    "_system_config": {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3},
-}  # fmt: skip
+    "num_cpus": 1,
+    "include_dashboard": False,
+    "_system_config": {  # a lost machine is noticed within seconds
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_failure_threshold": 3,
+    },
+}
 ROOT = str(Path(__file__).parent.parent.parent)
 
 

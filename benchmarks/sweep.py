@@ -1,0 +1,178 @@
+"""Sweeps over checkpoints: a lost machine, Ray against the local engine, and finding out that all is done.
+
+    python -m benchmarks.sweep FOLDER      FOLDER holds checkpoint folders, e.g. of `reportgen mini train --save-steps ...`
+    python -m benchmarks.sweep done        the third one alone, with checkpoints it makes itself
+
+Both engines have the same two cores and one thread a member; each sweep is a process of its own, as a user starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SUITES = ("--suite", "attention", "--threads", "1")
+MEMBERS = 200
+
+
+def sweep(out: Path, folder: Path, *words: str, kill: Any = None) -> tuple[float, float, list[dict[str, Any]]]:
+    """Wall and CPU seconds of one `reportgen sweep`, and its events. CPU: of the process and of what it waits for."""
+    before = _cpu()
+    started = time.perf_counter()
+    code = "from reportgen.cli import main\nmain()"
+    typed = ["sweep", str(folder), "--name", "sweep", "--out", str(out), *SUITES, *words, "--json"]
+    process = subprocess.Popen([sys.executable, "-c", code, *typed], stdout=subprocess.PIPE, text=True)
+    events = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{"):
+            events.append({**json.loads(line), "at": time.perf_counter() - started})
+            if kill is not None and events[-1]["event"] == "member_end":
+                kill(events)
+    if process.wait():
+        raise SystemExit(f"the sweep ended with {process.returncode}")
+    return time.perf_counter() - started, _cpu() - before, events
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def scores(out: Path) -> dict[str, bytes]:
+    """Every member's scores.csv."""
+    return {path.parent.parent.name: path.read_bytes() for path in sorted((out / "sweep").glob("*/report/scores.csv"))}
+
+
+def cluster() -> Any:
+    """Two raylets on loopback, one CPU each; lost machines are noticed as Ray's defaults have it."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    return made
+
+
+def lost_machine(folder: Path, out: Path, want: dict[str, bytes]) -> None:
+    """Kill the second raylet once a third of the members has ended."""
+    made = cluster()
+    (node,) = made.worker_nodes
+    victim = node.all_processes["raylet"][0].process.pid
+
+    def kill(events: list[dict[str, Any]]) -> None:
+        ended = [event for event in events if event["event"] == "member_end"]
+        if len(ended) == 4 and not killed:
+            os.kill(victim, signal.SIGKILL)
+            killed.append(events[-1]["at"])
+
+    killed: list[float] = []
+    wall, _, events = sweep(out, folder, "--engine", "ray", "--ray-address", made.address, "--cpus", "1", kill=kill)
+    made.shutdown()
+    found = scores(out)
+    same = sum(found.get(name) == content for name, content in want.items())
+    failed = events[-1]["failed"]
+    at = f"{killed[0]:.0f} s" if killed else "never"
+    print(
+        f"raylet killed at {at} of {wall:.0f} s: {same} of {len(want)} scores.csv equal byte for byte, failed {failed}"
+    )
+
+
+def ratio(folder: Path, home: Path) -> dict[str, bytes]:
+    """Local against a local Ray cluster of two workers, and where the time goes."""
+    local_wall, local_cpu, events = sweep(home / "local", folder)
+    print(f"local: {local_wall:.1f} s wall, {local_cpu:.1f} CPU s; {parts(events, local_wall)}")
+    made = cluster()
+    started = _raylet_cpu(made)
+    wall, cpu, events = sweep(home / "ray", folder, "--engine", "ray", "--ray-address", made.address, "--cpus", "1")
+    workers = _raylet_cpu(made) - started
+    made.shutdown()
+    print(
+        f"ray, 2 workers: {wall:.1f} s wall, {cpu:.1f} CPU s in the driver, {workers:.1f} in the cluster; {parts(events, wall)}"
+    )
+    same = scores(home / "local") == scores(home / "ray")
+    print(f"wall, ray / local: {wall / local_wall:.2f}; scores.csv equal: {same}; load {os.getloadavg()[0]:.1f}")
+    return scores(home / "local")
+
+
+def _raylet_cpu(made: Any) -> float:
+    """CPU seconds of a cluster's processes and of the workers they have buried."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    roots = {
+        p.process.pid for node in (made.head_node, *made.worker_nodes) for ps in node.all_processes.values() for p in ps
+    }
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        fields = text[text.rindex(")") + 2 :].split()
+        if int(stat.parent.name) in roots or int(fields[1]) in roots:  # fields[1]: the parent
+            total += sum(int(fields[i]) for i in (11, 12, 13, 14)) / ticks
+    return total
+
+
+def parts(events: list[dict[str, Any]], wall: float) -> str:
+    """When the first member began (or ended), when the last ended, what came after."""
+    at = {kind: [e["at"] for e in events if e["event"] == kind] for kind in ("sweep", "member_end")}
+    suites = sum(e["elapsed_s"] for e in events if e["event"] == "member_end")
+    ends = at["member_end"]
+    return (
+        f"start {at['sweep'][0]:.1f} s, first member ended at {ends[0]:.1f}, last at {ends[-1]:.1f}, members' own time "
+        f"{suites:.1f} s, report {wall - ends[-1]:.1f} s"
+    )
+
+
+def done_already(home: Path) -> None:
+    """200 members, all done: the same command again, as far as it needs to find that out, and with its report."""
+    from tests.tiny import tiny_folder
+
+    folder, toy = home / "many", str(Path(__file__).parent.parent / "tests" / "data" / "toy_suite.py")
+    first = tiny_folder("gpt2", folder / "step-1", n_embd=128, n_head=8, n_layer=6, n_inner=256)
+    raw = (first / "model.safetensors").read_bytes()
+    for step in range(2, MEMBERS + 1):
+        shutil.copytree(first, folder / f"step-{step}")
+        changed = bytearray(raw)
+        changed[-2:] = step.to_bytes(2, "little")  # another checkpoint, to the hash
+        (folder / f"step-{step}" / "model.safetensors").write_bytes(changed)
+    global SUITES
+    SUITES = ("--suite", toy, "--threads", "1")
+    wall, _, _ = sweep(home / "done", folder)
+    print(f"{MEMBERS} members of {len(raw) / 1e6:.1f} MB, scored: {wall:.0f} s")
+    for note in ("second sweep", "third sweep"):
+        wall, cpu, events = sweep(home / "done", folder)
+        plan = next(event for event in events if event["event"] == "sweep")
+        assert plan["n_kept"] == MEMBERS, plan
+        print(
+            f"{note}: knows that {MEMBERS} are done after {plan['at']:.2f} s; {wall:.1f} s, {cpu:.1f} CPU s with its report"
+        )
+
+
+def main() -> None:
+    """Print what was asked for; without a folder the third one."""
+    folders = [Path(word) for word in sys.argv[1:] if Path(word).is_dir()]
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place)
+        os.environ["XDG_CACHE_HOME"] = str(home / "cache")  # digests of this benchmark alone
+        for folder in folders:
+            steps = len([p for p in folder.iterdir() if re.search(r"\d+$", p.name)])
+            print(f"{folder.name}: {steps} checkpoints")
+            want = ratio(folder.resolve(), home)
+            lost_machine(folder.resolve(), home / "lost", want)
+        if not folders:
+            done_already(home)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The report of a stored sweep, written: index.html, report.pdf, scores.csv, every figure in every format. No torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reportgen.errors import SettingsError, nearest
+from reportgen.figures import export
+from reportgen.figures.figure import Figure, Style
+from reportgen.figures.svg import size_of
+from reportgen.files import write_atomic
+from reportgen.report.bundle import archive
+from reportgen.report.csv import COLUMNS, escape, scores_csv
+from reportgen.report.parts import Grid, Pairs, Plate
+from reportgen.report.render import ARCHIVE, ENDINGS, figure_file
+from reportgen.report.render import render as render_run
+from reportgen.report.text import anchor, clean, cleaned, plural
+from reportgen.report.twins import rows as twin_of
+from reportgen.sweep.figures import figures
+from reportgen.sweep.page import Part, SweepReport, document, page, slide
+from reportgen.sweep.series import Story, Track, story
+from reportgen.sweep.stored import Sweep
+
+
+def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False) -> Path:
+    """Write `<sweep>/report/` and return the path of its index.html; with `reports` every member's own report too.
+
+    Raises UserError: a damaged run, a folder that can't be written.
+    """
+    style = style or Style()
+    report = build(sweep, style)
+    made = {
+        f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)
+        for plate in report.plates
+        for name in ENDINGS
+    }
+    made["report.pdf"] = document(report)
+    made["scores.csv"] = all_scores(sweep).encode()
+    tex = {plate.id: made[f"figures/{plate.id}.tex"].decode() for plate in report.plates}
+    index = page(report, tuple(ENDINGS), tex, [*made, ARCHIVE]).encode()
+    made[ARCHIVE] = archive(sweep.record.name, {**made, "index.html": index})
+    folder = sweep.path / "report"
+    for name, content in (*made.items(), ("index.html", index)):
+        write_atomic(folder / name, content)
+    for old in (folder / "figures").glob("*"):
+        if f"figures/{old.name}" not in made and old.name.startswith("sweep-"):
+            old.unlink()
+    if reports:
+        for _, run in sweep.runs():
+            render_run(run, style)
+    return folder / "index.html"
+
+
+def find_figure(sweep: Sweep, figure_id: str, style: Style) -> Figure:
+    """One figure of a stored sweep. SettingsError names those there are."""
+    known = {figure.id: figure for _, found in figures(story(sweep), style) for figure in found}
+    if figure_id not in known:
+        raise SettingsError(f"{sweep.path} has no figure {figure_id!r}.", nearest(figure_id, known))
+    return known[figure_id]
+
+
+def build(sweep: Sweep, style: Style) -> SweepReport:
+    """The report of a stored sweep with every figure drawn once."""
+    told = story(sweep)
+    tracks = {track.key: track for t in told.trainings for found in t.tracks.values() for track in found}
+    numbers = iter(range(1, 10_000))
+    parts: list[Part] = []
+    slides: dict[str, dict[str, Any]] = {}
+    for title, found in figures(told, style):
+        plates = tuple(_plate(next(numbers), figure, style) for figure in found)
+        parts.append(Part(clean(title), f"part-{anchor(title.lower())}", plates))
+        slides |= {p.id: slide(track, p.svg) for p in plates if (track := _filmed(p.figure, tracks)) is not None}
+    record = sweep.record
+    labels = list(dict.fromkeys(member.label for member in record.members))
+    return SweepReport(
+        title=clean(f"Attention heads of {labels[0]} over training" if len(labels) == 1 else f"Sweep {record.name}"),
+        name=clean(record.name),
+        created=record.created,
+        synthetic=told.synthetic,
+        facts=cleaned(_facts(sweep, told)),
+        failed=cleaned(tuple((member.title, member.error) for member in sweep.failed())),
+        parts=tuple(parts),
+        members=cleaned(_members(sweep)),
+        provenance=cleaned(_provenance(sweep)),
+        slides=slides,
+    )
+
+
+def _filmed(figure: Figure, tracks: Mapping[str, Track]) -> Track | None:
+    """The score that a filmstrip shows."""
+    if not figure.title.endswith("step by step"):
+        return None
+    return tracks.get(str(figure.data.rows[0][1]))
+
+
+def _plate(number: int, figure: Figure, style: Style) -> Plate:
+    spec = export.spec(figure, style)
+    svg = export.svg(figure, style, spec)
+    width, height = (round(side) for side in size_of(svg))
+    return Plate(
+        number=number, id=figure.id, title=clean(figure.title), caption=clean(figure.caption), alt=clean(figure.alt),
+        svg=svg, width=width, height=height, twins=(replace(cleaned(twin_of(figure.data)), caption=""),), figure=figure,
+        spec=spec, is_map=False, keys=(),
+    )  # fmt: skip
+
+
+def _facts(sweep: Sweep, told: Story) -> Pairs:
+    record = sweep.record
+    done = sum(member.status == "done" for member in record.members)
+    steps = [member.step for member in record.members if member.step is not None]
+    rows = [
+        ("Models", ", ".join(dict.fromkeys(member.label for member in record.members))),
+        ("Checkpoints", f"{done} of {plural(len(record.members), 'member')} scored"),
+        ("Training steps", f"{min(steps):,} to {max(steps):,}" if steps else ""),
+        ("Suites", ", ".join(told.titles.values())),
+        ("Scored", record.updated[:10]),
+    ]
+    return tuple((name, value) for name, value in rows if value)
+
+
+def _members(sweep: Sweep) -> Grid:
+    rows = [
+        (
+            m.title,
+            "" if m.step is None else f"{m.step:,}",
+            "kept" if m.kept else m.status,
+            f"{m.elapsed_s:.1f}" if m.elapsed_s else "–",
+            m.error,
+            m.slug,
+        )
+        for m in sweep.record.members
+    ]
+    columns = ("Member", "Training step", "How it ended", "Seconds", "Reason", "Run folder")
+    return Grid("Members", columns, (False, True, False, True, False, False), tuple(rows), _ENDS)
+
+
+_ENDS = (
+    "Kept: finished by an earlier sweep. Seconds: what the suites took, loading included where it was in this process."
+)
+
+
+def _provenance(sweep: Sweep) -> Pairs:
+    record = sweep.record
+    rows = [
+        ("Command", shlex.join(record.argv)),
+        ("Created", record.created),
+        ("Updated", record.updated),
+        ("Engine", record.engine),
+        ("Wall time of the last sweep", f"{record.elapsed_s:.1f} s"),
+        ("Version", f"reportgen {record.version}"),
+    ]
+    return tuple(rows)
+
+
+def all_scores(sweep: Sweep) -> str:
+    """Every member's scores.csv under each other, with the member, its model, revision and step before each row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("member", "model", "revision", "step", *COLUMNS))
+    writer.writerows(_rows(sweep))
+    return out.getvalue()
+
+
+def _rows(sweep: Sweep) -> Iterator[Sequence[str]]:
+    for member, run in sweep.runs():
+        step = "" if member.step is None else str(member.step)
+        lines = csv.reader(io.StringIO(scores_csv(run.results)))
+        next(lines)
+        for line in lines:
+            yield (member.slug, escape(member.label), escape(member.name), step, *line)
