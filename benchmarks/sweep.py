@@ -1,6 +1,6 @@
 """Sweeps over checkpoints: a lost machine, Ray against the local engine, and finding out that all is done.
 
-    python -m benchmarks.sweep FOLDER      FOLDER holds checkpoint folders, e.g. of `reportgen mini train --save-steps ...`
+    python -m benchmarks.sweep FOLDER      FOLDER holds checkpoint folders: `reportgen mini train --save-steps ...`
     python -m benchmarks.sweep done        the third one alone, with checkpoints it makes itself
 
 Both engines have the same two cores and one thread a member; each sweep is a process of its own, as a user starts it.
@@ -97,9 +97,8 @@ def ratio(folder: Path, home: Path) -> dict[str, bytes]:
     wall, cpu, events = sweep(home / "ray", folder, "--engine", "ray", "--ray-address", made.address, "--cpus", "1")
     workers = _raylet_cpu(made) - started
     made.shutdown()
-    print(
-        f"ray, 2 workers: {wall:.1f} s wall, {cpu:.1f} CPU s in the driver, {workers:.1f} in the cluster; {parts(events, wall)}"
-    )
+    used = f"{cpu:.1f} CPU s in the driver, {workers:.1f} in the cluster"
+    print(f"ray, 2 workers: {wall:.1f} s wall, {used}; {parts(events, wall)}")
     same = scores(home / "local") == scores(home / "ray")
     print(f"wall, ray / local: {wall / local_wall:.2f}; scores.csv equal: {same}; load {os.getloadavg()[0]:.1f}")
     return scores(home / "local")
@@ -154,9 +153,8 @@ def done_already(home: Path) -> None:
         wall, cpu, events = sweep(home / "done", folder)
         plan = next(event for event in events if event["event"] == "sweep")
         assert plan["n_kept"] == MEMBERS, plan
-        print(
-            f"{note}: knows that {MEMBERS} are done after {plan['at']:.2f} s; {wall:.1f} s, {cpu:.1f} CPU s with its report"
-        )
+        known = f"{note}: knows that {MEMBERS} are done after {plan['at']:.2f} s"
+        print(f"{known}; {wall:.1f} s, {cpu:.1f} CPU s with its report")
 
 
 def main() -> None:
