@@ -42,7 +42,7 @@ def main() -> None:
     folder = next((word for word in sys.argv[1:] if Path(word).is_dir()), "mini")
     model = load(folder, device="cpu")
     planted_and_null(10, 1)
-    planted_and_null(20, SEEDS)
+    planted_and_null(5, SEEDS)
     rows, encoded = _rows(model, "in_vocabulary")
     z = features.head_outputs(model, encoded, 16, lambda *_: None)
     permuted_runs(rows, z)

@@ -312,7 +312,8 @@ def _cells(panels: Sequence[HeadMap], place: Page, bar: Bar, style: Style, axes:
     slash = {"type": "rule", "stroke": theme.NOT_COMPUTED_LINE, "strokeWidth": 0.6}
     layers, heads = panels[0].scores.values.shape
     dot = min(place.tiles[0].width / heads, place.tiles[0].height / layers)
-    mark = {"type": "circle", "size": round6(math.pi * (0.14 * dot) ** 2), "fill": "#ffffff", "opacity": 1,
+    radius = max(0.14 * dot, min(0.3 * dot, 1.0))  # points: in grids of small cells a larger share of the cell
+    mark = {"type": "circle", "size": round6(math.pi * radius**2), "fill": "#ffffff", "opacity": 1,
             "stroke": "#000000", "strokeWidth": round6(max(0.25, 0.035 * dot))}  # fmt: skip
     charts = [
         layer("cells_down", known, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style), "tooltip": tips})

@@ -100,6 +100,17 @@ def test_maps_draw_every_head_once_and_missing_ones_grey() -> None:
     assert {row["text"] for row in rows["title_below"]} == {"Head"}
 
 
+def test_dots_stay_visible_in_small_cells() -> None:
+    def radius(heads: int) -> float:
+        scores = _scores(np.random.default_rng(0).random((heads, heads)))
+        made = maps([HeadMap("a", "", scores, np.ones((heads, heads), bool))] * 8, "I", Style())
+        dots = next(one for one in made.to_dict(validate=False)["layer"] if one["name"] == "significant")
+        return float((dots["mark"]["size"] / np.pi) ** 0.5)
+
+    assert radius(6) > radius(12) > 1.0
+    assert radius(32) == pytest.approx(1.0)
+
+
 def test_the_last_tick_of_the_bar_is_labelled() -> None:
     rows = _rows(maps([HeadMap("A", "", _scores([[0.001, 0.0005], [0.002, 0.003]]))], "Bar", Style()))
     assert rows["bar_numbers"][-1]["text"] == "0.0030"

@@ -33,7 +33,9 @@ def figures(result: SuiteResult, view: View) -> list[Figure]:
     if not result.tasks("importance_own"):
         return []
     made = [_maps(result, view, measure) for measure in _KINDS]
-    made += [_signed(result, view), _alone(result, view), _decay(result, view)]
+    made.append(_signed(result, view))
+    made += [_alone(result, view)] if result.tasks("alone") else []
+    made.append(_decay(result, view))
     made += [_masked(result, view)] if "ablation/curve/right" in result.arrays else []
     return [*made, _matrix(result, view)]
 
