@@ -63,8 +63,9 @@ def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[s
     name = captions.model_name(view)
     scores, other = _labelled(result, *left), _labelled(result, *right)
     both = _bright_in_both(scores, other)
-    flags = [both] if both.heads else []
-    sets, other_sets = _sets(view, *left) + flags, _sets(view, *right) + flags
+    more = [] if suppression else [s for s in view.sets("circuits/reuse/") if s.heads]
+    more += [both] if both.heads else []
+    sets, other_sets = _sets(view, *left) + more, _sets(view, *right) + more
     titles = _pair_titles(name, suppression)
     return Figure(
         id="relations-name_copying-suppression" if suppression else "relations-name_copying-country_to_capital",

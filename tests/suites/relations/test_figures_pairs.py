@@ -16,13 +16,17 @@ MOVERS = HeadSet("circuits/ioi/name_movers", "Name-Mover Heads", ((1, 2), (2, 0)
                  "computed: IOI on this model", "rule")  # fmt: skip
 
 
-def pair(capital: dict[tuple[int, int], int]) -> Figure:
+REUSED = HeadSet("circuits/reuse/reused", "Reused Heads", ((0, 1),), "'Circuits Components Reused' classifications",
+                 "computed: circuits of IOI, Capitals on this model", "rule")  # fmt: skip
+
+
+def pair(capital: dict[tuple[int, int], int], *more: HeadSet) -> Figure:
     made = result(
         scores("score", "name_copying", 40, {(1, 2): 30, (2, 0): 38, (2, 1): 20, (0, 3): 19}),
         scores("score", "country_to_capital", 40, capital, dead=[(0, 0)]),
         name_copying="Algorithmic", country_to_capital="Knowledge",
     )  # fmt: skip
-    view = samples.view(3, 4, sets=[MOVERS])
+    view = samples.view(3, 4, sets=[MOVERS, *more])
     return next(figure for figure in figures(made, view) if figure.id == ID)
 
 
@@ -49,3 +53,10 @@ def test_where_no_head_is_bright_in_both_the_caption_says_so() -> None:
     figure = pair({(2, 1): 19, (0, 3): 40})
     assert "No head scores 0.5 or more in both panels, so none is flagged as a generic copier." in figure.caption
     assert "Generic Copiers" not in str(export.spec(figure))
+
+
+def test_heads_that_tasks_share_are_marked_on_both_panels_under_the_papers_legend() -> None:
+    figure = pair({(0, 3): 40}, REUSED)
+    assert spots(figure, 0, "overlay1")[0][:2] == spots(figure, 1, "overlay0")[0][:2] == (0, 1)
+    assert "'Circuits Components Reused'" in str(export.spec(figure)).replace("\\'", "'")
+    assert "Reused Heads (computed: circuits of IOI, Capitals on this model)" in figure.caption
