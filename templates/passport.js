@@ -85,6 +85,7 @@ const opened_text = (list) => {
   };
   return list.at;
 };
+const short = (word) => (word.length > 40 ? `${word.slice(0, 40)}\u2026` : word);
 const snippet = (list, i, place) => {
   const { text, query, key, weight, sink } = opened_text(list), n = i * list.places.length + place;
   const window = Math.floor(query[n] / list.length) * list.length, here = query[n] % list.length;
@@ -93,13 +94,12 @@ const snippet = (list, i, place) => {
   const from = Math.max(0, Math.min(here - 10, ...weights.keys())), to = Math.min(list.length, here + 4);
   const line = classed(make("p", from ? "\u2026" : ""), "snippet");
   for (let at_ = from; at_ < to; at_ += 1) {
-    const word = list.words[text[window + at_]];
-    const node = make(weights.has(at_) ? "mark" : "span", word.replaceAll("\\n", "\u23ce"));
+    const node = make(weights.has(at_) ? "mark" : "span", short(list.words[text[window + at_]]).replaceAll("\\n", "\u23ce"));
     if (weights.has(at_)) { node.style.setProperty("--w", weights.get(at_)); node.title = `weight ${shown(weights.get(at_), 2)}`; }
     if (at_ === here) { node.classList.add("here"); line.append(node, classed(make("span", " (the query)"), "hide")); }
     else { if (at_ > here) node.className = "after"; line.append(node); }
   }
-  const said_ = [...weights].map(([at_, w]) => `${list.words[text[window + at_]].trim()} ${shown(w, 2)}`).join(", ");
+  const said_ = [...weights].map(([at_, w]) => `${short(list.words[text[window + at_]].trim())} ${shown(w, 2)}`).join(", ");
   line.append(classed(make("span", `. Attends to: ${said_ || "nothing but the first position"}`), "hide"));
   const rest = `${shown(Math.max(0, ...weights.values()), 2)}, first position ${shown(sink[n] / 255, 2)}`;
   return make("li", "", classed(make("span", list.places[place], make("span", rest)), "place"), line);
@@ -127,7 +127,7 @@ const operations = (i) => {
   }
   return found;
 };
-const token = (text) => make("code", text.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"));
+const token = (text) => make("code", short(text).replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"));
 const tokens = (list) => list.flatMap((text) => [token(text), " "]);
 const salient = (i) => {
   const found = operations(i);

@@ -239,7 +239,9 @@ def _bar_words(label: str, grid: Grid, bar: Bar, axes: dict[str, Any]) -> list[a
     at, end, beside = (round6(grid.x_at(edge + away * size)) for away in (0.0, 0.35, 0.6))
     rows = [{"layer": at, "layer_end": end, "head": y} for y in down]
     numbers = [{"layer": beside, "head": y, "text": word} for y, word in zip(down, bar.labels(), strict=True)]
-    title = {"layer": grid.x_at(grid.width + bar_title_x(bar, size)), "head": grid.y_at(grid.height / 2), "text": label}
+    shown = legend.fitting(label, size, 2 * grid.height)
+    words = shown if shown == label else f"{shown[:-1]}…"
+    title = {"layer": grid.x_at(grid.width + bar_title_x(bar, size)), "head": grid.y_at(grid.height / 2), "text": words}
     line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
     text = {"type": "text", "baseline": "middle", "color": theme.INK}
     channels = {**axes, "text": alt.Text("text:N")}

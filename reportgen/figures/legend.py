@@ -35,15 +35,34 @@ def boxes(overlays: Sequence[Overlay], values: FloatGrid, grid: Grid) -> list[Bo
     return placed(made, overlays, values, grid)
 
 
+MOST_LINES = 8
+
+
 def wrap(text: str, size: float, room: float) -> tuple[str, ...]:
-    """`text` in lines no wider than `room` points where its words allow."""
+    """`text` in lines no wider than `room` points, `MOST_LINES` of them: the rest is left out with an ellipsis."""
     lines: list[str] = []
     for word in text.split(" "):
         if lines and text_width(f"{lines[-1]} {word}", size) <= room:
             lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return tuple(lines)
+            continue
+        while text_width(word, size) > room and len(lines) <= MOST_LINES and len(word) > 1:
+            start = fitting(word, size, room)
+            lines.append(start)
+            word = word[len(start) :]
+        lines.append(word)
+        if len(lines) > MOST_LINES:
+            break
+    return tuple(lines) if len(lines) <= MOST_LINES else (*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][:-1]}…")
+
+
+def fitting(text: str, size: float, room: float) -> str:
+    """The start of `text` that is no wider than `room` points, one character at least."""
+    width = 0.0
+    for i, char in enumerate(text):
+        width += text_width(char, size)
+        if width > room:
+            return text[: max(1, i)]
+    return text
 
 
 def _box(title: tuple[str, ...], entries: tuple[Entry, ...], size: float) -> Box:
