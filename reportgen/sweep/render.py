@@ -14,6 +14,7 @@ from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style
 from reportgen.figures.svg import size_of
+from reportgen.figures.widths import legible
 from reportgen.files import write_atomic
 from reportgen.report.bundle import archive
 from reportgen.report.csv import COLUMNS, escape, scores_csv
@@ -63,6 +64,11 @@ def find_figure(sweep: Sweep, figure_id: str, style: Style) -> Figure:
     if figure_id not in known:
         raise SettingsError(f"{sweep.path} has no figure {figure_id!r}.", nearest(figure_id, known))
     return known[figure_id]
+
+
+def printed_figure(sweep: Sweep, figure_id: str, style: Style) -> tuple[Figure, Style]:
+    """One figure for print at `style.width_in`, text below 6 pt enlarged. Raises SettingsError."""
+    return legible(lambda tried: find_figure(sweep, figure_id, tried), style)
 
 
 def build(sweep: Sweep, style: Style) -> SweepReport:

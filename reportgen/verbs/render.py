@@ -24,13 +24,19 @@ def render_verb(
     palette: Palette = "published",
     suite: SuiteFiles = None,
 ) -> None:
-    """Write the report of a stored run again; torch is not needed."""
+    """Write the report of a stored run or sweep again; torch is not needed."""
     from reportgen import suites
     from reportgen.runfolder import Run
+    from reportgen.sweep.stored import Sweep, is_sweep
 
     suites.choose(suite or ())
 
     style = checked_style(cmap, palette)
+    if is_sweep(run):
+        from reportgen.sweep.render import render as render_sweep
+
+        print(render_sweep(Sweep.open(run), style))
+        return
     files = tuple(overlay or ())
     print(render_run(Run.open(run), style, overlays=not no_overlay, overlay_files=files, published=published))
 
@@ -46,7 +52,7 @@ def figure_verb(
     palette: Palette = "published",
     suite: SuiteFiles = None,
 ) -> None:
-    """Write one figure of a stored run."""
+    """Write one figure of a stored run or sweep."""
     from reportgen import suites
     from reportgen.figures.export import FORMATS
     from reportgen.figures.widths import inches
@@ -54,12 +60,18 @@ def figure_verb(
     from reportgen.report.build import printed_figure
     from reportgen.report.render import ENDINGS
     from reportgen.runfolder import Run
+    from reportgen.sweep.stored import Sweep, is_sweep
 
     if format_ not in FORMATS:
         raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
     suites.choose(suite or ())
     style = checked_style(cmap, palette, width_in=inches(width), font_size=font_size)
-    figure, style = printed_figure(Run.open(run), figure_id, style)
+    if is_sweep(run):
+        from reportgen.sweep.render import printed_figure as of_sweep
+
+        figure, style = of_sweep(Sweep.open(run), figure_id, style)
+    else:
+        figure, style = printed_figure(Run.open(run), figure_id, style)
     path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
     write_atomic(path, FORMATS[format_](figure, style))
     print(path)

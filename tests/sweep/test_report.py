@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pypdf import PdfReader
 
+from reportgen.cli import main
 from reportgen.errors import RunError, SettingsError
 from reportgen.figures.emergence import LogAxis, step_words
 from reportgen.figures.figure import Figure, Style
@@ -156,6 +157,19 @@ def test_an_unknown_figure_is_answered_with_those_there_are(sweep: Sweep) -> Non
     assert find_figure(sweep, "sweep-train-relations-best", Style()).suite == "relations"
     with pytest.raises(SettingsError, match=r"Did you mean .*sweep-train-relations-best"):
         find_figure(sweep, "sweep-train-relations-bests", Style())
+
+
+def test_render_and_figure_take_a_sweep_as_they_take_a_run(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "best.svg"
+    words = ["figure", str(sweep.path), "sweep-train-relations-best", "--width", "3.25in", "--out", str(out)]
+    for typed in (words, ["render", str(sweep.path)]):
+        monkeypatch.setattr("sys.argv", ["reportgen", *typed])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+    assert ' width="3.25in"' in out.read_text()
 
 
 @pytest.mark.parametrize(
