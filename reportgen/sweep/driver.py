@@ -69,8 +69,9 @@ def sweep(spec: SweepSpec, listener: Listener) -> Sweep:
     is in `Sweep.failed()`.
     """
     jobs = runner.plan(spec.options)
-    every = members(spec)
     home = home_of(spec)
+    before = Sweep.open(home).record.members if is_sweep(home) else []
+    every = members(spec, {(m.model, m.name): m.revision for m in before if m.revision})
     if (home / MANIFEST).exists():
         raise RunError(f"{home} is a run folder, not a sweep's.", "Choose another name with --name.")
     try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from reportgen.errors import ModelError, SettingsError, nearest
 from reportgen.runfolder import slug_of
@@ -44,9 +45,15 @@ class Member:
         return f"{self.label} @ {self.name}" if self.name else self.label
 
 
-def members(spec: SweepSpec) -> list[Member]:
-    """Every member of a sweep, models in the order given, steps ascending. ModelError: an unknown model or revision."""
-    found = [member for model in spec.models for member in _of_model(model, offline=spec.options.offline)]
+Commits = Mapping[tuple[str, str], str]  # (model, revision as typed) -> commit
+
+
+def members(spec: SweepSpec, earlier: Commits = MappingProxyType({})) -> list[Member]:
+    """Every member of a sweep, models in the order given, steps ascending. ModelError: an unknown model or revision.
+
+    earlier  commits that this sweep had before: they stand in where the hub can't be asked
+    """
+    found = [member for model in spec.models for member in _of_model(model, earlier, offline=spec.options.offline)]
     slugs = [member.slug.lower() for member in found]  # file names may ignore case
     doubles = sorted({slug for slug in slugs if slugs.count(slug) > 1})
     if doubles:
@@ -62,7 +69,7 @@ def step_of(name: str) -> int | None:
     return int(name) if _DIGITS.fullmatch(name) else None
 
 
-def _of_model(model: ModelSpec, *, offline: bool) -> list[Member]:
+def _of_model(model: ModelSpec, earlier: Commits, *, offline: bool) -> list[Member]:
     named = [_named(text) for text in model.revisions]
     folder = Path(model.model).expanduser()
     if folder.is_dir():
@@ -78,7 +85,8 @@ def _of_model(model: ModelSpec, *, offline: bool) -> list[Member]:
         return [Member(slug_of(label), model.model, "", label, "", None)]
     commits = _commits(model.model, [name for name, _ in named], offline=offline)
     return _sorted(
-        Member(slug_of(label, name), model.model, commits.get(name, name), label, name, step) for name, step in named
+        Member(slug_of(label, name), model.model, _commit(commits, earlier, model.model, name), label, name, step)
+        for name, step in named
     )
 
 
@@ -109,6 +117,11 @@ def _of_folder(folder: Path, model: ModelSpec, named: list[tuple[str, int | None
 def _sorted(found: Iterable[Member]) -> list[Member]:
     """Steps ascending, members without one last, by name."""
     return sorted(found, key=lambda m: (m.step is None, m.step or 0, m.name))
+
+
+def _commit(commits: Mapping[str, str], earlier: Commits, model: str, name: str) -> str:
+    """What the hub says, or said to the sweep before; the name itself where neither knows it."""
+    return commits.get(name) or earlier.get((model, name)) or name
 
 
 def _commits(model: str, names: list[str], *, offline: bool) -> Mapping[str, str]:

@@ -13,7 +13,9 @@ from filelock import FileLock
 from reportgen.errors import RunError, SettingsError
 from reportgen.runfolder import Run
 from reportgen.sweep.driver import sweep
+from reportgen.sweep.spec import ModelSpec
 from reportgen.sweep.stored import Sweep
+from tests.models.hub_server import HubServer
 from tests.sweep.conftest import STEPS, TOY, Ledger, scores_of, toy_spec
 from tests.tiny import tiny_folder
 
@@ -45,6 +47,28 @@ def test_the_second_sweep_loads_nothing(training: Path, tmp_path: Path, monkeypa
     assert len(log.read_text().splitlines()) == 3
 
 
+def test_hub_revisions_are_scored_at_their_commits_and_known_again_without_the_hub(
+    training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    with HubServer() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        commits = hub.add("owner/net", {"step1": training / "step-1", "step4": training / "step-4"})
+        spec = replace(toy_spec(training, tmp_path), models=(ModelSpec("owner/net", ("step1", "step4")),))
+        done = sweep(spec, Ledger())
+        assert [(m.slug, m.revision) for m in done.record.members] == [
+            ("owner--net@step1", commits["step1"]), ("owner--net@step4", commits["step4"]),
+        ]  # fmt: skip
+        assert not done.failed()
+        assert [run.manifest.model.revision for _, run in done.runs()] == list(commits.values())
+        for down in (False, True):
+            hub.down = down
+            ledger = Ledger()
+            sweep(spec, ledger)
+            assert ledger.plans[0].kept == 2
+
+
 def test_another_setting_or_a_changed_checkpoint_is_scored_again(training: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     for seed in range(2):
@@ -57,8 +81,9 @@ def test_another_setting_or_a_changed_checkpoint_is_scored_again(training: Path,
     ledger = Ledger()
     done = sweep(toy_spec(copy, tmp_path, scale="2"), ledger)
     assert ledger.plans[0].kept == 1
-    assert "Type --name copy-" not in done.failed()[0].error or done.failed()
-    assert [m.slug for m in done.failed()] == ["copy@step-2"]  # another model under this name is refused, not mixed
+    (failed,) = done.failed()  # another model under this name is refused, not mixed in
+    assert failed.slug == "copy@step-2"
+    assert "holds another model's run" in failed.error
 
 
 def test_a_damaged_score_file_is_scored_again(training: Path, tmp_path: Path) -> None:
@@ -129,7 +154,8 @@ def test_a_kill_in_the_middle_keeps_what_is_done(training: Path, tmp_path: Path)
         from pathlib import Path
         from dataclasses import replace
         from reportgen.sweep.driver import sweep
-        from tests.sweep.conftest import Ledger, toy_spec
+        from tests.models.hub_server import HubServer
+from tests.sweep.conftest import Ledger, toy_spec
         spec = toy_spec(Path({str(training)!r}), Path({str(tmp_path)!r}))
         sweep(replace(spec, options=replace(spec.options, suites=({str(suite)!r},))), Ledger())
     """
