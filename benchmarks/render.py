@@ -1,4 +1,4 @@
-"""What a report costs: seconds, memory and bytes of HTML, of mini with all suites and of a made-up 80 x 64 x 20 run.
+"""What a report costs: seconds, memory, bytes of HTML and reading it, of mini and of a made-up run of 80 x 64 x 20.
 
 Each is rendered twice in processes of its own: peak memory is that rendering's, and the two must be the same bytes.
 """
@@ -6,10 +6,14 @@ Each is rendered twice in processes of its own: peak memory is that rendering's,
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,12 @@ started, cpu = time.perf_counter(), time.process_time()
 draw(Path(sys.argv[1]))
 print(time.perf_counter() - started, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+SCROLL = """async () => {
+  for (let y = 0; y < document.body.scrollHeight; y += 2000) {
+    scrollTo(0, y);
+    await new Promise((done) => requestAnimationFrame(done));
+  }
+}"""
 SAME = (".html", ".pdf", ".svg", ".csv")  # what must come out alike
 
 
@@ -118,16 +128,54 @@ def measure(label: str, folder: Path) -> None:
     page = (folder / "report" / "index.html").stat().st_size / 1e6
     maps = len(list((folder / "report" / "figures").glob("*.svg")))
     same = "the same bytes again" if first == found[1][3] else "NOT THE SAME BYTES AGAIN"
-    took = f"{seconds:.1f} s ({cpu:.1f} s of CPU), peak {peak / 2**20:.2f} GiB"
-    print(f"{label}: {maps} figures, {took}, HTML {page:.2f} MB, {same}")
+    load = f"load {os.getloadavg()[0]:.1f}"
+    took = f"{seconds:.1f} s wall ({load}), {cpu:.1f} s of CPU, peak {peak / 2**20:.2f} GiB"
+    print(f"{label}: {maps} figures, {took}, HTML {page:.2f} MB, {same}", flush=True)
 
 
-def main() -> None:
-    """Print both measurements."""
+def read(label: str, page: Path) -> None:
+    """Open a page in Chromium, scroll it to its end and open a passport; print the seconds each took."""
+    browser_path = shutil.which("chromium")
+    if browser_path is None:
+        print(f"{label}: not read, no Chromium (apt-get install chromium)")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page()
+        tab.set_default_timeout(600_000)
+        times = [time.perf_counter()]
+        tab.goto(page.as_uri())
+        times.append(time.perf_counter())
+        tab.evaluate(SCROLL)
+        times.append(time.perf_counter())
+        tab.evaluate("location.hash = '#L1H1'")
+        tab.wait_for_selector("#head:not([hidden]) svg.dots")
+        times.append(time.perf_counter())
+        outlined = tab.locator(".picked").count()
+        browser.close()
+    load, scroll, passport = (after - before for before, after in pairwise(times))
+    words = f"loads in {load:.1f} s, scrolls to its end in {scroll:.1f} s, opens a passport in {passport:.2f} s"
+    print(f"{label} in Chromium: {words}, outlined in {outlined} maps (load {os.getloadavg()[0]:.1f})", flush=True)
+
+
+def main(run: Path | None = None) -> None:
+    """Print all measurements; `run` is a stored run of mini, made here where none is given."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         synthetic = out / "synthetic"
         write_run(synthetic)
-        measure(f"{LAYERS} x {HEADS} x {MAPS}", synthetic)
-        subprocess.run([sys.executable, "-m", "reportgen", "run", "mini", "--out", str(out)], check=True)
+        label = f"{LAYERS} x {HEADS} x {MAPS}, synthetic"
+        measure(label, synthetic)
+        read(label, synthetic / "report" / "index.html")
+        if run is None:
+            subprocess.run([sys.executable, "-m", "reportgen", "run", "mini", "--out", str(out)], check=True)
+        else:
+            shutil.copytree(run, out / "mini")
         measure("mini, all suites", out / "mini")
+        read("mini, all suites", out / "mini" / "report" / "index.html")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if sys.argv[1:] else None)
