@@ -70,7 +70,7 @@ MARKERS = (
 )
 FLAG = Marker("flag", _CIRCLE, None, _BLACK, 0.14)
 _FLAGS = ("generic_copiers",)
-_AROUND = 1.5  # a flag's size relative to other markers
+_AROUND = 0.46  # a flag's radius in cells
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,11 @@ def place(sets: Sequence[HeadSet], grid: Grid) -> list[Overlay]:
         for head in () if is_flag(head_set) else dict.fromkeys(head_set.heads):
             owners.setdefault(head, []).append(i)
     return [
-        Overlay(s, marker, tuple(_place(s, i, head, owners.get(head, [])) for head in _on(s, grid)))
+        Overlay(
+            s,
+            marker,
+            tuple(_flag(head, grid) if is_flag(s) else _place(s, i, head, owners[head]) for head in _on(s, grid)),
+        )
         for i, (s, marker) in enumerate(zip(kept, markers_of(kept), strict=True))
     ]
 
@@ -118,9 +122,11 @@ def _inside(head: Head, grid: Grid) -> bool:
     return 0 <= head[0] < grid.layers and 0 <= head[1] < grid.heads
 
 
+def _flag(head: Head, grid: Grid) -> tuple[float, float, float, float]:
+    return head[0], head[1], _AROUND * grid.cell / marker_radius(grid), 1.0
+
+
 def _place(head_set: HeadSet, index: int, head: Head, owners: list[int]) -> tuple[float, float, float, float]:
-    if is_flag(head_set):
-        return head[0], head[1], _AROUND, 1.0
     count, turn = len(owners), owners.index(index)
     if count in _OFFSETS:
         dx, dy = _OFFSETS[count][turn]

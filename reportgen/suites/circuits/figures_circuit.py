@@ -123,15 +123,15 @@ def _lacks(facts: Mapping[str, Any]) -> str:
     if not added:
         return ""
     words = (
-        " So it lacks heads: patching sees only what differs between the two prompts, not what both share, which "
-        "ablation takes away."
+        f" That is not {added.get('enough', 0.9):g} or more: patching sees only what differs between the two prompts, "
+        "ablation takes away what both share, too."
     )
     tried = []
     for way in (way for way in ways if strings(way, "heads")):
         before, *_, after = (captions.number(f) for f in numbers(way, "kept"))
         named = ", ".join(strings(way, "heads"))
         tried.append(f"with {named}, chosen on {way.get('chosen_on')}, it keeps {after} on the others, not {before}")
-    return f"{words} Added one by one: {'; '.join(tried)}." if tried else f"{words} No head added mends that."
+    return f"{words} Heads added one by one: {'; '.join(tried)}." if tried else f"{words} No head added mends that."
 
 
 def _edge_table(task: str, title: str, links: list[Link], stage_of: Mapping[str, str]) -> Table:

@@ -146,7 +146,7 @@ def _unseen(out: Outcome, scale: Scale, members: Sequence[Head]) -> None:
     """Where the circuit keeps too little: heads that bring f nearest to 1 when they are added to it."""
     facts, settings = out.facts["faithfulness"], scale.runs.settings
     assert isinstance(facts, dict)
-    if not settings.added or abs(1 - facts["circuit"]["kept"]) <= 1 - unseen.ENOUGH:
+    if not settings.added or facts["circuit"]["kept"] >= unseen.ENOUGH:
         return
     own = np.zeros(scale.runs.shape, bool)
     for head in members:

@@ -16,6 +16,7 @@ from scipy.stats import hypergeom, spearmanr
 
 from reportgen.scores import Column, Head, HeadSet, NotComputed, Table, head_name
 from reportgen.suites.circuits.runs import Outcome
+from reportgen.suites.circuits.twins import RUNG
 
 Bools = npt.NDArray[np.bool_]
 LEGEND = "'Circuits Components Reused' classifications"
@@ -123,7 +124,7 @@ def reuse(outcomes: Mapping[str, Outcome], shape: tuple[int, int]) -> Outcome:
     titles = {task: str(found.facts["title"]) for task, found in circuits.items()}
     reused = sorted({head for tasks, heads in groups.items() if len(tasks) > 1 for head in heads})
     of = {head: sum(head in found.members() for found in circuits.values()) for head in reused}
-    out.head_sets.append(_reused(tuple(reused), of, titles))
+    out.head_sets.append(_reused(tuple(reused), of, titles, _rung(circuits)))
     out.tables.append(_pairs(pairs, titles, circuits))
     if len(circuits) > 2:
         out.tables.append(_counts(groups, titles))
@@ -139,7 +140,18 @@ def reuse(outcomes: Mapping[str, Outcome], shape: tuple[int, int]) -> Outcome:
     return out
 
 
-def _reused(heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str, str]) -> HeadSet:
+def _rung(circuits: Mapping[str, Outcome]) -> str:
+    """Of the random twin: passed where every circuit's heads passed, failed where any failed."""
+    found = {
+        s.evidence.get(RUNG, "not run")
+        for out in circuits.values()
+        for s in out.head_sets
+        if s.heads and s.key.endswith("/direct")
+    }
+    return "failed" if "failed" in found else "passed" if found == {"passed"} else "not run"
+
+
+def _reused(heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str, str], twin: str) -> HeadSet:
     names = ", ".join(titles.values())
     return HeadSet(
         key="circuits/reuse/reused",
@@ -155,7 +167,7 @@ def _reused(heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str
             "causal effect": "passed",
             "natural text": "not run",
             "replicated (tasks)": "passed",
-            "replicated (random twin)": "not run",
+            RUNG: twin,
         }
         if heads
         else {},

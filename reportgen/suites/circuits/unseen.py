@@ -18,7 +18,7 @@ from reportgen.scores import Head
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-ENOUGH = 0.9  # a circuit that keeps this much, up to as much above 1, lacks nothing worth looking for
+ENOUGH = 0.9  # a circuit that keeps this much lacks nothing worth looking for
 
 
 @dataclass(frozen=True)
