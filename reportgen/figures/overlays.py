@@ -68,7 +68,7 @@ MARKERS = (
     Marker("diamond", "M0,-1L1,0L0,1L-1,0Z", _WHITE, _BLACK, 0.28, 0.95),
     Marker("wedge", "M0,0.9L0.95,-0.75H-0.95Z", _BLACK, _WHITE, 0.24, 1.0),
 )
-FLAG = Marker("flag", _CIRCLE, None, _BLACK, 0.14)
+FLAG = Marker("flag", _CIRCLE, None, _BLACK, 0.1)
 _FLAGS = ("generic_copiers",)
 _AROUND = 0.46  # a flag's radius in cells
 
@@ -146,7 +146,7 @@ def marker_radius(grid: Grid) -> float:
 def layers(overlays: Sequence[Overlay], grid: Grid, axes: dict[str, Any]) -> list[alt.Chart]:
     """Two layers per overlay, `overlay<i>_halo` and `overlay<i>`; `axes` makes the x and y of the map."""
     charts: list[alt.Chart] = []
-    for i, overlay in enumerate(overlays):
+    for i, overlay in sorted(enumerate(overlays), key=lambda pair: pair[1].marker is not FLAG):  # flags lie below
         spots = [(x, y, marker_radius(grid) * factor, opacity) for x, y, factor, opacity in overlay.places]
         charts += symbols(spots, overlay, grid, axes, f"overlay{i}")
     return charts
@@ -170,7 +170,7 @@ def symbols(
     inside = {"fill": _WHITE, "fillOpacity": 0.75} if hollow else {"fill": mark["fill"]}
     halo = {**mark, **inside, "stroke": _WHITE, "strokeDash": [1, 0], "strokeOpacity": 0.85}
     return [
-        layer(f"{name}_halo", _values(spots, overlay, 0.34), halo, {**axes, **_CHANNELS}),
+        layer(f"{name}_halo", _values(spots, overlay, 0.1 if marker is FLAG else 0.34), halo, {**axes, **_CHANNELS}),
         layer(name, _values(spots, overlay, 0.0), mark, {**axes, **_CHANNELS}),
     ]
 
