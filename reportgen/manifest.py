@@ -65,6 +65,7 @@ class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     error: str = ""  # reason of a failure or skip, one line
     sha256: dict[str, str] = msgspec.field(default_factory=dict)  # file name in scores/ -> digest
     n: int = 0  # head scores stored
+    data: dict[str, str] = msgspec.field(default_factory=dict)  # name of a data file -> digest
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):

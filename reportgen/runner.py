@@ -150,6 +150,7 @@ def _load(options: Options) -> Model | Weights:
 def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Listener) -> None:
     """Score one suite, or keep the finished one; its record goes into the manifest either way."""
     suite, seed = job.suite, writer.manifest.seed
+    data = [(path.name, digest(path)) for path in suite.data(job.settings)]
     key = resume_key(
         suite=suite.name,
         version=suite.version,
@@ -158,7 +159,7 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
         dtype=model.record.dtype,
         seed=seed,
         settings=job.as_dict,
-        data=[digest(path) for path in suite.data(job.settings)],
+        data=[sha for _, sha in data],
     )
     if writer.run.is_finished(suite.name, key):
         listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=True)
@@ -171,7 +172,7 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
         results=done,
         progress=lambda n, total, words: listener.suite_progress(suite, n, total, words),
     )
-    record = SuiteRecord("done", suite.version, job.as_dict, dict(job.given), resume_key=key)
+    record = SuiteRecord("done", suite.version, job.as_dict, dict(job.given), resume_key=key, data=dict(data))
     started = time.monotonic()
     record, store = _guarded(model, job, context, record)
     record = _measured(record, time.monotonic() - started)

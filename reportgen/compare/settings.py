@@ -49,6 +49,9 @@ def _suite(runs: Sequence[Run], suite: str) -> Iterator[Row]:
     rows = [_row(f"{suite}: version", [str(record.version) for record in done])]
     names = dict.fromkeys(name for record in done for name in record.settings)
     rows += [_row(f"{suite}.{name}", [value_words(record.settings.get(name)) for record in done]) for name in names]
+    known = [record.data for record in done]  # runs of older versions have none
+    files = dict.fromkeys(name for data in known for name in data) if all(known) else {}
+    rows += [_row(f"{suite}: data file {name}", [data.get(name, "not read") for data in known]) for name in files]
     yield from (row for row in rows if row is not None)
     yield from _data(suite, [run.result(suite) for run in runs])
 

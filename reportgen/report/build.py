@@ -82,10 +82,17 @@ def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
 
 def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Figure:
     """One figure of `run`, as its suite draws it. SettingsError names the figures there are."""
-    known = {figure.id: figure for figure in all_figures(run, style)}
-    if figure_id not in known:
-        raise SettingsError(f"{run.path} has no figure {figure_id!r}.", nearest(figure_id, known))
-    return known[figure_id]
+    from_run = scene(run, style, None, Marks())
+    known: set[str] = set()
+    for name in sorted(from_run.names, key=lambda name: not figure_id.startswith(name)):  # most likely there
+        suite, result = from_run.suites.get(name), from_run.results.get(name)
+        if suite is not None and result is not None:
+            found, _ = figures_of(suite, result, from_run.view(name))
+            for figure in found:
+                if figure.id == figure_id:
+                    return figure
+            known |= {figure.id for figure in found}
+    raise SettingsError(f"{run.path} has no figure {figure_id!r}.", nearest(figure_id, known))
 
 
 def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, Style]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,16 @@ from reportgen.figures.geometry import bar_of
 from reportgen.manifest import Manifest
 from reportgen.report.leading import beyond, order
 from reportgen.report.parts import Pairs, Report
-from reportgen.report.text import NOT_COMPUTED, clean, parameters, plural
+from reportgen.report.text import NOT_COMPUTED, clean, number, parameters, plural
 from reportgen.report.tiles import GREY, Scale, Tile, Wall, wall
 from reportgen.scores import HeadScores
+from reportgen.suites.compared.suite import NAME as COMPARED
 
 MOST_MAPS = 8
+FIRST = (  # scores that readers look for; others follow in the report's order
+    "attention/induction/", "attention/previous_token/", "circuits/direct/ioi", "circuits/total/ioi",
+    "relations/score/name_copying", "relations/suppression/name_copying", "relations/score/country_to_capital",
+)  # fmt: skip
 # Viridis and ColorBrewer's RdBu reversed, as Vega has them.
 SHARES = Scale(((0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21908d"), (0.75, "#5dc963"), (1.0, "#fde725")))
 SIGNED = Scale(((0.0, "#134b85"), (0.25, "#8ac0db"), (0.5, "#f2efee"), (0.75, "#f4ae8c"), (1.0, "#8d1228")))
@@ -88,26 +94,32 @@ def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, 
 
 def _facts(manifest: Manifest, report: Report) -> Pairs:
     model = manifest.model
+    if model.source == "comparison":
+        return (("Date", report.date),)
     grid = f"{model.n_layers} × {plural(model.n_heads, 'head')}"
     rows = (
-        ("Grid", "" if model.source == "comparison" else grid),
+        ("Grid", grid),
         ("Parameters", parameters(model.n_params) if model.n_params else ""),
         ("Family", clean(model.family)),
-        ("Preset", clean(manifest.preset) if model.source not in ("import", "comparison") else ""),
+        ("Preset", clean(manifest.preset)),
         ("Date", report.date),
     )
     return tuple((name, value) for name, value in rows if value)
 
 
 def chosen(tiles: Sequence[Tile], counts: Mapping[str, int]) -> list[Tile]:
-    """At most eight maps, one suite after another in turn; within a suite first what most runs have."""
+    """At most eight maps, the suites in turn; within a suite first what most runs have, then what readers look for."""
     by_suite: dict[str, list[Tile]] = {}
     for tile in tiles:
         by_suite.setdefault(tile.suite, []).append(tile)
-    queues = [sorted(found, key=lambda t: -counts[t.key]) for found in by_suite.values()]
+    queues = [sorted(found, key=lambda t: (-counts[t.key], _wanted(t.key))) for found in by_suite.values()]
     turns = [queue[i] for i in range(MOST_MAPS) for queue in queues if i < len(queue)][:MOST_MAPS]
     place = {tile.key: i for i, tile in enumerate(tiles)}
     return sorted(turns, key=lambda t: place[t.key])
+
+
+def _wanted(key: str) -> int:
+    return next((i for i, start in enumerate(FIRST) if key.startswith(start)), len(FIRST))
 
 
 def _scale(drawn: Wall, scores: HeadScores) -> Scale:
@@ -119,12 +131,16 @@ def _scale(drawn: Wall, scores: HeadScores) -> Scale:
 
 def _map(tile: Tile, scores: HeadScores, scale: Scale) -> Map:
     past, heads = beyond(scores), len(order(scores))
+    note = "" if past == NOT_COMPUTED else f"{past} of {heads}"
+    if scores.suite == COMPARED:  # differences are small beside what is possible: each map to its own size
+        scores = replace(scores, range=(-math.inf, math.inf))
+        note = f"± {number(bar_of(scores).high)}"
     return Map(
         key=scores.key,
         label=tile.label,
         anchor=tile.anchor,
         png="data:image/png;base64," + base64.b64encode(pixels(scores, scale, tile.panel.down)).decode(),
-        note="" if past == NOT_COMPUTED else f"{past} of {heads}",
+        note=note,
     )
 
 

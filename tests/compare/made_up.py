@@ -35,12 +35,19 @@ def result(values: FloatGrid, heads: tuple[tuple[int, int], ...], pairs: tuple[s
 
 
 def stored(
-    folder: Path, found: SuiteResult, settings: dict[str, object] | None = None, seed: int = 0, **model: object
+    folder: Path,
+    found: SuiteResult,
+    settings: dict[str, object] | None = None,
+    seed: int = 0,
+    data: dict[str, str] | None = None,
+    **model: object,
 ) -> Run:
     """A run of one suite; `model` changes the model's record."""
     layers, heads = found.scores[0].values.shape
     record: ModelRecord = model_record(layers, heads, **{"slug": folder.name, "synthetic": False, **model})
     said = msgspec.structs.replace(manifest(record), seed=seed, synthetic=False)
     with RunWriter(folder, said) as writer:
-        writer.store("relations", found, SuiteRecord("done", 1, settings or {"tau": 0.5}, {}, resume_key="k"))
+        writer.store(
+            "relations", found, SuiteRecord("done", 1, settings or {"tau": 0.5}, {}, resume_key="k", data=data or {})
+        )
         return writer.run

@@ -24,8 +24,10 @@ def pair(tmp_path: Path) -> list[Run]:
     """The same weights, scored twice; in the second run L1H2 is 0.15 higher and L3H0 left the set."""
     moved = VALUES.copy()
     moved[1, 2] = VALUES[1, 2] + np.float32(0.15)
-    first = stored(tmp_path / "first", result(VALUES, ((1, 2), (3, 0))))
-    other = stored(tmp_path / "other", result(moved, ((1, 2),), ("a", "c")), {"tau": 0.5, "k": 5}, seed=1)
+    first = stored(tmp_path / "first", result(VALUES, ((1, 2), (3, 0))), data={"capital.json": "ab" * 32})
+    other = stored(
+        tmp_path / "other", result(moved, ((1, 2),), ("a", "c")), {"tau": 0.5, "k": 5}, 1, {"capital.json": "cd" * 32}
+    )
     return [first, other]
 
 
@@ -57,6 +59,7 @@ def test_what_differs_is_a_banner_on_page_paper_and_in_captions(pair: list[Run],
     words = " ".join(report.banner)
     assert "seed: 0 in first; 1 in other" in words
     assert "relations.k: – in first; 5 in other" in words
+    assert "relations: data file capital.json: abababababab in first; cdcdcdcdcdcd in other" in words
     assert "relations: pairs of ranks/copying: 2 pairs" in words
     assert "Data or settings differ between these runs" in page(report)
     assert all("DATA OR SETTINGS DIFFER" in p.caption for p in report.plates)
