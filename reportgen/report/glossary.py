@@ -24,7 +24,12 @@ every head.
 Null: What the score would be without the property asked about, e.g. with the targets shuffled over the pairs. Each
 caption names its own.
 
-Score, claim: A score is a measurement. It is called a claim only after a causal intervention and a replication agree.
+Score, finding: A score is a measurement. It is called a finding only after a causal intervention and a replication
+agree. A finding's number comes from the half of the examples that its head was not picked on.
+
+Evidence (static, dynamic, causal, text, repeated): What a label on a head was tested by: a score read from the weights;
+activations on prompts; an intervention on the head; natural text; other templates, seeds or a random twin. A test that
+failed is shown beside those that passed.
 
 Head set: A named set of heads: from a publication, from a file of the user's, or computed on this model. Published sets
 are drawn only on the model they were published for.
