@@ -110,9 +110,10 @@ def _twin(facts: Mapping[str, Any]) -> str:
     accuracy, largest = number(twin, "accuracy"), number(twin, "largest")
     if accuracy is None or largest is None:
         return ""
+    size = captions.number(largest) if largest >= 0.001 else "below 0.001"
     return (
         f"A randomly initialised twin puts the answer above its foil on {captions.percent(accuracy)} of the prompts; "
-        f"the largest |effect| of any of its heads is {captions.number(largest)} of this model's gap."
+        f"the largest |effect| of any of its heads is {size} of this model's gap."
     )
 
 
