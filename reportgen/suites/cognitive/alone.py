@@ -27,7 +27,7 @@ from reportgen.suites.cognitive.null import adjusted_p, permuted
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 _STEPS = 60  # of L-BFGS; the losses are convex
 
 

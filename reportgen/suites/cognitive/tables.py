@@ -74,7 +74,6 @@ def _functions(found: Scored, accuracy: Accuracy, facts: Facts) -> Table:
                 head_name(*divmod(best, found.norms.shape[1])), float(own[c, best]),
                 facts["significant"][label] if facts["significant"] else None, facts["elbow"][label],
                 facts["elbow_own"][label], agreement["spearman"], agreement["jaccard"],
-                facts["tokens_averaged"][label],
             )
         )  # fmt: skip
     noise, null, shares = facts["elbow_noise"], facts["null"], facts["shares"]
@@ -91,7 +90,7 @@ def _functions(found: Scored, accuracy: Accuracy, facts: Facts) -> Table:
         columns=(Column("function"), Column("test rows"), Column("recall"), Column("95 % from"), Column("95 % to"),
                  Column("largest |own|"), Column("own importance", digits=4), Column("heads beyond the line"),
                  Column("elbow of |I|"), Column("elbow of |own|"), Column("Spearman between starts"),
-                 Column(f"Jaccard of the first {facts['top']}"), Column("tokens averaged", digits=1)),
+                 Column(f"Jaccard of the first {facts['top']}")),
         rows=tuple(rows),
         caption=f"{line}Of pure noise the elbow keeps {noise['mean']:.1f} heads ({noise['low']:.0f} to "
         f"{noise['high']:.0f}): its size is no evidence of sparsity. Shares of the summed sizes of importance: "
@@ -120,10 +119,10 @@ def _ablation(found: Scored, judged: Verdict, facts: Facts) -> Table:
         key="cognitive/ablation",
         title="Without a function's heads: its own questions, other functions' questions, random heads",
         columns=(Column("function"), Column("heads"), Column("n"), Column("own heads", "nats"),
-                 Column("other functions' heads", "nats"), Column("random heads", "nats"),
-                 Column("own - other", "nats"), Column("95 % from"), Column("95 % to"), Column("p (Holm)"),
-                 Column("p against random (Holm)"), Column("elbow's heads", "nats"),
-                 Column("plain text loss", "nats")),
+                 Column("others' heads", "nats"), Column("random heads", "nats"),
+                 Column("own - others'", "nats"), Column("95 % from"), Column("95 % to"), Column("p (Holm)"),
+                 Column("p, random (Holm)"), Column("elbow's heads", "nats"),
+                 Column("plain text", "nats")),
         rows=tuple(rows),
         caption=f"z of the heads {what}, at the positions that predict the answer. Changes of the log-probability of "
         f"the right answer on n {which}. Over all functions, own minus other heads: {judged.contrast:+.3f} nats "
@@ -221,13 +220,20 @@ def _data(found: Scored, facts: Facts) -> Table:
         shapes = ", ".join(f"{shape} {n}" for shape, n in sorted(said["answer_shapes"][label].items()))
         counts = said["counts"][label]
         rows.append(
-            (label, *(counts[s] for s in SPLITS), said["mean_step"][label], said["answer_words"][label], shapes)
+            (
+                label,
+                *(counts[s] for s in SPLITS),
+                said["mean_step"][label],
+                said["answer_words"][label],
+                facts["tokens_averaged"][label],
+                shapes,
+            )
         )
     return Table(
         key="cognitive/data",
         title="The data: rows by function and split",
         columns=(Column("function"), *(Column(s) for s in SPLITS), Column("mean step", digits=2),
-                 Column("answer words", digits=1), Column("answer forms")),
+                 Column("answer words", digits=1), Column("tokens averaged", digits=1), Column("answer forms")),
         rows=tuple(rows),
         caption=f"{said['set']} ({said['why']}): {said['rows']} rows, {said['chains']} chains; splits by chain. "
         f"Test questions that stand in train word for word: {said['test_questions_in_train']}; texts with two labels: "
