@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from reportgen.imported.store import Source, import_table
@@ -94,3 +95,19 @@ def test_a_changed_figure_is_pointed_to_from_its_old_address(chromium: Browser, 
     page.goto("https://me.example/heads/alpha/at/imported-other-0123456789abcdef.html")
     assert not page.is_visible("#moved")
     page.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_serious(chromium: Browser, site: Path, scheme: str, width: int) -> None:
+    context = chromium.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]
+        viewport={"width": width, "height": 900},
+        bypass_csp=True,
+    )
+    page = context.new_page()
+    for file in (site / "index.html", site / "404.html", next((site / "alpha" / "at").glob("*.html"))):
+        page.goto(file.as_uri())
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        grave = [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
+        assert not grave, (file.name, grave)
+    context.close()
