@@ -19,10 +19,11 @@ from reportgen.suites.cognitive.suite import SUITE as COGNITIVE
 from reportgen.suites.compared.suite import SUITE as COMPARED
 from reportgen.suites.imported.suite import SUITE as IMPORTED
 from reportgen.suites.relations.suite import SUITE as RELATIONS
+from reportgen.suites.sparse.suite import SUITE as SPARSE
 
 __all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "drawable", "find", "known"]
 
-BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE)  # in the order they are run
+BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE, SPARSE)  # in the order they are run
 STORED: tuple[Suite, ...] = (IMPORTED, COMPARED)  # what only stored runs have: never scored, only drawn
 ENTRY_POINTS = "reportgen.suites"
 _named: dict[str, Suite] = {}  # suites from files that this process was given: a run of theirs can be drawn

@@ -20,7 +20,7 @@ ALIASES = {
     "relations": (("relations", "relations_dir"),),
     "tasks": (("circuits", "tasks_file"),),
     "cognitive_data": (("cognitive", "data"),),
-    "text": (("attention", "text_file"), ("circuits", "text_file")),
+    "text": (("attention", "text_file"), ("circuits", "text_file"), ("sparse", "text")),
 }
 
 

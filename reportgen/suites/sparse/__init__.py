@@ -1,0 +1,1 @@
+"""The suite `sparse`: see suite.py."""

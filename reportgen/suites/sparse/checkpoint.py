@@ -1,0 +1,167 @@
+"""A sparse checkpoint on disk: a Hugging Face folder whose config holds the gate, and the record of its making.
+
+config.json    ... "attention_gate": {"rule": "score + bias > 0", "bias": 0.0, "slack_nats": 0.01}
+sparsify.json  settings, losses, edges, controls, training log
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.resources
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from reportgen.errors import ModelError
+from reportgen.files import unwritable, write_atomic
+from reportgen.models import hub
+from reportgen.models.boot import quiet
+from reportgen.models.hashing import TOKENIZER_FILES
+from reportgen.models.load import BUNDLED, load
+from reportgen.models.model import Model
+from reportgen.suites.sparse.gates import CONFIG_KEY, Gate, gate_of
+from reportgen.suites.sparse.trainees import own_tensors
+
+RECORD = "sparsify.json"
+AGAIN = "Make it again with reportgen sparsify."
+_LIMIT = 1 << 24  # bytes of a record
+_AUTO: Any = AutoModelForCausalLM  # half-typed upstream
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One line of the training log; losses and edges on the first reporting sequences."""
+
+    step: int
+    loss_hard_nats: float
+    loss_sampled_nats: float  # mean over the training batches since the last line
+    edges_percent: float
+    edges_per_token: float
+    weight: float  # of sparsity, set by the dual steps
+
+
+class Record(msgspec.Struct, frozen=True):
+    """How a sparse checkpoint was made, and what came of it. Losses in nats on the reporting sequences."""
+
+    schema: int
+    dense_id: str
+    dense_hash: str
+    text: str
+    text_sha256: str
+    training_tokens: int  # of the text; 0: generated
+    settings: dict[str, bool | int | float | str]
+    steps: int  # taken
+    chosen: dict[str, float]  # the step kept, and its excess and edges on the steering text; see training.py
+    length: int  # tokens a sequence
+    elapsed_s: float
+    threads: int
+    device: str
+    dense_nats: float
+    sparse_hard_nats: float
+    sparse_sampled_nats: float
+    gates_off_nats: float
+    limit_nats: float  # dense_nats + slack
+    constraint_met: bool
+    edges_percent: float
+    edges_per_token: float
+    finetuned_nats: float | None  # the dense model trained on for as many steps
+    cuts: list[dict[str, float]]  # the dense pattern cut at thresholds, see measure.Cut
+    log_dense_nats: float  # the dense model on the sequences of the log
+    log: list[Point]
+
+
+def folder_of(name: str) -> Path | None:
+    """Where a bundled model or a folder lies; None for a hub id, whose record is not read."""
+    if name in BUNDLED:
+        return Path(str(importlib.resources.files("reportgen.mini"))) / BUNDLED[name]
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def read_record(name: str) -> Record | None:
+    """The record beside a sparse checkpoint, None where there is none. ModelError for a damaged one."""
+    folder = folder_of(name)
+    path = folder / RECORD if folder else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _LIMIT:
+            raise ModelError(f"{path} is larger than {_LIMIT >> 20} MiB.", AGAIN)
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path} can't be read: {error}.", AGAIN) from error
+
+
+def load_sparse(
+    name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = False
+) -> tuple[Model, Gate]:
+    """A checkpoint with its gate. ModelError when it has none: without gates these weights are another model."""
+    model = load(name, device=device, dtype=dtype)
+    gate = gate_of(model.config, model.record.id)
+    if gate is None:
+        raise ModelError(
+            f"{model.record.id} has no {CONFIG_KEY} in its config.json: it is not a sparse model.",
+            "Make one: reportgen sparsify MODEL --text FILE --out DIR.",
+        )
+    return model, gate
+
+
+def save(model: Model, tensors: Mapping[str, Tensor], gate: Gate | None, source: str, folder: Path) -> None:
+    """Write `tensors` as a fresh Hugging Face model in the number type of the dense files, with their tokenizer.
+
+    A bridge's own model can't be saved: its parts are views of one another. The folder appears whole or not at all.
+    """
+    origin = folder_of(source) or _fetched(source)
+    config = copy.deepcopy(model.config)
+    dtype = stored_dtype(origin)
+    if gate is not None:
+        setattr(config, CONFIG_KEY, gate.as_config())
+    with torch.random.fork_rng(devices=[]), quiet():
+        fresh = _AUTO.from_config(config)
+        fresh.load_state_dict(dict(tensors))
+        part = folder.with_name(f".{folder.name}.part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            fresh.to(dtype).eval().save_pretrained(part)
+            for name in TOKENIZER_FILES:
+                if (origin / name).is_file():
+                    shutil.copy(origin / name, part / name)
+            for file in part.iterdir():
+                file.chmod(0o644)  # safetensors makes its file private
+            shutil.rmtree(folder, ignore_errors=True)
+            part.replace(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+
+def _fetched(name: str) -> Path:
+    return hub.fetch(name, "", offline=True, trust_remote_code=False, admit=hub.admit_all).folder
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The number type of a checkpoint's files, by its config; float32 where that says nothing."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    found = getattr(torch, name, None)
+    return found if found in (torch.float16, torch.bfloat16) else torch.float32
+
+
+def check_reload(saved: Model, tensors: Mapping[str, Tensor], gate: Gate | None, folder: Path) -> None:
+    """That a saved folder came back as written: every weight, and the gate. ModelError otherwise."""
+    back, dtype = own_tensors(saved), stored_dtype(folder)
+    for name, tensor in tensors.items():
+        if not torch.equal(back[name].float().cpu(), tensor.to(dtype).float().cpu()):
+            raise ModelError(f"{saved.record.id}: {name} came back changed from the disk.", AGAIN)
+    if gate_of(saved.config, saved.record.id) != gate:
+        raise ModelError(f"{saved.record.id}: the gate came back changed from the disk.", AGAIN)
+
+
+def write_record(record: Record, folder: Path) -> None:
+    """Put the record beside the weights."""
+    write_atomic(folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")

@@ -1,0 +1,181 @@
+"""The figure of a prompt's circuit: heads that carry one link in the dense model, and in the sparse one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from reportgen.figures import captions, patterns, theme
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.patterns import Canvas, Link, Panel
+from reportgen.scores import Cell, Column, SuiteResult, Table
+from reportgen.suites.sparse import sentences
+from reportgen.suites.sparse.sentences import COLUMN_ORDER
+
+WIDTH = 640.0
+GAP = 22.0  # points between the two blocks
+_NAME = re.compile(r"L(\d+)H(\d+)")
+
+
+def figure(result: SuiteResult, view: View) -> Figure | None:
+    """Token row on top, dense heads to the left, sparse ones to the right; None without a drawn prompt."""
+    facts, panels = result.facts.get("drawn"), result.arrays.get("panels")
+    if not isinstance(facts, Mapping) or panels is None:
+        return None
+    found = _panels(facts, panels.values, panels.labels.get("panel", ()))
+    name = captions.model_name(view)
+    prompt = words_of(facts)
+    return Figure(
+        id="sparse-circuit",
+        suite=result.suite,
+        title=f"{name}: the circuit of one prompt, dense and sparse",
+        caption=_caption(result, view, facts),
+        alt=f"Attention panels of the heads that carry {prompt} to its answer, dense model left, sparse model right.",
+        chart=_chart(result, view, facts, found),
+        data=_table(facts, found),
+    )
+
+
+def words_of(facts: Mapping[str, Any]) -> str:
+    """The prompt as text."""
+    return "".join(str(token) for token in facts["tokens"])
+
+
+def _panels(facts: Mapping[str, Any], values: np.ndarray[Any, Any], names: Sequence[str]) -> dict[str, list[Panel]]:
+    """Column -> its drawn panels, titled L11-H7, with their shares."""
+    found: dict[str, list[Panel]] = {"dense": [], "sparse": []}
+    for pattern, name in zip(values, names, strict=True):
+        column, head = name.split(" ")
+        share = facts["columns"][column]["shares"][len(found[column])]
+        found[column].append(Panel(_NAME.sub(r"L\1-H\2", head), f"{100 * share:.0f} %", pattern.astype(np.float32)))
+    return found
+
+
+def _chart(
+    result: SuiteResult, view: View, facts: Mapping[str, Any], found: Mapping[str, Sequence[Panel]]
+) -> alt.LayerChart:
+    style = view.style
+    size, palette = 0.92 * style.font_size, style.palette
+    canvas, link = Canvas(WIDTH), Link(facts["key"], facts["query"])
+    sparse = facts["columns"]["sparse"]
+    guess = (sparse["guess"], f"predicted, p = {sparse['p_answer']:.2f}" if sparse["solved"] else "predicted (wrong)")
+    y = 2.3 * size
+    places = patterns.token_row(canvas, facts["tokens"], link, size, palette, y, guess)
+    y = canvas.height + 1.1 * size
+    if facts.get("feature_groups"):
+        strip = patterns.feature_strip(canvas, places, facts["feature_groups"], view.model.n_layers, y, size)
+        y = strip + 1.1 * size
+    bottom = _blocks(canvas, facts, found, link, y, size, palette, str(result.facts.get("sparse_model", "")), view)
+    end = patterns.weight_key(canvas, 0, bottom + 0.2 * size, 0.95 * size)
+    canvas.text(end + 2 * size, bottom + 0.72 * size, "keys run right, queries down", 0.84 * size)
+    y = bottom + 2.6 * size
+    for line in _claims(facts, link, found):
+        canvas.text(0, y, line, 0.95 * size)
+        y += 1.35 * size
+    chart = canvas.chart(f"{captions.model_name(view)}: the circuit of one prompt, dense and sparse")
+    chart.config = alt.Config.from_dict(theme.config(style))
+    if captions.synthetic(view):
+        chart.title = f"SYNTHETIC {chart.title}"
+    return chart
+
+
+def _blocks(
+    canvas: Canvas, facts: Mapping[str, Any], found: Mapping[str, Sequence[Panel]], link: Link, y: float, size: float,
+    palette: str, sparse_name: str, view: View,
+) -> float:  # fmt: skip
+    """Both blocks of panels with their headings; the wider one has more heads. Returns the y below them."""
+    many, few = len(found["dense"]), max(1, len(found["sparse"]))
+    share = min(0.8, max(0.35, many / (many + few)))
+    left = share * (WIDTH - GAP)
+    bottoms = []
+    for column, x, width, name in (
+        ("dense", 0.0, left, captions.model_name(view)),
+        ("sparse", left + GAP, WIDTH - GAP - left, sparse_name),
+    ):
+        heads = facts["columns"][column]["h80"]
+        canvas.text(x, y, name, 1.1 * size, weight="bold")
+        canvas.text(x, y + 1.35 * size, f"{column}: {captions.plural(heads, 'head')} with 80 % of the link", size)
+        end = patterns.block(canvas, found[column], x, y + 2.6 * size, width, link, size, palette)
+        if heads > len(found[column]):
+            canvas.text(x, end, f"and {heads - len(found[column])} more", size)
+            end += 1.5 * size
+        if not heads:
+            canvas.text(x, y + 3.2 * size, "no head: the link has no positive attribution", size)
+        bottoms.append(end)
+    canvas.line([(left + GAP / 2, y - 0.4 * size), (left + GAP / 2, max(bottoms))], "#b5b5b5", 0.8)
+    return max(bottoms)
+
+
+def _claims(facts: Mapping[str, Any], link: Link, found: Mapping[str, Sequence[Panel]]) -> list[str]:
+    """The lines under the panels: what they all do, checked on the patterns drawn."""
+    drawn = [panel for panels in found.values() for panel in panels]
+    mapping = [panel for panel in drawn if panel.pattern[link.query, link.key] > 0]
+    alone = [p for p in found["sparse"] if int((p.pattern[link.query] > 0).sum()) == 1 and p in mapping]
+    every = "All heads" if len(mapping) == len(drawn) else f"{len(mapping)} of {len(drawn)} heads"
+    lines = [f"{every} map key pos {link.key} (red) to query pos {link.query} (blue)."]
+    if found["sparse"]:
+        lines.append(
+            f"Sparse: {len(alone)} of {captions.plural(len(found['sparse']), 'head')} shown "
+            f"{'reads' if len(alone) == 1 else 'read'} nothing else at query pos {link.query}."
+        )
+    dense, sparse = (facts["columns"][name]["h80"] for name in ("dense", "sparse"))
+    lines.append(f"80 % of the edge attribution of this link: {dense} dense, {captions.plural(sparse, 'sparse head')}.")
+    return lines
+
+
+def _caption(result: SuiteResult, view: View, facts: Mapping[str, Any]) -> str:
+    link = f"key position {facts['key']} ({facts['tokens'][facts['key']].strip()}) to query position {facts['query']}"
+    return captions.join(
+        f"The circuit of the prompt {words_of(facts)} in {captions.grid_words(view)} and in its sparse partner "
+        f"{result.facts.get('sparse_model', '')}.",
+        f"Panels: attention pattern (queries down, keys right) of the fewest heads that hold 80 % of the positive edge "
+        f"attribution P · dm/dP of the link from {link}, m = logit({facts['answer'].strip()}) − "
+        f"{_against(facts)}; per cent: the head's share. First-order, not a causal effect.",
+        *(_column(name, facts["columns"][name]) for name in COLUMN_ORDER if name in facts["columns"]),
+        f"T = {len(facts['tokens'])}, {facts['causal_pairs']:,} causal pairs; KL between the two at the last position "
+        f"{captions.number(facts['kl_nats'])} nats.",
+        _unsolved(facts),
+        sentences.counts(result.facts, "edges_90"),
+        sentences.edges(result.facts),
+        sentences.gate(result.facts),
+        captions.synthetic(view),
+    )
+
+
+def _against(facts: Mapping[str, Any]) -> str:
+    return f"logit({facts['foil'].strip()})" if facts["foil"] else "the mean logit"
+
+
+def _column(name: str, found: Mapping[str, Any]) -> str:
+    causal = [f"{words} {sentences.count(found[key])}" for key, words in sentences.NAMES.items() if key in found]
+    return (
+        f"{name.capitalize()}: m = {captions.number(found['m'])}, p(answer) = {found['p_answer']:.2f}, H80 "
+        f"{found['h80']}, N90 {sentences.count(found['n90'])}, {found['nonzero']:,} non-zero edges, "
+        f"{', '.join(causal)}."
+    )
+
+
+def _unsolved(facts: Mapping[str, Any]) -> str:
+    """Comparing circuits of a model that fails the prompt says nothing."""
+    wrong = [name for name in COLUMN_ORDER if not facts["columns"].get(name, {"solved": True})["solved"]]
+    if not wrong:
+        return ""
+    return f"NOT SOLVED by {' and '.join(wrong)}: comparing circuits on this prompt says little."
+
+
+def _table(facts: Mapping[str, Any], found: Mapping[str, Sequence[Panel]]) -> Table:
+    """One row per non-zero cell of the panels drawn."""
+    columns = ("model", "head", "share", "query", "key", "query_token", "key_token", "weight")
+    rows: list[tuple[Cell, ...]] = []
+    for column, panels in found.items():
+        shares = facts["columns"][column]["shares"]
+        for panel, share in zip(panels, shares, strict=False):
+            for query, key in np.argwhere(panel.pattern > 0).tolist():
+                words = (str(facts["tokens"][query]), str(facts["tokens"][key]))
+                weight = float(panel.pattern[query, key])
+                rows.append((column, panel.title, float(share), query, key, *words, weight))
+    return Table("sparse/circuit", "Attention of the heads drawn", tuple(Column(c) for c in columns), tuple(rows))

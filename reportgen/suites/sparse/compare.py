@@ -1,0 +1,223 @@
+"""Counts of heads and edges over many prompts, side by side for the dense, thresholded and sparse model.
+
+Per prompt [prompt], NaN where a count does not exist (nothing attributed, gap not positive, not reached):
+    m, p_answer, solved    metric, probability of the answer, 1 where it is the first guess
+    h80                    fewest heads with 80 % of the positive edge attribution on the template's link
+    n90                    fewest edges with 90 % of sum |E|
+    nonzero                edges with P > 0
+    edges_90               causal: fewest edges kept, the others resampled from other text, with 90 % of the gap
+    edges_90_twin          the same, the others resampled from the prompt's corrupted twin
+    edges_90_zeroed        the same, the others sending nothing: off the distribution of a dense model
+    heads_90               causal: fewest heads kept, the others giving the corrupted twin's output
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reportgen.stats import bootstrap_interval
+from reportgen.suites.sparse import edges
+from reportgen.suites.sparse.edges import Column, Scan, Trace
+from reportgen.suites.sparse.gates import hooks
+from reportgen.suites.sparse.prompts import Group, Ids, contexts
+
+Floats = npt.NDArray[np.float64]
+COUNTS = ("h80", "n90", "nonzero", "edges_90", "edges_90_twin", "edges_90_zeroed", "heads_90")
+CAUSAL = ("edges_90", "edges_90_twin", "edges_90_zeroed", "heads_90")
+PER_PROMPT = ("m", "p_answer", "solved", *COUNTS)
+SIZES = (*range(1, 11), *(round(10 * 1.2**i) for i in range(1, 42)))  # edges kept at which shares are stored
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """values [column metric prompt], curves [column prompt size] share of the gap with `sizes` edges kept.
+
+    templates [prompt] index; links (key, query) of each template; kl, same [prompt] between first and last column.
+    """
+
+    columns: tuple[str, ...]
+    values: Floats
+    curves: Floats
+    sizes: tuple[int, ...]
+    templates: npt.NDArray[np.int64]
+    links: tuple[tuple[int, int], ...]
+    kl: Floats
+    same: Floats
+
+    def of(self, column: str, metric: str) -> Floats:
+        """[prompt] one metric of one column."""
+        found: Floats = self.values[self.columns.index(column), PER_PROMPT.index(metric)]
+        return found
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is scanned: `draws` contexts of other text behind a resampled edge (0: no text), edges zeroed or not."""
+
+    draws: int
+    zeroed: bool
+    seed: int
+
+
+def compare(
+    columns: Sequence[Column], groups: Sequence[Group], text: Ids | None, scope: Scope, progress: Progress
+) -> Comparison:
+    """Measure every prompt in every column. The first column is dense, the last sparse; `text` [sequence pos]."""
+    total = sum(len(group) for group in groups)
+    values = np.full((len(columns), len(PER_PROMPT), total), np.nan)
+    curves = np.full((len(columns), total, len(SIZES)), np.nan)
+    kl, same = np.empty(total), np.empty(total)
+    links, done = [], 0
+    for group in groups:
+        rows = slice(done, done + len(group))
+        traces = [edges.trace(column, group) for column in columns]
+        attributions = [t.attribution().double().cpu().numpy() for t in traces]  # each [prompt layer head query key]
+        link = edges.main_link([np.abs(attributions[i]).mean(0) for i in (0, -1)])
+        links.append(link)
+        kl[rows], same[rows] = agreement(columns, group)
+        for c, column in enumerate(columns):
+            values[c, :, rows] = _plain(traces[c], group, attributions[c], link).T
+            scanner = Scanner(column, group, traces[c], text, scope)
+            for i in range(len(group)):
+                progress(c * total + done + i, len(columns) * total, f"{column.name}: patching edges")
+                scans = scanner.scans(i, done + i)
+                for name, scan in scans.items():
+                    values[c, PER_PROMPT.index(name), done + i] = scan.reached
+                curves[c, done + i] = _on_sizes(scans.get("edges_90"))
+        done += len(group)
+    templates = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    names = tuple(column.name for column in columns)
+    return Comparison(names, values, curves, SIZES, templates, tuple(links), kl, same)
+
+
+class Scanner:
+    """The causal scans of one column's prompts of one template."""
+
+    def __init__(self, column: Column, group: Group, clean: Trace, text: Ids | None, scope: Scope) -> None:
+        self.column, self.group, self.clean, self.scope = column, group, clean, scope
+        self.twins = None if group.corrupted is None else edges.trace(column, group, corrupted=True)
+        self.contexts = (
+            None
+            if text is None or not scope.draws
+            else edges.trace_text(column, contexts(column.model.tokens, text, group.ids.shape[1]))
+        )
+
+    def scans(self, index: int, number: int) -> dict[str, Scan]:
+        """Scans of prompt `index` by metric, those that have what they need; `number` picks its contexts."""
+        column, group, clean = self.column, self.group.row(index), take(self.clean, [index])
+        found: dict[str, Scan] = {}
+        if self.contexts is not None:
+            rng = np.random.default_rng([self.scope.seed, 81, number])
+            picks = rng.permutation(len(self.contexts.pattern))[: self.scope.draws]
+            found["edges_90"] = edges.scan_edges(column, group, clean, take(self.contexts, picks.tolist()), whole=True)
+        if self.twins is not None:
+            twin = take(self.twins, [index])
+            found["edges_90_twin"] = edges.scan_edges(column, group, clean, twin)
+            found["heads_90"] = edges.scan_heads(column, group, clean, twin)
+        if self.scope.zeroed:
+            found["edges_90_zeroed"] = edges.scan_edges(column, group, clean, None)
+        return found
+
+
+def take(trace: Trace, rows: list[int]) -> Trace:
+    """Some prompts of a trace."""
+    return Trace(*(part[rows] if part.numel() else part for part in vars(trace).values()))
+
+
+def _plain(found: Trace, group: Group, attribution: Floats, link: tuple[int, int]) -> Floats:
+    """[prompt metric] everything that needs no patching."""
+    key, query = link
+    out = np.full((len(group), len(PER_PROMPT)), np.nan)
+    out[:, 0], out[:, 1] = _numpy(found.m), _numpy(found.p_answer)
+    out[:, 2] = _numpy(found.top) == group.answers
+    out[:, PER_PROMPT.index("nonzero")] = _numpy((found.pattern > 0).flatten(1).sum(1))
+    for i, one_prompt in enumerate(attribution):
+        heads = edges.heads_for_link(one_prompt, query, key)
+        out[i, PER_PROMPT.index("h80")] = len(heads) or np.nan
+        out[i, PER_PROMPT.index("n90")] = edges.edges_holding(one_prompt, edges.ENOUGH)
+    return out
+
+
+def _numpy(tensor: Tensor) -> Floats:
+    return tensor.double().cpu().numpy()
+
+
+def agreement(columns: Sequence[Column], group: Group) -> tuple[Floats, Floats]:
+    """KL(first || last column) in nats and whether the first guesses agree, at the last position [prompt]."""
+    ids = torch.as_tensor(group.ids, device=columns[0].model.device)
+    one_, other = (c.model.run(ids, hooks(c.model, c.rule), last=True)[:, -1] for c in (columns[0], columns[-1]))
+    logs = one_.log_softmax(-1), other.log_softmax(-1)
+    return _numpy((logs[0].exp() * (logs[0] - logs[1])).sum(-1)), _numpy(one_.argmax(-1) == other.argmax(-1))
+
+
+def _on_sizes(scan: Scan | None) -> Floats:
+    """The scan's share at `SIZES`, read at the largest number tried that is no larger; 1 beyond all edges."""
+    if scan is None or not len(scan.kept):
+        return np.full(len(SIZES), np.nan)
+    at = np.searchsorted(scan.kept, SIZES, side="right") - 1
+    return np.where(np.array(SIZES) >= scan.kept[-1], scan.share[-1], scan.share[at])
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over `n` prompts with its 95 % interval; `missing` prompts have no value."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    missing: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For `facts`: JSON has no NaN."""
+        numbers = {name: getattr(self, name) for name in ("mean", "low", "high")}
+        return {k: (None if np.isnan(v) else float(v)) for k, v in numbers.items()} | {
+            "n": self.n, "missing": self.missing}  # fmt: skip
+
+
+def mean_of(
+    values: Floats, templates: npt.NDArray[np.int64], draws: int, rng: np.random.Generator, per: Floats | None = None
+) -> Mean:
+    """Mean (or ratio of means to `per`) over prompts that have a value; templates are resampled, then prompts."""
+    known = np.isfinite(values) & (np.isfinite(per) if per is not None else True)
+    missing = int((~known).sum())
+    if not known.any():
+        return Mean(float("nan"), float("nan"), float("nan"), 0, missing)
+    x, labels = values[known], [int(t) for t in templates[known]]
+    scale = None if per is None else per[known]
+    low, high = bootstrap_interval(x, labels, rng, per=scale, draws=draws)
+    centre = float(x.mean() / (1.0 if scale is None else scale.mean()))
+    return Mean(centre, float(low), float(high), int(known.sum()), missing)
+
+
+def summary(
+    comparison: Comparison, draws: int, rng: np.random.Generator
+) -> tuple[Mapping[str, Mapping[str, Mean]], Mapping[str, Mapping[str, Mean]]]:
+    """(column -> metric -> mean, other column -> count -> its ratio to the sparse model).
+
+    Ratios are of means over the prompts that both models solve and where both counts exist.
+    """
+    means = {
+        column: {
+            metric: mean_of(comparison.of(column, metric), comparison.templates, draws, rng) for metric in PER_PROMPT
+        }
+        for column in comparison.columns
+    }
+    last = comparison.columns[-1]
+    ratios: dict[str, dict[str, Mean]] = {}
+    for column in comparison.columns[:-1]:
+        both = (comparison.of(column, "solved") == 1) & (comparison.of(last, "solved") == 1)
+        ratios[column] = {
+            name: mean_of(np.where(both, comparison.of(column, name), np.nan), comparison.templates, draws, rng,
+                          per=comparison.of(last, name))
+            for name in COUNTS
+        }  # fmt: skip
+    return means, ratios

@@ -1,0 +1,69 @@
+"""Figures of the sparse suite: the circuit of a prompt, edges per head, training, thresholds, faithfulness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reportgen.figures import captions
+from reportgen.figures.data import table
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.heatmap import pair
+from reportgen.scores import HeadScores, SuiteResult
+from reportgen.suites.sparse import circuit, lines, sentences
+
+
+def figures(result: SuiteResult, view: View) -> list[Figure]:
+    """Those that the result has the numbers for, the circuit first."""
+    made: list[Callable[[SuiteResult, View], Figure | None]] = [
+        circuit.figure,
+        lines.faithfulness,
+        _edges,
+        lines.training,
+        lines.thresholds,
+    ]
+    return [found for make in made if (found := make(result, view)) is not None]
+
+
+def _edges(result: SuiteResult, view: View) -> Figure | None:
+    """Edges per token of every head, dense (thresholded) and sparse."""
+    dense, sparse = result.get("edges_per_token", "dense"), result.get("edges_per_token", "sparse")
+    if dense is None or sparse is None:
+        return None
+    name = captions.model_name(view)
+    facts = result.facts
+    return Figure(
+        id="sparse-edges",
+        suite=result.suite,
+        title=f"{name}: attention edges per token",
+        caption=captions.join(
+            f"Edges per token of every head of {captions.grid_words(view)} and of its sparse partner "
+            f"{facts.get('sparse_model', '')}.",
+            _rule(facts),
+            "Each map has a colour scale of its own.",
+            sentences.edges(facts),
+            sentences.gate(facts),
+            captions.synthetic(view),
+        ),
+        alt=f"Layer by head maps of attention edges per token, {name} on the left, sparse partner on the right.",
+        chart=pair((_free(dense), [], "dense"), (_free(sparse), [], "sparse"), view),
+        data=table([(dense, []), (sparse, [])], "Attention edges per token"),
+    )
+
+
+def _free(scores: HeadScores) -> HeadScores:
+    """With a colour scale that ends at the data: of (T + 1) / 2 possible edges a sparse head has hardly any."""
+    return replace(scores, range=(0.0, math.inf))
+
+
+def _rule(facts: Mapping[str, Any]) -> str:
+    """What counts as an edge on the left."""
+    threshold = facts.get("threshold")
+    if not isinstance(threshold, int | float):
+        return "Left: every key that the causal mask allows."
+    return (
+        f"Left: pattern ≥ {threshold:.3g}, the highest threshold at which dropping the rest costs no more loss than "
+        "the sparse model may; right: open gates."
+    )

@@ -1,0 +1,97 @@
+"""Sentences of the sparse suite's captions, each from the result's facts; empty where there is nothing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reportgen.figures import captions
+
+Facts = Mapping[str, Any]
+COLUMN_ORDER = ("dense", "thresholded", "sparse")
+OURS = "Our own implementation of the idea of Draye et al., arXiv 2512.05865."
+NAMES = {
+    "edges_90": "edges_90 (others resampled from other text)",
+    "edges_90_twin": "edges_90 (others from the corrupted twin)",
+    "edges_90_zeroed": "edges_90 (others zeroed)",
+    "heads_90": "heads_90",
+}
+
+
+def gate(facts: Facts) -> str:
+    """The gate's rule and bias, and the slack."""
+    found = facts.get("gate")
+    if not isinstance(found, Mapping):
+        return ""
+    return (
+        f"Gate: an edge is open where {found['rule']}, bias {found['bias']:g}, rows not renormalised; "
+        f"slack {found['slack_nats']:g} nats. {OURS}"
+    )
+
+
+def edges(facts: Facts) -> str:
+    """Share of open edges with the length it holds for, and the losses."""
+    text, percent, tokens = facts.get("text"), facts.get("edges_percent"), facts.get("edges_per_token")
+    if not (isinstance(text, Mapping) and isinstance(percent, Mapping) and isinstance(tokens, Mapping)):
+        return ""
+    words = (
+        f"On {text['sequences']} sequences of T = {text['length']} tokens ({text['name']}): "
+        f"{percent['sparse']:.2f} % of the causal pairs, {tokens['sparse']:.1f} edges per token over all heads"
+    )
+    if "thresholded" in percent:
+        words += f" (thresholded dense {percent['thresholded']:.1f} %, {tokens['thresholded']:.0f})"
+    dead = facts.get("dead_heads")
+    return f"{words}; {captions.plural(dead, 'head')} below 0.01." if isinstance(dead, int) else f"{words}."
+
+
+def losses(facts: Facts) -> str:
+    """Losses of dense, sparse and controls on the text."""
+    nats = facts.get("loss_nats")
+    if not isinstance(nats, Mapping):
+        return ""
+    met = "within" if facts.get("constraint_met") else "NOT within"
+    return (
+        f"Loss on held-out text: dense {nats['dense']:.4f}, sparse {nats['sparse']:.4f} nats, {met} the slack; "
+        f"its gates sampled {nats['sparse_sampled']:.4f}, all open {nats['gates_off']:.4f}."
+    )
+
+
+def agreement(facts: Facts) -> str:
+    """How far the sparse model is the dense one."""
+    found = facts.get("agreement")
+    if not isinstance(found, Mapping):
+        return ""
+    kl, top = found["kl_nats"], found["top1"]
+    return (
+        f"Agreement with the dense model on text: KL {captions.number(kl['mean'])} nats a token "
+        f"[{captions.number(kl['low'])}, {captions.number(kl['high'])}], same first guess "
+        f"{captions.percent(top['mean'])} [{captions.percent(top['low'])}, {captions.percent(top['high'])}]."
+    )
+
+
+def count(value: object) -> str:
+    """A count as captions print it."""
+    return "not reached" if value is None else f"{value:,}"
+
+
+def counts(facts: Facts, name: str) -> str:
+    """One causal count over all prompts, column by column, with the ratios to the sparse model."""
+    table, ratios = facts.get("counts"), facts.get("ratios")
+    if not isinstance(table, Mapping) or not isinstance(ratios, Mapping):
+        return ""
+    parts = []
+    for column in (key for key in COLUMN_ORDER if key in table):
+        mean = table[column].get(name)
+        if mean is None or mean["mean"] is None:
+            parts.append(f"{column} not reached")
+            continue
+        words = f"{column} {mean['mean']:.1f} [{mean['low']:.1f}, {mean['high']:.1f}]"
+        parts.append(
+            words + (f" ({mean['missing']} of {mean['n'] + mean['missing']} not reached)" if mean["missing"] else "")
+        )
+    over = [
+        f"{column} / sparse {found[name]['mean']:.1f} [{found[name]['low']:.1f}, {found[name]['high']:.1f}]"
+        for column, found in sorted(ratios.items())
+        if found.get(name, {}).get("mean") is not None
+    ]
+    return f"{NAMES.get(name, name)}: {'; '.join([*parts, *over])}."

@@ -1,0 +1,240 @@
+"""Post-training that makes a model's attention sparse: `reportgen sparsify`.
+
+    sparsify(Options(model="mini", corpus="mini", out=Path("mini-sparse")))
+
+- Few edges at a loss at most `slack` above the dense model's: see dual.py; gates as in gates.py.
+- OUT is an ordinary Hugging Face folder whose config holds the gate, with sparsify.json beside it.
+- Controls are measured with it: the dense pattern cut at thresholds, and the dense model trained on for as many steps.
+
+Follows the idea of Draye et al., arXiv 2512.05865, whose training code is not released; this is our own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+from filelock import FileLock, Timeout
+
+from reportgen.errors import ModelError, RunError, SettingsError
+from reportgen.files import unwritable, write_atomic
+from reportgen.models.load import load
+from reportgen.models.model import Model
+from reportgen.suites.sparse import checkpoint, measure, texts
+from reportgen.suites.sparse.checkpoint import Point, Record
+from reportgen.suites.sparse.gates import Gate, every_edge, gate_of
+from reportgen.suites.sparse.texts import Text
+from reportgen.suites.sparse.trainees import trainee
+from reportgen.suites.sparse.training import Phase, Progress, Schedule
+
+TOKENS_A_STEP = 2048
+WORK = ".sparsify"  # states and logs beside OUT while it is being made: OUT with this suffix
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything `reportgen sparsify` can be told; metadata holds the help of its option."""
+
+    model: str = field(default="mini", metadata={"help": "mini, a hub id, or a local Hugging Face folder"})
+    out: Path = field(default=Path("sparse"), metadata={"help": "folder for the sparse model"})
+    text: str = field(default="", metadata={"help": "UTF-8 file to train on"})
+    corpus: str = field(default="", metadata={"help": "mini: the bundled model's own corpus, in place of --text"})
+    slack: float = field(default=0.01, metadata={"help": "loss allowed above the dense model's, in nats"})
+    bias: float = field(default=0.0, metadata={"help": "added to every score; 2 to 5 where 0 breaks the model"})
+    steps: int = field(default=1500, metadata={"help": "training steps"})
+    settle: int = field(default=0, metadata={"help": "further steps without noise in the gates, a round"})
+    rounds: int = field(default=1, metadata={"help": "rounds of these steps, each at half the rate of the one before"})
+    kl: float = field(default=0.0, metadata={"help": "0..1: share of the loss that is KL to the dense model"})
+    seed: int = field(default=0, metadata={"help": "seed of gates and batches"})
+    length: int = field(default=128, metadata={"help": "tokens a sequence, at most the model's context"})
+    batch: int = field(default=0, metadata={"help": "sequences a step; 0: 2,048 tokens' worth"})
+    lr: float = field(default=5e-4, metadata={"help": "learning rate"})
+    control: bool = field(default=True, metadata={"help": "also train the dense model on for as many steps"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1 or mps"})
+    threads: int = field(default=0, metadata={"help": "CPU threads; 0 = torch's choice"})
+    revision: str = field(default="", metadata={"help": "hub revision"})
+    offline: bool = field(default=False, metadata={"help": "use the local hub cache only"})
+    general: bool = field(default=False, metadata={"help": "train through the bridge also where there is a faster way"})
+    log_every: int = field(default=50, metadata={"help": "steps between two lines of the log"})
+    save_every: int = field(default=250, metadata={"help": "steps between two kept states"})
+
+    def __post_init__(self) -> None:
+        if bool(self.text) == bool(self.corpus):
+            raise SettingsError("sparsify needs text to train on.", "Give --text FILE, or --corpus mini.")
+        if self.corpus not in ("", texts.MINI):
+            raise SettingsError(f"There is no corpus {self.corpus!r}.", "Type --corpus mini, or give --text FILE.")
+        for name, low, high in (("slack", 0, 10), ("bias", -100, 100), ("kl", 0, 1), ("lr", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(f"--{name} {getattr(self, name)} is out of range.", f"Give {low} to {high}.")
+        low_ends = dict.fromkeys(("batch", "threads", "seed", "settle"), 0)
+        low_ends |= {"steps": 1, "length": 2, "rounds": 1, "log_every": 1, "save_every": 1}
+        for name, low in low_ends.items():
+            if getattr(self, name) < low:
+                raise SettingsError(f"--{name} {getattr(self, name)} is too small.", f"Give at least {low}.")
+
+    @property
+    def total(self) -> int:
+        """Training steps in all."""
+        return self.steps + self.rounds * self.settle
+
+    @property
+    def recorded(self) -> dict[str, bool | int | float | str]:
+        """What decides the weights, as the record keeps it."""
+        left_out = ("out", "threads", "device", "offline", "text", "revision", "save_every")
+        named = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
+        return named | {"text": Path(self.text).name}
+
+
+def sparsify(options: Options, progress: Progress = lambda done, total, words: None) -> Record:
+    """Train, save into `options.out`, measure, and return the record, which is also OUT/sparsify.json.
+
+    Goes on from where an interrupted call with the same options was. Raises UserError subclasses in one line:
+    SettingsError (options), DataError (too little text, with the number needed), ModelError (the model),
+    RunError (OUT is taken or in use, or training diverged).
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    dense = _load(options)
+    length = min(options.length, dense.record.n_ctx)
+    text = _text(options, dense, length)
+    work = options.out.with_name(options.out.name + WORK)
+    with _owned(work):
+        _claim(work, options, dense, text)
+        return _made(options, dense, text, work, progress)
+
+
+def _made(options: Options, dense: Model, text: Text, work: Path, progress: Progress) -> Record:
+    gate = Gate(options.bias, options.slack)
+    reference = trainee(dense, general=options.general) if options.kl > 0 else None
+    learner = trainee(_load(options), general=options.general)
+    schedule = _schedule(options, text)
+    phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
+    phase.run(progress, "sparse")
+    phase.finish()
+    folder = work / options.out.name
+    checkpoint.save(dense, learner.tensors(), gate, options.model, folder)
+    sparse, _ = checkpoint.load_sparse(str(folder), device=options.device)
+    checkpoint.check_reload(sparse, learner.tensors(), gate, folder)
+    tuned = _finetuned(options, text, schedule, work, progress) if options.control else None
+    record = _record(options, dense, sparse, gate, text, progress)
+    record = msgspec.structs.replace(
+        record,
+        finetuned_nats=tuned.look()["loss_hard_nats"] if tuned else None,
+        elapsed_s=round(phase.seconds + (tuned.seconds if tuned else 0.0), 1),
+        chosen=phase.chosen,
+        log_dense_nats=phase.dense_nats,
+        log=[msgspec.convert(line, Point) for line in phase.lines()],
+    )
+    checkpoint.write_record(record, folder)
+    _publish(work, folder, options.out)
+    return record
+
+
+def _load(options: Options) -> Model:
+    """The dense model in float32; refused where it has a gate already."""
+    model = load(options.model, options.device, "float32", options.revision, offline=options.offline)
+    if gate_of(model.config, model.record.id) is not None:
+        raise ModelError(f"{model.record.id} is sparse already.", "Give the dense model that it was made from.")
+    if not model.can_edit_pattern:
+        raise ModelError(
+            f"A {model.record.family} model can't be made sparse here: its attention scores are hidden.",
+            "Use a model of another family, e.g. gpt2.",
+        )
+    return model
+
+
+def _text(options: Options, model: Model, length: int) -> Text:
+    if options.corpus:
+        return texts.from_mini(model.tokens, min(length, texts.MINI_LENGTH), options.seed)
+    return texts.from_file(Path(options.text), model.tokens, length, options.total, options.seed)
+
+
+def _schedule(options: Options, text: Text) -> Schedule:
+    batch = options.batch or max(1, TOKENS_A_STEP // text.reporting.shape[1])
+    every = options.log_every, options.save_every
+    return Schedule(options.steps, options.lr, batch, options.kl, options.seed, *every, options.settle, options.rounds)
+
+
+@contextmanager
+def _owned(work: Path) -> Iterator[None]:
+    """Hold the work folder for this process alone."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with FileLock(work / ".lock", timeout=0):
+            yield
+        if not any(path for path in work.iterdir() if path.name != ".lock"):
+            shutil.rmtree(work)
+    except Timeout as error:
+        raise RunError(f"Another reportgen is writing {work}.", "Wait for it, or choose another --out.") from error
+    except OSError as error:
+        raise unwritable(work, error) from error
+
+
+def _claim(work: Path, options: Options, dense: Model, text: Text) -> None:
+    """Write down what the work folder is for; RunError when it is for something else or OUT is taken."""
+    if options.out.exists():
+        raise RunError(f"{options.out} exists already.", "Choose another folder with --out DIR.")
+    found = json.dumps({**options.recorded, "dense": dense.record.content_hash, "sha256": text.sha256}, indent=1)
+    path = work / "options.json"
+    if path.exists() and path.read_text(encoding="utf-8") != found:
+        raise RunError(
+            f"{work} holds a run with other options.", f"Delete it, or choose another --out than {options.out}."
+        )
+    write_atomic(path, found.encode())
+
+
+def _finetuned(options: Options, text: Text, schedule: Schedule, work: Path, progress: Progress) -> Phase:
+    """The control: the dense model trained on for as many steps, without gates."""
+    phase = Phase(trainee(_load(options), general=options.general), None, text, schedule, work / "dense.safetensors")
+    phase.run(progress, "control: dense")
+    return phase
+
+
+def _record(options: Options, dense: Model, sparse: Model, gate: Gate, text: Text, progress: Progress) -> Record:
+    """Losses and edges of the saved model, read back from the disk, and the cut dense pattern."""
+    ids = text.reporting
+    whole = measure.on_text(dense, every_edge, ids)
+    hard = measure.on_text(sparse, gate, ids)
+    limit = whole.loss_nats + gate.slack_nats
+    return Record(
+        schema=1,
+        dense_id=dense.record.id,
+        dense_hash=dense.record.content_hash,
+        text=text.name,
+        text_sha256=text.sha256,
+        training_tokens=text.training_tokens,
+        settings=options.recorded,
+        steps=options.total,
+        chosen={},
+        length=ids.shape[1],
+        elapsed_s=0.0,
+        threads=torch.get_num_threads(),
+        device=str(dense.device),
+        dense_nats=whole.loss_nats,
+        sparse_hard_nats=hard.loss_nats,
+        sparse_sampled_nats=measure.on_text(sparse, measure.sampled(gate, options.seed, dense.device), ids).loss_nats,
+        gates_off_nats=measure.on_text(sparse, every_edge, ids).loss_nats,
+        limit_nats=limit,
+        constraint_met=hard.loss_nats <= limit,
+        edges_percent=hard.edges_percent,
+        edges_per_token=hard.edges_per_token,
+        finetuned_nats=None,
+        cuts=[dataclasses.asdict(cut) for cut in measure.threshold_curve(dense, ids[: texts.REPORTING], progress)],
+        log_dense_nats=0.0,
+        log=[],
+    )
+
+
+def _publish(work: Path, folder: Path, out: Path) -> None:
+    """Move the finished model to OUT and drop what training needed."""
+    folder.replace(out)
+    for path in work.iterdir():
+        if path.name != ".lock":
+            path.unlink()

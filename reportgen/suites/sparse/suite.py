@@ -1,0 +1,99 @@
+"""Sparse against dense attention circuits. Imports neither torch nor altair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reportgen.suites.base import Measure, Suite
+
+TASKS = ("dense", "sparse")  # tasks of the measure edges_per_token
+BUNDLED_PAIRS = {"mini": "mini-sparse"}  # dense -> sparse
+_CHECKPOINT = Path(__file__).parents[2] / "mini" / "checkpoint-sparse"
+_PROMPTS = Path(__file__).parent / "data" / "antonyms.toml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the suite `sparse`."""
+
+    sparse_model: str = field(
+        default="",
+        metadata={"help": "folder that reportgen sparsify made from this model; mini-sparse for mini by default"},
+    )
+    prompt: str = field(default="", metadata={"help": "prompt of the drawn circuit; the antonym of large by default"})
+    answer: str = field(default="", metadata={"help": "the prompt's answer, one token"})
+    foil: str = field(default="", metadata={"help": "a wrong answer that the answer's logit is compared with"})
+    corrupted: str = field(
+        default="", metadata={"help": "the prompt with another word and as many tokens, for causal counts"}
+    )
+    link: str = field(
+        default="", metadata={"help": "KEY:QUERY positions of the drawn link, e.g. 5:8; the strongest by default"}
+    )
+    prompts: str = field(default="", metadata={"help": "TOML file of templates and pairs in place of the antonyms"})
+    per_template: int = field(default=16, metadata={"help": "prompts per template"})
+    text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
+    length: int = field(default=64, metadata={"help": "tokens a sequence of that text"})
+    sequences: int = field(default=256, metadata={"help": "sequences of that text, at most"})
+    zeroed: bool = field(default=True, metadata={"help": "also count edges with the others zeroed, not resampled"})
+    draws: int = field(default=4, metadata={"help": "contexts of other text that a removed edge is resampled from"})
+    resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
+    feature_groups: str = field(default="", metadata={"help": "JSON file of feature groups, drawn under the circuit"})
+
+    def __post_init__(self) -> None:
+        if self.prompt and not self.answer:
+            raise ValueError("a prompt needs its answer: give sparse.answer.")
+        if self.answer and not self.prompt:
+            raise ValueError("an answer needs its prompt: give sparse.prompt.")
+        for name, low in (("per_template", 1), ("length", 8), ("sequences", 8), ("resamples", 1), ("draws", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least {low}.")
+        if self.link:
+            self.positions()
+
+    def positions(self) -> tuple[int, int] | None:
+        """(key, query) as given, None where the strongest link is to be taken."""
+        if not self.link:
+            return None
+        key, colon, query = self.link.partition(":")
+        if not (colon and key.isdigit() and query.isdigit() and int(key) <= int(query)):
+            raise ValueError(f"link {self.link!r} is not KEY:QUERY with KEY <= QUERY, e.g. 5:8.")
+        return int(key), int(query)
+
+
+def _data(settings: Settings) -> tuple[Path, ...]:
+    """Files whose bytes enter the resume key: the sparse model's, the prompts, text and feature groups."""
+    folder = Path(settings.sparse_model).expanduser() if settings.sparse_model else _CHECKPOINT
+    named = [Path(name) for name in (settings.text, settings.feature_groups) if name]
+    files = [Path(settings.prompts) if settings.prompts else _PROMPTS, *named]
+    if folder.is_dir():
+        files += [folder / "config.json", *sorted(folder.glob("*.safetensors")), folder / "sparsify.json"]
+    return tuple(path for path in files if path.is_file())
+
+
+_DRAYE = "draye2025sparse; counts ours"
+SUITE = Suite(
+    name="sparse",
+    title="Sparse against dense circuits",
+    summary="The circuit of a prompt in the model and in a copy that was trained on until few attention edges are left "
+    "(our own implementation of the idea of Draye et al., arXiv 2512.05865).",
+    version=1,
+    settings=Settings,
+    score="reportgen.suites.sparse.score:score",
+    figures="reportgen.suites.sparse.figures:figures",
+    measures=(
+        Measure(
+            "edges_per_token",
+            "Attention edges per token",
+            "mean over queries of the keys k with an edge; sparse: score + bias > 0; dense: pattern >= the highest "
+            "threshold at which dropping the rest costs no more loss than the sparse model may",
+            "How many positions a head reads. Without a threshold every dense head has (T + 1) / 2.",
+            "edges",
+            _DRAYE,
+        ),
+    ),
+    citations=("draye2025sparse",),
+    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 14, "sequences": 128},
+    left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
+    data=_data,
+)

@@ -1,0 +1,138 @@
+"""Token sequences to train on, to steer by and to report on, kept apart.
+
+Training text is cut into sequences without overlap; the last of them are held out: `steering` decides the dual steps,
+`reporting` is looked at by nothing but the report. The bundled model's corpus is generated and has no end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from reportgen.errors import DataError, SettingsError
+from reportgen.models.tokens import Tokens
+
+Ids = npt.NDArray[np.int64]  # [sequence pos]
+STEERING, REPORTING = 128, 64  # held-out sequences of a text file
+_MINI_STEERING = MINI_REPORTING = 512  # of the generated corpus: losses differ much between its sequences
+LEAST = 8  # sequences below which no loss is reported
+TOKENS_PER_STEP = 20  # least training tokens a step needs, or the model learns the text by heart
+MINI = "mini"
+MINI_LENGTH = 128  # tokens a window of its corpus
+_CHUNK = 32  # steps of generated windows made together
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Where sequences come from. `batch(step, size)` gives [size length], the same for the same step."""
+
+    name: str
+    sha256: str
+    training_tokens: int  # 0: generated, no end
+    batch: Callable[[int, int], Ids]
+    steering: Ids
+    reporting: Ids
+
+
+def needed(steps: int, length: int) -> int:
+    """Tokens that a text file must have."""
+    return TOKENS_PER_STEP * steps + (STEERING + REPORTING) * length
+
+
+def from_file(path: Path, tokens: Tokens, length: int, steps: int, seed: int) -> Text:
+    """The text of a file. DataError when it can't be read or has too few tokens, with the number needed."""
+    raw, text = _read(path)
+    ids = _encode(text, tokens)
+    least = needed(steps, length)
+    if len(ids) < least:
+        fewer = max(0, (len(ids) - needed(0, length)) // TOKENS_PER_STEP)
+        hint = f"Or type --steps {fewer}." if fewer >= 100 else "Or let it train on shorter sequences with --length."
+        raise DataError(
+            f"{path} has {len(ids):,} tokens; {steps:,} steps on sequences of {length} need {least:,}.", hint
+        )
+    cut = _cut(ids, tokens.bos_id, length)
+    train, held = cut[: -(STEERING + REPORTING)], cut[-(STEERING + REPORTING) :]
+
+    def batch(step: int, size: int) -> Ids:
+        first = step * size
+        picks = [_order(seed, i // len(train), len(train))[i % len(train)] for i in range(first, first + size)]
+        found: Ids = train[np.array(picks)]
+        return found
+
+    digest = hashlib.sha256(raw).hexdigest()
+    return Text(path.name, digest, train.size, batch, held[:STEERING], held[STEERING:])
+
+
+def sequences(path: Path, tokens: Tokens, length: int) -> Ids:
+    """[sequence pos] of a text file without overlap. DataError when it can't be read."""
+    return _cut(_encode(_read(path)[1], tokens), tokens.bos_id, length)
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    try:
+        raw = path.read_bytes()
+        return raw, raw.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Can't read {path} as UTF-8 text: {error}.", "Give the path of a text file.") from error
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng([seed, 1, epoch]).permutation(count)
+
+
+def _encode(text: str, tokens: Tokens) -> npt.NDArray[np.int64]:
+    """Ids of a long text, encoded piece by piece at line ends."""
+    lines = text.splitlines(keepends=True)
+    pieces = ["".join(lines[i : i + 1000]) for i in range(0, len(lines), 1000)]
+    return np.array([i for piece in pieces for i in tokens.encode(piece)], dtype=np.int64)
+
+
+def _cut(ids: npt.NDArray[np.int64], bos_id: int | None, length: int) -> Ids:
+    """[sequence pos] without overlap, each with BOS in front where the model has one."""
+    body = length - (bos_id is not None)
+    rows = ids[: len(ids) // body * body].reshape(-1, body)
+    if bos_id is None:
+        return rows
+    return np.concatenate([np.full((len(rows), 1), bos_id), rows], axis=1)
+
+
+def is_mini(tokens: Tokens) -> bool:
+    """Whether a tokenizer is the bundled model's, so that its corpus can be used."""
+    from reportgen.mini.corpus import vocabulary
+
+    words = vocabulary()
+    return tokens.size == len(words) and all(tokens.decode([i]) == word for i, word in enumerate(words))
+
+
+def from_mini(tokens: Tokens, length: int, seed: int) -> Text:
+    """The bundled model's corpus, generated as it is needed. SettingsError for another vocabulary."""
+    if not is_mini(tokens):
+        raise SettingsError("--corpus mini needs the bundled model's vocabulary.", "Give a text file with --text FILE.")
+
+    def batch(step: int, size: int) -> Ids:
+        made = _windows(seed, 3 + step // _CHUNK, _CHUNK * size, length)
+        return made[step % _CHUNK * size :][:size]
+
+    return Text(MINI, "", 0, batch, _windows(seed, 1, _MINI_STEERING, length), reporting(length))
+
+
+def reporting(length: int, count: int = MINI_REPORTING) -> Ids:
+    """The first of the held-out windows that every report on the bundled models is made on, whatever the seed."""
+    return _windows(0, 2, MINI_REPORTING, length)[:count]
+
+
+@lru_cache(maxsize=4)
+def _windows(seed: int, stream: int, count: int, length: int) -> Ids:
+    """`count` windows of the corpus; streams 1 and 2 are held out, 3 and on are trained on."""
+    from reportgen.mini import corpus
+
+    number = int(np.random.SeedSequence([seed, 777, stream]).generate_state(1)[0])
+    made = corpus.windows(number, count, MINI_LENGTH)
+    return made[:, :length].astype(np.int64)
