@@ -85,6 +85,17 @@ def test_the_page_gets_a_large_map_small_and_it_looks_the_same() -> None:
     assert np.abs(one - moved).mean() > 0.02
 
 
+def test_what_marks_share_is_said_once_and_the_drawing_is_the_same() -> None:
+    chart = maps([HeadMap("one", "", ONE), HeadMap("two", "", TWO)], "Score", Style())
+    _, svg, frame = drawn([ONE, TWO], chart)
+    assert frame.body.count("font-size") < 0.5 * svg.count("font-size")
+    whole = svg[: svg.index(">") + 1] + frame.body + "</svg>"
+    one, other = (decode(export.png(text, 100)) for text in (svg, whole))
+    assert np.abs(one - other).max() == 0
+    lost = decode(export.png(whole.replace('text-anchor="middle"', ""), 100))
+    assert np.abs(one - lost).max() > 0.1
+
+
 def test_ids_are_the_figures_own_and_titles_are_left_out() -> None:
     _, svg, frame = drawn([ONE], heatmap(ONE))
     assert "<title" in svg
