@@ -90,7 +90,7 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         last = track.points[-1].best()
         panels.append(
             LogPanel(
-                track.label, f"highest at the end: {head_name(*last)}" if last else "", track.steps,
+                _panel_title(track, tracks), f"highest at the end: {head_name(*last)}" if last else "", track.steps,
                 (Line("highest head", tuple(tops)), Line("median head", mid, colour="#7f7f7f", dashed=True)),
                 (Band("5–95 % of heads", low, high, 0.16), Band("25–75 %", q1, q3, 0.22)),
                 () if threshold is None else ((threshold, f"the suite's threshold, {threshold:g}"),),
@@ -117,9 +117,30 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         title="Best score against training step",
         caption=caption,
         alt=f"Lines that show how the best score of {len(tracks)} quantities grows over training.",
-        chart=log_panels(panels, "Score" if not signed else "|Score|", style, top=top, synthetic=synthetic),
+        chart=log_panels(panels, _axis_title(tracks, signed=signed), style, top=top, synthetic=synthetic),
         data=_table(_id(training, suite, "best"), "Best score and quantiles over heads", columns, rows),
     )
+
+
+def _common(tracks: Sequence[Track]) -> str:
+    """The label that all scores share, before their tasks; empty where they share none."""
+    starts = {track.label.removesuffix(f": {track.task}") for track in tracks}
+    return starts.pop() if len(starts) == 1 and len(tracks) > 1 else ""
+
+
+def _panel_title(track: Track, tracks: Sequence[Track]) -> str:
+    """The task where all panels are of one quantity, else the score's label."""
+    return track.task[:1].upper() + track.task[1:] if _common(tracks) else track.label
+
+
+def _axis_title(tracks: Sequence[Track], *, signed: bool) -> str:
+    words = _short_label(_common(tracks)) or "Score"
+    return f"|{words}|" if signed else words
+
+
+def _short_label(label: str) -> str:
+    """A label for a narrow place: what stands in brackets at its end goes."""
+    return label.rsplit(" (", 1)[0] if label.endswith(")") else label
 
 
 def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style, *, synthetic: bool) -> Figure:
@@ -134,7 +155,7 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         if track.points[-1].threshold is not None:
             lines.append(Line("beats its null, whatever the size", beats, colour="#7f7f7f", dashed=True))
         total = int(np.isfinite(track.points[-1].scores.values).sum())
-        panels.append(LogPanel(track.label, f"of {total} heads", track.steps, tuple(lines)))
+        panels.append(LogPanel(_panel_title(track, tracks), f"of {total} heads", track.steps, tuple(lines)))
         for point, a, b in zip(track.points, over, beats, strict=True):
             rows.append((training.label, track.key, point.member.step, _count(a), _count(b), total))
     caption = _text(
@@ -168,10 +189,15 @@ def appearing(training: Training, suite: str, labelled: Sequence[Labelled], styl
         points = [by_step.get(step) for step in steps]
         values = tuple(_size(point, item.head) for point in points)
         above = tuple(_is_above(point, item.head) for point in points)
-        rows.append(Appearing(item.name, item.heads.label, values, above))
+        group = (
+            f"{item.heads.label} ({item.track.task})"
+            if item.track.label.endswith(f": {item.track.task}")
+            else item.heads.label
+        )
+        rows.append(Appearing(item.name, group, values, above))
         first = item.track.first_above(item.head)
         held = sum(above)
-        table.append((training.label, item.heads.label, item.name, item.track.key, first, held, len(steps), values[-1]))
+        table.append((training.label, group, item.name, item.track.key, first, held, len(steps), values[-1]))
     top = 1.0 if labelled[0].track.points[0].scores.range == (0.0, 1.0) else _largest(rows)
     shown = rows[:MOST_ROWS]
     never = sum(row[4] is None for row in table)
@@ -256,7 +282,14 @@ def filmstrip(training: Training, track: Track, style: Style, *, synthetic: bool
         title=f"{track.label}, step by step",
         caption=caption,
         alt=f"{len(points)} maps of layers by heads, one for each of {len(points)} training steps.",
-        chart=maps(panels, track.label, style, signed=track.signed, synthetic=synthetic, in_row=_in_row(len(points))),
+        chart=maps(
+            panels,
+            _short_label(track.points[0].scores.label),
+            style,
+            signed=track.signed,
+            synthetic=synthetic,
+            in_row=_in_row(len(points)),
+        ),
         data=_table(name, f"{track.label} by step", columns, rows),
     )
 

@@ -201,17 +201,26 @@ def _connect(ray: Any, address: str) -> None:
         _answers(address)
     try:
         ray.init(address=address or "local", **quiet)
-    except ConnectionError as error:
-        raise _nobody(address, one_line(str(error).splitlines()[0])) from error
-    except RuntimeError as error:
-        versions = _MISMATCH.search(str(error))
-        if versions is None:
-            raise
-        theirs, their_python, ours, our_python = versions.groups()
-        raise SettingsError(
-            f"The cluster at {address} runs Ray {theirs} on Python {their_python}, this is Ray {ours} on {our_python}.",
-            f"Type: pip install ray=={theirs}, under Python {their_python}.",
-        ) from error
+    except Exception as error:  # Ray raises bare Exceptions too: what is not known goes on
+        if problem := _refusal(address, error):
+            raise problem from error
+        raise
+
+
+def _refusal(address: str, error: Exception) -> ReportgenError | None:
+    """What kept Ray from connecting or starting, as one line; None where it is a bug."""
+    if isinstance(error, ConnectionError):
+        return _nobody(address, one_line(str(error).splitlines()[0]))
+    if "timed out during startup" in str(error):
+        return RunError("Ray did not start on this machine within 30 s.", "Try again when it is less busy.")
+    versions = _MISMATCH.search(str(error))
+    if versions is None:
+        return None
+    theirs, their_python, ours, our_python = versions.groups()
+    return SettingsError(
+        f"The cluster at {address} runs Ray {theirs} on Python {their_python}, this is Ray {ours} on {our_python}.",
+        f"Type: pip install ray=={theirs}, under Python {their_python}.",
+    )
 
 
 def _answers(address: str) -> None:

@@ -8,7 +8,7 @@ heads of one checkpoint, never over checkpoints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from reportgen.scores import Head, HeadScores, HeadSet, SuiteResult, head_name
 from reportgen.sweep.stored import MemberRecord, Sweep
 
 ALPHA = 0.05
+FOLLOWED = {  # suite -> sets that its leading score is evidence for; circuits also names heads that act through others
+    "circuits": frozenset(("direct", "movers", "name_movers", "negative_movers", "subject", "foil")),
+}
 THRESHOLDS = {"attention": "threshold", "relations": "tau", "circuits": "effect_share"}  # suite -> its setting
 Mask = npt.NDArray[np.bool_]  # [layer head]
 
@@ -71,6 +74,12 @@ class Track:
     key: str
     label: str
     points: tuple[Point, ...]
+
+    @property
+    def task(self) -> str:
+        """The task in words."""
+        name = self.key.rsplit("/", 1)[-1].replace("_", " ")
+        return name.upper() if len(name) <= 3 else name
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -182,20 +191,22 @@ def _training(label: str, reads: Sequence[_Read]) -> Training | None:
         return None
     names = list(dict.fromkeys(name for read in stepped for name in read.points))
     tracks = {name: _tracks(name, stepped) for name in names}
-    labelled = {name: _labelled(stepped[-1].sets.get(name, ()), tracks[name]) for name in names}
+    last = {name: [read.sets[name] for read in stepped if name in read.sets][-1] for name in names}
+    labelled = {name: _labelled(last[name], tracks[name]) for name in names}
     return Training(label, tuple(r.member for r in stepped), {n: t for n, t in tracks.items() if t}, labelled)
 
 
 def _tracks(suite: str, reads: Sequence[_Read]) -> tuple[Track, ...]:
     """Scores that at least two checkpoints have, as the last one orders them; another shape of model is left out."""
-    last = reads[-1].points.get(suite, ())
+    last = [read.points[suite] for read in reads if suite in read.points][-1]
     tracks = []
     for final in last:
         along = [p for read in reads for p in read.points.get(suite, ()) if p.scores.key == final.scores.key]
         same = tuple(point for point in along if point.shape == final.shape)
         if len(same) > 1:
             tracks.append(Track(final.scores.key, final.scores.label, same))
-    return tuple(tracks)
+    labels = [track.label for track in tracks]
+    return tuple(replace(t, label=f"{t.label}: {t.task}") if labels.count(t.label) > 1 else t for t in tracks)
 
 
 def _labelled(sets: Sequence[HeadSet], tracks: Sequence[Track]) -> tuple[Labelled, ...]:
@@ -214,6 +225,8 @@ def _labelled(sets: Sequence[HeadSet], tracks: Sequence[Track]) -> tuple[Labelle
 def _track_of(heads: HeadSet, tracks: Sequence[Track]) -> Track | None:
     """The score a set was read from: its key names the task, and no other measure of the suite than the score's."""
     suite, *parts = heads.key.split("/")
+    if suite in FOLLOWED and parts[-1] not in FOLLOWED[suite]:
+        return None
     known = registry.known()
     measures = {m.name for m in known[suite].measures} if suite in known else set()
     named = {m for part in parts for m in measures if part in (m, f"{m}_heads")}

@@ -163,13 +163,13 @@ def test_render_and_figure_take_a_sweep_as_they_take_a_run(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "best.svg"
-    words = ["figure", str(sweep.path), "sweep-train-relations-best", "--width", "3.25in", "--out", str(out)]
+    words = ["figure", str(sweep.path), "sweep-train-relations-best", "--width", "6.75in", "--out", str(out)]
     for typed in (words, ["render", str(sweep.path)]):
         monkeypatch.setattr("sys.argv", ["reportgen", *typed])
         with pytest.raises(SystemExit) as stop:
             main()
         assert not stop.value.code
-    assert ' width="3.25in"' in out.read_text()
+    assert ' width="6.75in"' in out.read_text()
 
 
 @pytest.mark.parametrize(
