@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from reportgen import suites
+from reportgen import cli, suites
 from reportgen.errors import DataError
 from reportgen.figures import export
 from reportgen.figures.figure import Style
+from reportgen.imported.store import Source, import_table
 from reportgen.report.build import all_figures
 from reportgen.report.numbers import numbers_tex
 from reportgen.report.paper import check_paper
@@ -139,3 +140,25 @@ def test_a_numbers_file_of_another_scoring_is_named_even_where_its_numbers_agree
     held.write_text(re.sub(r"(made-up/hash\}\{)[0-9a-f]{64}", rf"\g<1>{'0' * 64}", held.read_text("utf-8")), "utf-8")
     (problem,) = check_paper(paper, run).problems
     assert problem.startswith("numbers.tex is of made-up, run 000000000000; the run is now ")
+
+
+def test_the_verb_exits_with_1_and_names_every_mismatch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
+    run = import_table(table, Source("m", 2, 3), tmp_path / "runs")
+    figures = all_figures(run)
+    numbers = numbers_tex(run.manifest, figures)
+    (tmp_path / "numbers.tex").write_text(numbers)
+    (tmp_path / "imported-induction.pdf").write_bytes(export.FORMATS["pdf"](figures[0], Style()))
+    paper = tmp_path / "p.tex"
+    paper.write_text("\\input{numbers.tex}\\rgnum{m/imported-induction/1}\\includegraphics{imported-induction}")
+    words = ["check", str(paper), "--run", str(run.path)]
+    assert cli.app(words, standalone_mode=False) in (0, None)
+    assert "1 number and 1 figure agree with the run" in capsys.readouterr().out
+    (tmp_path / "numbers.tex").write_text(numbers.replace("induction/1}{2}", "induction/1}{4}"))
+    (tmp_path / "imported-induction.pdf").write_bytes(b"%PDF")
+    assert cli.app(words, standalone_mode=False) == 1
+    said = capsys.readouterr().out
+    assert "m/imported-induction/1: the paper has 4, the run has 2." in said
+    assert "imported-induction.pdf: no stamp" in said
+    assert "2 problems" in said

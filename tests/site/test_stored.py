@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,6 @@ def test_the_example_paper_compiles_and_agrees_with_its_run(site: Path, tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "7 numbers and 2 figures agree with the run" in done.stdout
     assert (tmp_path / "out" / "paper.pdf").stat().st_size > 50_000
-    numbers = tmp_path / "out" / "numbers.tex"
-    old = numbers.read_text()
-    numbers.write_text(re.sub(r"(\\rgdefine\{mini/attention-induction/1\}\{)\d+", r"\g<1>99", old))
-    assert cli.app(["check", str(tmp_path / "out" / "paper.tex"), "--run", str(run)], standalone_mode=False) == 1
 
 
 @pytest.mark.parametrize("name", ["ci.yml", "pages.yml"])
@@ -84,3 +81,12 @@ def test_pages_runs_no_input_as_a_script() -> None:
     scripts = re.findall(r"run: \|\n((?: {10}.*\n)+)", text)
     assert len(scripts) == 2
     assert not any("${{" in script for script in scripts)
+
+
+def test_pages_installs_what_the_package_asks_for() -> None:
+    """Torch and its kin are left out; whatever is named is named with the package's own bounds."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    named = re.findall(r'"([\w-]+[<>=][^"]*)"', (ROOT / ".github" / "workflows" / "pages.yml").read_text())
+    assert len(named) == 12
+    assert set(named) <= set(asked)
+    assert not [name for name in named if name.startswith(("torch", "transformer"))]
