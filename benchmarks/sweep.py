@@ -36,7 +36,7 @@ def sweep(out: Path, folder: Path, *words: str, kill: Any = None) -> tuple[float
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("{"):
-            events.append({**json.loads(line), "at": time.perf_counter() - started})
+            events.append({**json.loads(line), "at": time.perf_counter() - started, "cpu": _cpu_of(process.pid)})
             if kill is not None and events[-1]["event"] == "member_end":
                 kill(events)
     if process.wait():
@@ -47,6 +47,12 @@ def sweep(out: Path, folder: Path, *words: str, kill: Any = None) -> tuple[float
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _cpu_of(pid: int) -> float:
+    """CPU seconds of a running process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def scores(out: Path) -> dict[str, bytes]:
@@ -134,26 +140,44 @@ def parts(events: list[dict[str, Any]], wall: float) -> str:
 
 
 def done_already(home: Path) -> None:
-    """200 members, all done: the same command again, as far as it needs to find that out, and with its report."""
+    """200 members, all done: the same command again, as far as it needs to find that out, and with its report.
+
+    One member is scored; the others' run folders are written as scoring them would, each with its own hash and key.
+    """
+    import msgspec
+
+    from reportgen.manifest import Manifest
+    from reportgen.models.hashing import content_hash
+    from reportgen.runfolder import resume_key
     from tests.tiny import tiny_folder
 
-    folder, toy = home / "many", str(Path(__file__).parent.parent / "tests" / "data" / "toy_suite.py")
-    first = tiny_folder("gpt2", folder / "step-1", n_embd=128, n_head=8, n_layer=6, n_inner=256)
-    raw = (first / "model.safetensors").read_bytes()
-    for step in range(2, MEMBERS + 1):
-        shutil.copytree(first, folder / f"step-{step}")
-        changed = bytearray(raw)
-        changed[-2:] = step.to_bytes(2, "little")  # another checkpoint, to the hash
-        (folder / f"step-{step}" / "model.safetensors").write_bytes(changed)
     global SUITES
-    SUITES = ("--suite", toy, "--threads", "1")
-    wall, _, _ = sweep(home / "done", folder)
-    print(f"{MEMBERS} members of {len(raw) / 1e6:.1f} MB, scored: {wall:.0f} s")
+    SUITES = ("--suite", str(Path(__file__).parent.parent / "tests" / "data" / "toy_suite.py"), "--threads", "1")
+    folder, out = home / "many", home / "done" / "sweep"
+    first = tiny_folder("gpt2", folder / "step-1", n_embd=128, n_head=8, n_layer=6, n_inner=256)
+    sweep(home / "done", folder)
+    raw = (first / "model.safetensors").read_bytes()
+    scored = msgspec.json.decode((out / "many@step-1" / "run.json").read_bytes(), type=Manifest)
+    record = scored.suites["toy"]
+    for step in range(2, MEMBERS + 1):
+        name = f"step-{step}"
+        shutil.copytree(first, folder / name)
+        (folder / name / "model.safetensors").write_bytes(raw[:-2] + step.to_bytes(2, "little"))
+        shutil.copytree(out / "many@step-1", out / f"many@{name}")
+        model = msgspec.structs.replace(scored.model, slug=f"many@{name}", content_hash=content_hash(folder / name))
+        key = resume_key(
+            suite="toy", version=1, model=model.content_hash, weights=model.weights, dtype=model.dtype, seed=0,
+            settings=record.settings, data=[],
+        )  # fmt: skip
+        suites = {"toy": msgspec.structs.replace(record, resume_key=key)}
+        manifest = msgspec.structs.replace(scored, model=model, suites=suites)
+        (out / f"many@{name}" / "run.json").write_bytes(msgspec.json.encode(manifest))
+    print(f"{MEMBERS} members of {len(raw) / 1e6:.1f} MB")
     for note in ("second sweep", "third sweep"):
         wall, cpu, events = sweep(home / "done", folder)
         plan = next(event for event in events if event["event"] == "sweep")
         assert plan["n_kept"] == MEMBERS, plan
-        known = f"{note}: knows that {MEMBERS} are done after {plan['at']:.2f} s"
+        known = f"{note}: knows that {MEMBERS} are done after {plan['at']:.2f} s, {plan['cpu']:.2f} CPU s"
         print(f"{known}; {wall:.1f} s, {cpu:.1f} CPU s with its report")
 
 

@@ -69,6 +69,14 @@ def _line_words(point: Point) -> str:
     return f"Above the line: {words}; not corrected over checkpoints."
 
 
+def _gaps(training: Training, tracks: Sequence[Track]) -> str:
+    """That some checkpoints lack a score, and what that means."""
+    short = sum(len(track.points) < len(training.members) for track in tracks)
+    return (
+        "Where the suite gives a checkpoint no score (a task not solved yet, say), nothing is drawn." if short else ""
+    )
+
+
 def _mark(synthetic: bool) -> str:
     return (
         "SYNTHETIC: untrained weights or made-up numbers; this says nothing about a trained model." if synthetic else ""
@@ -106,6 +114,7 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         "The highest head is chosen anew at every step: being the highest of many, it lies above what a fresh "
         "sample would give. Bands: quantiles over heads.",
         "Sizes of signed scores." if signed else "",
+        _gaps(training, tracks),
         _mark(synthetic),
     )
     unit = tracks[0].points[0].scores.range
@@ -271,6 +280,7 @@ def filmstrip(training: Training, track: Track, style: Style, *, synthetic: bool
         f"White dots: above the line. {_line_words(track.points[-1])}" if points[-1].above() is not None else
         f"No null: {track.points[-1].scores.no_null}.",
         f"{len(points)} of {len(track.points)} checkpoints are drawn; the CSV has all." if left_out else "",
+        _gaps(training, [track]),
         _mark(synthetic),
     )  # fmt: skip
     _, measure, task = track.key.split("/")

@@ -79,7 +79,7 @@ def page(report: SweepReport, formats: Sequence[str], tex: Mapping[str, str], pr
             files=[(name, words) for name, words in FILES.items() if name in present],
             tex=tex,
             art={plate.id: _inline(plate) for plate in report.plates},
-            specs=specifications(report.plates),
+            specs=specifications([p for p in report.plates if p.id not in report.slides]),  # filmstrips: files only
             wide_px=WIDE_PX,
             uid=count(1).__next__,
         )
