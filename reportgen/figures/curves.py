@@ -33,6 +33,7 @@ from reportgen.figures.small_multiples import (
 
 BLUE, RED, GREY = "#1f77b4", "#d62728", "#7f7f7f"
 SAFE = {BLUE: "#0072b2", RED: "#d55e00", GREY: "#7f7f7f"}  # Okabe and Ito
+_NARROW = 4.5  # inches below which plots stand two in a row
 _DASH = [3.0, 2.0]
 
 
@@ -75,9 +76,14 @@ def curves(
     titles = [(p.title, p.subtitle) for p in panels]
     widest = max((text for _, text in numbers), key=len)
     ends = theme.text_width(f"{right:g}", 0.88 * size) + 0.9 * size  # the last number of a plot and the next one's 0
-    place = page(len(panels), style, aspect=0.72, titles=titles, numbers=widest, gap=ends)
+    rows: dict[str, Any] = {}
+    if len(panels) > 2 and (style.width_in or _NARROW) < _NARROW:  # in a column of text
+        rows = {"in_row": 2, "least": 26.0}
+    place = page(len(panels), style, aspect=0.72, titles=titles, numbers=widest, gap=ends, **rows)
     key = _key_rows(panels)
-    place = Page(place.tiles, place.width, place.height + (1.7 * size if key else 0.0), size, place.bar)
+    lines = _key_places(key, place)[-1][1] + 1 if key else 0
+    room = (0.2 + 1.5 * lines) * size if key else 0.0
+    place = Page(place.tiles, place.width, place.height + room, size, place.bar)
     axes = place.axes()
     marks = ticks or _positions(right)
     shown = [(x / right, f"{x:g}") for x in _thinned(marks, right, place.tiles[0].width, size)]
@@ -183,18 +189,32 @@ def _key_rows(panels: Sequence[Panel]) -> list[tuple[str, str, bool, str]]:
     return list(found.values())
 
 
+def _key_places(rows: Sequence[tuple[str, str, bool, str]], place: Page) -> list[tuple[float, int]]:
+    """Where each entry of the key begins: x in points, and the number of its line."""
+    size, left = place.size, place.tiles[0].x
+    found: list[tuple[float, int]] = []
+    x, line = left, 0
+    for name, *_ in rows:
+        long = 2.7 * size + theme.text_width(name, 0.88 * size)
+        if x > left and x + long > place.width:
+            x, line = left, line + 1
+        found.append((x, line))
+        x += long + 1.6 * size
+    return found
+
+
 def _key(rows: Sequence[tuple[str, str, bool, str]], place: Page, style: Style, axes: Axes) -> list[alt.Chart]:
-    """One line below all panels."""
-    size, x, y = place.size, place.tiles[0].x, place.height - 0.8 * place.size
+    """Below all panels, in as many lines as the names need."""
+    size, places = place.size, _key_places(rows, place)
     solid: Rows = []
     dashed: Rows = []
     levels: Rows = []
     texts: list[tuple[float, float, str, float]] = []
-    for name, colour, is_dashed, kind in rows:
+    for (name, colour, is_dashed, kind), (x, number) in zip(rows, places, strict=True):
+        y = place.height - (0.8 + 1.5 * (places[-1][1] - number)) * size
         line = {**rect(x, y, 2.2 * size, 0), "colour": _hue(colour, style)}
         (levels if kind == "level" else dashed if is_dashed else solid).append(line)
         texts.append((x + 2.7 * size, y, theme.clean(name), 0.88 * size))
-        x += 2.7 * size + theme.text_width(name, 0.88 * size) + 1.6 * size
     colour_of = {"color": alt.Color("colour:N", scale=None, legend=None)}
     rule = {"type": "rule", "strokeWidth": 1.2}
     charts = [

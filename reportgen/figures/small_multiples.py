@@ -25,7 +25,7 @@ from reportgen.figures.marks import check_style, layer
 from reportgen.scores import HeadScores, head_name
 
 NATURAL_WIDTH = 716.0
-_LEAST = 40.0  # times the font size: what a narrower figure is drawn at, and then made smaller with its text
+_LEAST = 40.0  # times the font size
 _NOTHING = 1e-9  # sizes below count as zero
 SLOPE = 160  # steps of the colour bar
 Rows = list[dict[str, Any]]
@@ -91,17 +91,19 @@ def page(
     bar: float = 0.0,
     gap: float = 0.0,
     in_row: int = 0,
+    least: float = _LEAST,
 ) -> Page:
     """Where `count` plots stand; `aspect` is height over width of a plot.
 
     numbers  the widest number of the left axis;  bar  points that a colour bar takes at the right, 0 for none
     gap      points between plots of a row, at least;  in_row  plots in a row, 0 for as many as look best
+    least    width in font sizes that a narrower figure is drawn at, and then made smaller with its text
     """
     size = style.font_size
     given = NATURAL_WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4
     columns = in_row or columns_for(count)
     left, gap = 2.3 * size + theme.text_width(numbers, 0.88 * size), max(1.1 * size, gap)
-    width = min((max(given, _LEAST * size) - left - bar - (columns - 1) * gap) / columns, 19 * size)
+    width = min((max(given, least * size) - left - bar - (columns - 1) * gap) / columns, 19 * size)
     tiles: list[Tile] = []
     y = 0.0
     for start in range(0, count, columns):

@@ -133,6 +133,19 @@ def test_curves_dots_levels_and_key() -> None:
     assert {row["text"] for row in rows["numbers_below"]} == {"0", "2", "8"}
 
 
+def test_in_a_column_of_text_plots_stand_two_in_a_row_and_the_key_takes_more_lines() -> None:
+    names = [f"a line with a long name {i}" for i in range(4)]
+    panels = [Panel(f"P{i}", "", tuple(Curve(name, (0, 1), (0, 1), BLUE) for name in names)) for i in range(4)]
+    wide = curves(panels, "Heads", "Score", Style(width_in=6.5))
+    narrow = curves(panels, "Heads", "Score", Style(width_in=3.25, font_size=8.0))
+    assert narrow.width <= 3.25 * 72
+    assert len({row["y"] for row in _rows(wide)["key_words"]}) < len({row["y"] for row in _rows(narrow)["key_words"]})
+    ends = [row["x"] for row in _rows(narrow)["key_words"]]
+    assert max(ends) < narrow.width
+    starts = {row["x"] for row in _rows(narrow)["lines"] if row["order"] == 0}
+    assert len(starts) == 2
+
+
 def test_safe_palette_changes_hues_only() -> None:
     panels = [Panel("One", "", (Curve("a", (0, 1), (0, 1), BLUE),))]
     hues = {
