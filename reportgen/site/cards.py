@@ -134,7 +134,7 @@ def _map(tile: Tile, scores: HeadScores, scale: Scale) -> Map:
     note = "" if past == NOT_COMPUTED else f"{past} of {heads}"
     if scores.suite == COMPARED:  # differences are small beside what is possible: each map to its own size
         scores = replace(scores, range=(-math.inf, math.inf))
-        note = f"± {number(bar_of(scores).high)}"
+        note = f"± {number(bar_of(scores).high)}" if np.nan_to_num(scores.values).any() else "no difference"
     return Map(
         key=scores.key,
         label=tile.label,
