@@ -118,15 +118,18 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
     phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
     phase.run(progress, "sparse")
     phase.finish()
+    gate = phase.tightened()
     folder = work / options.out.name
     checkpoint.save(dense, learner.tensors(), gate, options.model, folder)
     sparse, _ = checkpoint.load_sparse(str(folder), device=options.device)
     checkpoint.check_reload(sparse, learner.tensors(), gate, folder)
     tuned = _finetuned(options, text, schedule, work, progress) if options.control else None
+    if tuned:
+        tuned.finish()
     record = _record(options, dense, sparse, gate, text, progress)
     record = msgspec.structs.replace(
         record,
-        finetuned_nats=tuned.look()["loss_hard_nats"] if tuned else None,
+        finetuned_nats=tuned.on_reporting() if tuned else None,
         elapsed_s=round(phase.seconds + (tuned.seconds if tuned else 0.0), 1),
         chosen=phase.chosen,
         log_dense_nats=phase.dense_nats,

@@ -95,7 +95,7 @@ def test_losses_agreement_and_threshold(pair: Pair, result: SuiteResult) -> None
     assert nats["thresholded"] <= max(nats["dense"] + 0.05, nats["sparse"]) + 0.02
     assert 0 <= agreement["kl_nats"]["low"] <= agreement["kl_nats"]["mean"]
     assert 0.5 < agreement["top1"]["mean"] <= 1
-    assert facts["gate"] == {"bias": 2.0, "slack_nats": 0.05, "rule": "score + bias > 0"}
+    assert facts["gate"] == {"bias": pair.gate.bias, "slack_nats": 0.05, "rule": "score + bias > 0"}
 
 
 def test_the_result_survives_the_disk_and_every_number_is_json(result: SuiteResult) -> None:

@@ -58,8 +58,10 @@ def test_the_record_s_numbers_are_the_saved_model_s(pair: Pair) -> None:
 
 def test_the_folder_is_a_hugging_face_model_with_a_gate(pair: Pair) -> None:
     config = json.loads((pair.base / "sparse" / "config.json").read_text())
-    assert config["attention_gate"] == {"bias": 2.0, "slack_nats": 0.05, "rule": "score + bias > 0"}
-    assert pair.gate == Gate(2.0, 0.05)
+    bias = pair.record.chosen["bias"]
+    assert config["attention_gate"] == {"bias": bias, "slack_nats": 0.05, "rule": "score + bias > 0"}
+    assert pair.gate == Gate(bias, 0.05)
+    assert pair.options.bias - 1.2 <= bias <= pair.options.bias
     assert checkpoint.read_record(str(pair.base / "sparse")) == pair.record
     assert not (pair.base / "sparse.sparsify").exists()
     with pytest.raises(ModelError, match="no attention_gate"):
