@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("circuits", "cognitive", "relations", "render", "report", "sweep")
+NAMES = ("circuits", "cognitive", "relations", "render", "report", "sparse", "sweep")
 
 for name in sys.argv[1:] or NAMES:
     importlib.import_module(f"benchmarks.{name}").main()

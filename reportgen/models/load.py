@@ -34,7 +34,11 @@ from reportgen.models.model import Model
 from reportgen.models.statics import DiskSource, StaticWeights, Weights
 from reportgen.models.tokens import Tokens
 
-BUNDLED = {"mini": "checkpoint"}  # name -> folder in reportgen.mini
+REMADE = {
+    "mini": "reportgen mini train",
+    "mini-sparse": "reportgen sparsify mini --corpus mini --out sparse, then --set sparse.sparse_model=sparse",
+}
+BUNDLED = {"mini": "checkpoint", "mini-sparse": "checkpoint-sparse"}  # name -> folder in reportgen.mini
 
 _AUTO_MODEL: Any = AutoModelForCausalLM  # half-typed upstream
 
@@ -153,7 +157,7 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
     if name in BUNDLED:
         folder = Path(str(importlib.resources.files("reportgen.mini"))) / BUNDLED[name]
         if not folder.is_dir():
-            raise ModelError(f"The bundled model {name!r} is not part of this copy.", "Make it: reportgen mini train")
+            raise ModelError(f"The bundled model {name!r} is not part of this copy.", f"Make it: {REMADE[name]}")
         return hub.Place(folder, name, "bundled")
     folder = Path(name).expanduser()
     if folder.is_dir():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 CUT_FIELDS = ("threshold", "edges_percent", "edges_per_token", "loss_nats", "loss_renormalised_nats")
-CURVE_SEQUENCES = 64  # behind each point of the threshold curve
+CURVE_SEQUENCES = 32  # behind each point of the threshold curve
 DEAD = 0.01  # edges per token below which a head counts as unused
 
 

@@ -20,7 +20,7 @@ from reportgen.suites.sparse.trainees import divergence
 Floats = npt.NDArray[np.float64]
 BATCH = 16  # sequences per forward pass
 _GRID = (0.5, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002)  # thresholds of the control curve
-_BISECTIONS = 8
+_BISECTIONS = 6
 
 
 @dataclass(frozen=True, eq=False)

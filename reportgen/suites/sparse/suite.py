@@ -93,7 +93,7 @@ SUITE = Suite(
         ),
     ),
     citations=("draye2025sparse",),
-    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 14, "sequences": 128},
+    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 14, "sequences": 64},
     left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
 )
