@@ -1,0 +1,29 @@
+"""The bundled pair: mini-sparse is mini's partner, within the slack, and small."""
+
+from __future__ import annotations
+
+import pytest
+
+from reportgen.models.load import load
+from reportgen.suites.sparse import checkpoint, measure, partner, texts
+from reportgen.suites.sparse.gates import every_edge
+from reportgen.suites.sparse.suite import Settings
+
+
+def test_mini_sparse_is_within_the_slack_with_few_edges() -> None:
+    dense = load("mini", device="cpu")
+    found = partner.find(dense, Settings())
+    record = found.record
+    assert record is not None
+    assert record.dense_hash == dense.record.content_hash
+    assert record.constraint_met
+    assert record.sparse_hard_nats <= record.dense_nats + found.gate.slack_nats
+    ids = texts.reporting(record.length, 64)
+    sparse = measure.on_text(found.model, found.gate, ids)
+    assert sparse.edges_percent == pytest.approx(record.edges_percent, rel=0.1)
+    assert sparse.loss_nats <= measure.on_text(dense, every_edge, ids).loss_nats + 0.02  # 64 of the 512 windows
+
+
+def test_both_bundled_models_are_small() -> None:
+    folders = [checkpoint.folder_of(name) for name in ("mini", "mini-sparse")]
+    assert sum(path.stat().st_size for folder in folders if folder for path in folder.iterdir()) < 16_000_000
