@@ -1,3 +1,56 @@
+/* The page is complete without scripts. These add a theme switch, buttons that copy LaTeX, and the slider. */
+const byId = (id) => document.getElementById(id);
+const all = (selector) => [...document.querySelectorAll(selector)];
+const make = (tag, words, ...children) => {
+  const node = document.createElement(tag);
+  if (words) node.textContent = words;
+  node.append(...children);
+  return node;
+};
+const classed = (node, name) => { node.className = name; return node; };
+const button = (words, action) => {
+  const node = make("button", words);
+  node.type = "button";
+  node.addEventListener("click", action);
+  return node;
+};
+const drawn = (tag, attributes, ...children) => {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+};
+const shown = (value) => value.toFixed(3).replaceAll("-", "\u2212");
+
+/* Light or dark: the system's choice until the reader makes one, remembered as on a run's page. */
+const root = document.documentElement, themeButton = byId("theme"), system = matchMedia("(prefers-color-scheme: dark)");
+const stored = () => { try { return localStorage.getItem("reportgen-theme"); } catch { return null; } };
+const store = (theme) => { try { localStorage.setItem("reportgen-theme", theme); } catch { /* private mode: forgotten */ } };
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+const relabel = () => { themeButton.textContent = isDark() ? "Light" : "Dark"; };
+if (["light", "dark"].includes(stored())) root.dataset.theme = stored();
+themeButton.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  store(root.dataset.theme);
+  relabel();
+});
+system.addEventListener("change", relabel);
+themeButton.hidden = false;
+relabel();
+
+for (const pre of all("details.tex pre")) {
+  const copy = button("Copy", async () => {
+    try {
+      await navigator.clipboard.writeText(pre.textContent);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(pre);
+      copy.textContent = "Selected: press Ctrl+C";
+    }
+  });
+  pre.before(copy);
+}
+
 /* One slider through the training steps: moving it on one filmstrip moves it on all. */
 const slides = JSON.parse(byId("slides").textContent);
 const movers = [];

@@ -20,7 +20,6 @@ from markupsafe import Markup
 
 from reportgen import __version__
 from reportgen.report.html import DOWNLOADS, SCALE, WIDE_PX, data_block, policy, template
-from reportgen.report.live import specifications
 from reportgen.report.parts import Grid, Pairs, Plate
 from reportgen.report.pdf import compile_pdf, moment, printable
 from reportgen.report.text import clean
@@ -65,7 +64,7 @@ class SweepReport:
 def page(report: SweepReport, formats: Sequence[str], tex: Mapping[str, str], present: Sequence[str]) -> str:
     """The page. `formats` of figures beside it; `tex` snippets by id; `present`: names of FILES beside it."""
     style = template("style.css") + template("sweep.css")
-    script = '"use strict";\n(() => {\n' + "".join(template(n) for n in ("core.js", "take.js", "sweep.js")) + "})();\n"
+    script = '"use strict";\n(() => {\n' + template("sweep.js") + "})();\n"
     return (
         _environment()
         .get_template("sweep.html.jinja")
@@ -79,7 +78,6 @@ def page(report: SweepReport, formats: Sequence[str], tex: Mapping[str, str], pr
             files=[(name, words) for name, words in FILES.items() if name in present],
             tex=tex,
             art={plate.id: _inline(plate) for plate in report.plates},
-            specs=specifications([p for p in report.plates if p.id not in report.slides]),  # filmstrips: files only
             wide_px=WIDE_PX,
             uid=count(1).__next__,
         )
