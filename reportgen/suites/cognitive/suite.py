@@ -128,15 +128,14 @@ def data_files(settings: Settings) -> tuple[Path, ...]:
 
 
 def data_words(settings: Settings, seed: int) -> tuple[str, ...]:
-    """What is in the data, and what is odd about it."""
+    """What is in the user's data, and what is odd about it; the counts of shipped sets are in the report."""
     from reportgen.suites.cognitive import dataset
 
-    names = dataset.SHIPPED if settings.data == AUTO else (settings.data,)
-    found = [
-        dataset.prepare(name, dataset.load(name), settings.min_per_class, settings.small_classes, seed)
-        for name in names
-    ]
-    return tuple(f"Questions: {line}" for data in found for line in data.words())
+    if settings.data == AUTO:
+        return ()
+    rows = dataset.load(settings.data)
+    data = dataset.prepare(settings.data, rows, settings.min_per_class, settings.small_classes, seed)
+    return tuple(f"Questions: {line}" for line in data.words())
 
 
 _UNIT = "logits per projection unit"
