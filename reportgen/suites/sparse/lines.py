@@ -47,7 +47,9 @@ def faithfulness(result: SuiteResult, view: View) -> Figure | None:
     solved = (values.values[:, metrics.index("solved")] == 1).all(0)  # [prompt]
     if not solved.any():
         return None
-    sizes = [int(size) for size in curve.labels["size"]]
+    most = float(values.values[:, metrics.index("nonzero")].max())  # edges of the largest prompt
+    every = [int(size) for size in curve.labels["size"]]
+    sizes = every[: int(np.searchsorted(every, most)) + 1]
     hues, shown = curves.colours(view.style.palette), []
     cells: list[tuple[Cell, ...]] = []
     axes = curves.channels(
@@ -55,7 +57,7 @@ def faithfulness(result: SuiteResult, view: View) -> Figure | None:
         Axis("share of m recovered", -0.1, 1.15),
     )
     for name, rows in zip(names, curve.values, strict=True):
-        known = rows[solved][np.isfinite(rows[solved]).all(1)]  # [prompt size]
+        known = rows[solved][np.isfinite(rows[solved]).all(1)][:, : len(sizes)]  # [prompt size]
         if not len(known):
             continue
         mean, (low, high) = known.mean(0), np.percentile(known, [25, 75], axis=0)
@@ -63,9 +65,11 @@ def faithfulness(result: SuiteResult, view: View) -> Figure | None:
         shown += curves.line(f"line_{name}", list(zip(sizes, mean, strict=True)), hues[name], axes,
                              dash=(5, 2) if name == "thresholded" else (1, 0))  # fmt: skip
         at = int(np.argmax(mean >= 0.5)) if (mean >= 0.5).any() else len(sizes) - 1
-        offset = {"dense": 0.18, "thresholded": -0.2, "sparse": 0.12}.get(name, 0.0)
+        place = {"dense": (34, -0.02), "thresholded": (6, -0.24)}.get(name, (-52, 0.1))  # points, share
         shown.append(
-            curves.words(f"name_{name}", [(sizes[at], float(mean[at]) + offset, name)], axes, colour=hues[name])
+            curves.words(
+                f"name_{name}", [(sizes[at], float(mean[at]) + place[1], name)], axes, colour=hues[name], dx=place[0]
+            )
         )
         cells += [(name, size, *(float(v[i]) for v in (mean, low, high)), len(known)) for i, size in enumerate(sizes)]
     shown.append(curves.rule("enough", 0.9, "#777777", axes))
@@ -107,15 +111,15 @@ def training(result: SuiteResult, view: View) -> Figure | None:
     dense = float(made["log_dense_nats"])
     slack = float(result.facts["gate"]["slack_nats"])  # type: ignore[index]
     ends = [*hard, dense, dense + slack]
-    pad = 0.15 * (max(ends) - min(ends))
+    pad = 0.2 * (max(ends) - min(ends))
     down = curves.channels(across, Axis("held-out loss, nats", min(ends) - pad, max(ends) + pad))
     shown = curves.line("loss", list(zip(steps, hard, strict=True)), hues["sparse"], down, dots=True)
     shown += [
         curves.rule("dense", dense, hues["dense"], down, (1, 0)),
         curves.rule("limit", dense + slack, "#b23", down),
     ]
-    shown.append(curves.words("limit_name", [(float(steps[-1]), dense + slack, f"dense + {slack:g}")], down,
-                              colour="#b23", align="right", dx=-4, dy=-7))  # fmt: skip
+    shown.append(curves.words("limit_name", [(0.0, dense, f"grey: dense, red: dense + {slack:g}")], down,
+                              colour="#b23", dx=4, dy=8))  # fmt: skip
     return Figure(
         id="sparse-training",
         suite=result.suite,
@@ -144,12 +148,11 @@ def _finetuned(made: dict[str, Any]) -> str:
 
 def thresholds(result: SuiteResult, view: View) -> Figure | None:
     """The dense pattern cut at thresholds without training, beside the trained sparse model."""
-    cuts, nats, percent = (
-        result.arrays.get("thresholds"),
-        *(result.facts.get(k) for k in ("loss_nats", "edges_percent")),
-    )
-    if cuts is None or not isinstance(nats, dict) or not isinstance(percent, dict):
+    cuts, points = result.arrays.get("thresholds"), result.facts.get("on_curve")
+    if cuts is None or not isinstance(points, dict):
         return None
+    nats = {name: float(point["loss_nats"]) for name, point in points.items()}
+    percent = {name: float(point["edges_percent"]) for name, point in points.items()}
     hues = curves.colours(view.style.palette)
     share, loss, scaled = (_field(cuts, n) for n in ("edges_percent", "loss_nats", "loss_renormalised_nats"))
     every = [*loss, *scaled, nats["dense"], nats["sparse"]]
@@ -175,8 +178,8 @@ def thresholds(result: SuiteResult, view: View) -> Figure | None:
         title=title,
         caption=captions.join(
             f"Held-out loss against edges left, T = {text['length']}: the dense model's pattern cut at "  # type: ignore[index]
-            f"{len(share)} thresholds without training (dashed: rows renormalised; on "
-            f"{result.facts.get('curve_sequences')} of the sequences), the sparse model and the dense one.",
+            f"{len(share)} thresholds without training (dashed: rows renormalised), the sparse and the dense model, "
+            f"all on the first {result.facts.get('curve_sequences')} of the sequences; numbers below are on all.",
             sentences.losses(result.facts),
             sentences.edges(result.facts),
             sentences.agreement(result.facts),

@@ -61,6 +61,7 @@ def losses(dense: Model, found: Partner, sample: Sample, settings: Settings, con
         shown["thresholded"] = measure.on_text(dense, rule, sample.ids)
         facts |= _loss_facts(found, sample, shown, limit, context.seed) | {"threshold": chosen.threshold}
         facts["curve_sequences"] = len(few)
+        facts["on_curve"] = {name: shown[name].first(len(few)) for name in ("dense", "sparse")}
         arrays["thresholds"] = _cuts(curve)
     facts["edges_percent"] = {name: one.edges_percent for name, one in shown.items()}
     facts["edges_per_token"] = {name: one.edges_per_token for name, one in shown.items()}

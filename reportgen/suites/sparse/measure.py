@@ -35,6 +35,11 @@ class OnText:
     def loss_nats(self) -> float:
         return float(self.loss.mean())
 
+    def first(self, count: int) -> dict[str, float]:
+        """Loss and edges on the first `count` sequences alone, to stand beside what was measured on those."""
+        part = OnText(self.loss[:count], self.edges[:count], self.length)
+        return {"loss_nats": part.loss_nats, "edges_percent": part.edges_percent}
+
     @property
     def edges_per_token(self) -> float:
         """All heads together."""

@@ -5,6 +5,7 @@
     text {name, sequences, length, is_text}
     loss_nats {dense, sparse, sparse_sampled, gates_off, thresholded}, limit_nats, constraint_met    (with text)
     edges_percent, edges_per_token {dense, thresholded, sparse}; dead_heads (below 0.01 edges per token in the sparse)
+    on_curve      {dense, sparse} each {loss_nats, edges_percent} on the `curve_sequences` of the threshold curve
     threshold     of the pattern, of the column `thresholded`
     agreement     {kl_nats, top1} each {mean, low, high} on text, per sequence
     prompts       {n, templates, links, on_prompts {kl_nats, same_guess}}
