@@ -91,6 +91,8 @@ def _missing(settings: Settings, sample: partner.Sample, found: partner.Partner)
         gone += [NotComputed(what, why) for what in ("losses", "the thresholded dense model", "edges_90")]
     if found.record is None:
         gone.append(NotComputed("edges over training, dense model trained on", "the sparse model has no sparsify.json"))
+    elif found.record.finetuned_nats is None:
+        gone.append(NotComputed("dense model trained on for as many steps", "the sparse model was made without it"))
     if not settings.zeroed:
         gone.append(NotComputed("edges_90_zeroed", "switched off; --set sparse.zeroed=on"))
     return tuple(gone)

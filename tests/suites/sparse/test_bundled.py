@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reportgen.models.load import load
-from reportgen.suites.sparse import checkpoint, measure, partner, texts
+from reportgen.suites.sparse import checkpoint, measure, partner, score, texts
 from reportgen.suites.sparse.gates import every_edge
 from reportgen.suites.sparse.suite import Settings
 
@@ -22,6 +22,14 @@ def test_mini_sparse_is_within_the_slack_with_few_edges() -> None:
     sparse = measure.on_text(found.model, found.gate, ids)
     assert sparse.edges_percent == pytest.approx(record.edges_percent, rel=0.1)
     assert sparse.loss_nats <= measure.on_text(dense, every_edge, ids).loss_nats + 0.02  # 64 of the 512 windows
+
+
+def test_a_control_that_was_not_run_is_said() -> None:
+    dense = load("mini", device="cpu")
+    found, sample = partner.find(dense, Settings()), partner.Sample("text", texts.reporting(16, 8), True)
+    said = {gone.what for gone in score._missing(Settings(), sample, found)}
+    assert found.record is not None
+    assert ("dense model trained on for as many steps" in said) == (found.record.finetuned_nats is None)
 
 
 def test_both_bundled_models_are_small() -> None:
