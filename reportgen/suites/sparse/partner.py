@@ -29,8 +29,8 @@ def find(dense: Model, settings: Settings) -> Partner:
     record = dense.record
     if gate_of(dense.config, record.id) is not None:
         raise NotApplicable(
-            f"{record.id} is a sparse model itself; run this suite on the dense one it was made from. Other suites read "
-            "its weights without the gate: what they score is another model."
+            f"{record.id} is a sparse model itself; run this suite on the dense one it was made from. Other suites "
+            "read its weights without the gate: what they score is another model."
         )
     pair = BUNDLED_PAIRS.get(record.id, "") if record.source == "bundled" else ""
     name = settings.sparse_model or (pair if pair in BUNDLED else "")
