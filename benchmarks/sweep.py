@@ -1,6 +1,7 @@
 """Sweeps over checkpoints: a lost machine, Ray against the local engine, and finding out that all is done.
 
     python -m benchmarks.sweep FOLDER      FOLDER holds checkpoint folders: `reportgen mini train --save-steps ...`
+    python -m benchmarks.sweep FOLDER --suite relations --set relations.dynamic=off      other suites than attention
     python -m benchmarks.sweep done        the third one alone, with checkpoints it makes itself
 
 Both engines have the same two cores and one thread a member; each sweep is a process of its own, as a user starts it.
@@ -8,6 +9,7 @@ Both engines have the same two cores and one thread a member; each sweep is a pr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -71,7 +73,7 @@ def cluster() -> Any:
 
 
 def lost_machine(folder: Path, out: Path, want: dict[str, bytes]) -> None:
-    """Kill the second raylet once a third of the members has ended."""
+    """Kill the second raylet and its workers once a third of the members has ended."""
     made = cluster()
     (node,) = made.worker_nodes
     victim = node.all_processes["raylet"][0].process.pid
@@ -79,7 +81,9 @@ def lost_machine(folder: Path, out: Path, want: dict[str, bytes]) -> None:
     def kill(events: list[dict[str, Any]]) -> None:
         ended = [event for event in events if event["event"] == "member_end"]
         if len(ended) == 4 and not killed:
-            os.kill(victim, signal.SIGKILL)
+            workers = [pid for pid, parent in _parents().items() if parent == victim]
+            for pid in (victim, *workers):
+                os.kill(pid, signal.SIGKILL)
             killed.append(events[-1]["at"])
 
     killed: list[float] = []
@@ -99,33 +103,21 @@ def ratio(folder: Path, home: Path) -> dict[str, bytes]:
     local_wall, local_cpu, events = sweep(home / "local", folder)
     print(f"local: {local_wall:.1f} s wall, {local_cpu:.1f} CPU s; {parts(events, local_wall)}")
     made = cluster()
-    started = _raylet_cpu(made)
     wall, cpu, events = sweep(home / "ray", folder, "--engine", "ray", "--ray-address", made.address, "--cpus", "1")
-    workers = _raylet_cpu(made) - started
     made.shutdown()
-    used = f"{cpu:.1f} CPU s in the driver, {workers:.1f} in the cluster"
-    print(f"ray, 2 workers: {wall:.1f} s wall, {used}; {parts(events, wall)}")
+    print(f"ray, 2 workers: {wall:.1f} s wall, {cpu:.1f} CPU s in the driver; {parts(events, wall)}")
     same = scores(home / "local") == scores(home / "ray")
     print(f"wall, ray / local: {wall / local_wall:.2f}; scores.csv equal: {same}; load {os.getloadavg()[0]:.1f}")
     return scores(home / "local")
 
 
-def _raylet_cpu(made: Any) -> float:
-    """CPU seconds of a cluster's processes and of the workers they have buried."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    total = 0.0
-    roots = {
-        p.process.pid for node in (made.head_node, *made.worker_nodes) for ps in node.all_processes.values() for p in ps
-    }
+def _parents() -> dict[int, int]:
+    """Every process's parent."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:
-            continue
-        fields = text[text.rindex(")") + 2 :].split()
-        if int(stat.parent.name) in roots or int(fields[1]) in roots:  # fields[1]: the parent
-            total += sum(int(fields[i]) for i in (11, 12, 13, 14)) / ticks
-    return total
+        with contextlib.suppress(OSError):
+            found[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    return found
 
 
 def parts(events: list[dict[str, Any]], wall: float) -> str:
@@ -183,7 +175,10 @@ def done_already(home: Path) -> None:
 
 def main() -> None:
     """Print what was asked for; without a folder the third one."""
-    folders = [Path(word) for word in sys.argv[1:] if Path(word).is_dir()]
+    global SUITES
+    cut = next((i for i, word in enumerate(sys.argv) if word.startswith("--")), len(sys.argv))
+    SUITES = (*(sys.argv[cut:] or SUITES[:2]), *SUITES[2:])
+    folders = [Path(word) for word in sys.argv[1:cut] if Path(word).is_dir()]
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         os.environ["XDG_CACHE_HOME"] = str(home / "cache")  # digests of this benchmark alone

@@ -86,7 +86,7 @@ def test_a_lost_machine_loses_nothing_and_the_bytes_are_the_local_engines(
     suite, working = tmp_path / "stuck.py", tmp_path / "working"
     stuck = f"""
     if os.getppid() == {victim}:  # a worker's parent is its machine's raylet
-        Path({str(working)!r}).touch()
+        Path({str(working)!r}).write_text(str(os.getpid()))
         import time
         time.sleep(120)
     rows = []"""
@@ -95,9 +95,10 @@ def test_a_lost_machine_loses_nothing_and_the_bytes_are_the_local_engines(
     spec = replace(spec, options=replace(spec.options, suites=(str(suite),)))
 
     def kill() -> None:
-        while not working.exists():
+        while not working.exists() or not working.read_text():
             time.sleep(0.05)
         os.kill(victim, signal.SIGKILL)
+        os.kill(int(working.read_text()), signal.SIGKILL)  # the machine is gone, not its raylet alone
 
     threading.Thread(target=kill, daemon=True).start()
     ledger = Ledger()
