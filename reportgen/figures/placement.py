@@ -86,8 +86,8 @@ class Scene:
     def hides_marker(self, box: Box) -> bool:
         """True when a marker would stand under `box`; a corner of it under the see-through edge is let pass."""
         return any(
-            box.x < x + 0.7 * r and x - 0.7 * r < box.x + box.width and box.y < y + 0.7 * r
-            and y - 0.7 * r < box.y + box.height
+            box.x < x + 0.9 * r and x - 0.9 * r < box.x + box.width and box.y < y + 0.9 * r
+            and y - 0.9 * r < box.y + box.height
             for x, y, r in self.spots
         )  # fmt: skip
 
