@@ -64,11 +64,17 @@ def _device(manifest: Manifest) -> str:
     return f"{manifest.device} ({manifest.device_name})"
 
 
+_UNCHECKED = {
+    "import": "not run: the scores were computed elsewhere, and the model was not loaded",
+    "comparison": "none of its own: each run's report has one",
+}
+
+
 def self_check(model: ModelRecord) -> tuple[str, bool | None]:
     """The self-check in words, and whether it passed (None = not run)."""
     check = model.self_check
     if check is None:
-        return "not run", None
+        return _UNCHECKED.get(model.source, "not run"), None
     if check.tokens == 0:
         return f"not run: {check.note}" if check.note else "not run", None
     verb = "agree with" if check.passed else "DIFFER from"
