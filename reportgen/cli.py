@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from reportgen import __version__
 from reportgen.errors import UserError
-from reportgen.verbs import lists, mini, paper, publish, render, run, sparsify, sweep
+from reportgen.verbs import lists, mini, paper, publish, render, run, selftest, sparsify, sweep
 
 app = typer.Typer(
     name="reportgen",
@@ -50,6 +50,7 @@ app.command("check")(paper.check_verb)
 app.command("suites")(lists.suites_verb)
 app.command("published")(lists.published_verb)
 app.command("sparsify")(sparsify.sparsify_verb)
+app.command("selftest")(selftest.selftest_verb)
 app.add_typer(mini_app, name="mini")
 mini_app.command("train")(mini.mini_train_verb)
 

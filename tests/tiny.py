@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-BOS, UNK = "<|endoftext|>", "<unk>"
-PADDING_COLUMNS = 5
+from reportgen.selftest import checkpoint
+from reportgen.selftest.checkpoint import BOS, PADDING_COLUMNS, UNK, random_folder
+
+__all__ = ["BOS", "FAMILIES", "PADDING_COLUMNS", "UNK", "WORDS", "tiny_folder", "word_tokenizer"]
 
 WORDS: tuple[str, ...] = tuple(
     "Mary John Tom Anna Paul Kate Sam Lucy Mark Jane France Paris Spain Madrid Italy Rome Japan Tokyo Peru Lima "
@@ -79,38 +79,10 @@ def tiny_folder(
     bos      the tokenizer prepends its BOS token by default (as Llama's does)
     config   fields of the Hugging Face config that replace the defaults above
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = word_tokenizer(words, bos=bos)
-    tokenizer.save_pretrained(folder)
-    fields = {"vocab_size": len(tokenizer) + PADDING_COLUMNS, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    hf_config = AutoConfig.for_model(family, **{**fields, **FAMILIES[family], **config})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(hf_config).eval()
-        randomise(model)
-    model.save_pretrained(folder)
-    return folder
+    return random_folder(family, Path(path), words, {**FAMILIES[family], **config}, seed, bos=bos)
 
 
 def word_tokenizer(words: Iterable[str] = WORDS, *, bos: bool = False) -> PreTrainedTokenizerFast:
-    """Word-level tokenizer: " Mary" and "Mary" are one token each, anything unknown is <unk>; decoding is exact."""
-    plain = [*dict.fromkeys(words), *".,:;?!'\"", "->"]
-    vocab = {token: i for i, token in enumerate([BOS, UNK, *(" " + w for w in plain), *plain])}
-    backend = Tokenizer(models.WordLevel(vocab, unk_token=UNK))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?->| ?[\p{L}\p{N}]+| ?[^\s\p{L}\p{N}]|\s"), "isolated")
-    backend.decoder = decoders.Fuse()
-    if bos:
-        backend.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, vocab[BOS])])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token=UNK, bos_token=BOS, eos_token=BOS)
-
-
-@torch.no_grad()
-def randomise(model: torch.nn.Module) -> None:
-    """Draw every parameter anew: matrices with standard deviation 0.25, vectors around their own value with 0.2."""
-    for name, parameter in model.named_parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0.0, 0.25)
-        else:
-            offset = 0.0 if name.endswith("bias") else float(parameter.mean())
-            parameter.normal_(offset, 0.2)
+    """The tokenizer of these checkpoints."""
+    made: PreTrainedTokenizerFast = checkpoint.word_tokenizer(words, bos=bos)
+    return made

@@ -1,77 +1,11 @@
-"""GPT-2 checkpoints whose heads are written by hand, so that every score has a known answer.
-
-The layer norms are made harmless: positions add +C and -C to two residual dimensions, far more than anything else, so
-a norm's divisor is the same everywhere and its scale undoes it. What is left is linear in the features.
-"""
+"""GPT-2 checkpoints whose heads are written by hand, so that every score has a known answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-
+from reportgen.selftest.checkpoint import POSITIONS, Blank
 from reportgen.suites.circuits.tasks import forms
-from tests.tiny import tiny_folder, word_tokenizer
-
-CONSTANT = 100.0
-POSITIONS = 64
-Weights = Iterable[tuple[int, int, float]]  # (residual dimension, head dimension, weight)
-
-
-class Blank:
-    """A GPT-2 file of zeros to plant features and heads into."""
-
-    def __init__(self, words: Sequence[str], n_layer: int, n_head: int, d_head: int, n_inner: int) -> None:
-        self.words, self.d_head, self.d_model = list(words), d_head, n_head * d_head
-        self.shape = {"n_layer": n_layer, "n_head": n_head, "n_embd": self.d_model, "n_inner": n_inner}
-        self.token = {word: word_tokenizer(words).convert_tokens_to_ids(f" {word}") for word in words}
-        self.writes: list[tuple[str, int, int, float]] = []
-
-    def embed(self, word: str, dimension: int, value: float = 1.0) -> None:
-        """Token " word" holds `value` in a residual dimension."""
-        self.writes.append(("transformer.wte.weight", self.token[word], dimension, value))
-
-    def position(self, at: int, dimension: int, value: float) -> None:
-        """Position `at` holds `value` in a residual dimension."""
-        self.writes.append(("transformer.wpe.weight", at, dimension, value))
-
-    def head(self, layer: int, head: int, *, q: Weights = (), k: Weights = (), v: Weights, o: Weights) -> None:
-        """Plant a head; `o` is (residual dimension, head dimension, weight) too."""
-        block = f"transformer.h.{layer}.attn"
-        for part, weights in enumerate((q, k, v)):
-            for residual, inner, weight in weights:
-                column = part * self.d_model + head * self.d_head + inner
-                self.writes.append((f"{block}.c_attn.weight", residual, column, weight))
-        for residual, inner, weight in o:
-            self.writes.append((f"{block}.c_proj.weight", head * self.d_head + inner, residual, weight))
-
-    def copy_in_mlp(self, dimensions: Sequence[int]) -> None:
-        """MLP 0 adds each of these features (where it is about 1) once more, and passes nothing else."""
-        for inner, dimension in enumerate(dimensions):
-            self.writes.append(("transformer.h.0.mlp.c_fc.weight", dimension, inner, 8.0))
-            self.writes.append(("transformer.h.0.mlp.c_fc.bias", inner, -1, -4.0))
-            self.writes.append(("transformer.h.0.mlp.c_proj.weight", inner, dimension, 0.28))
-
-    def save(self, folder: Path) -> Path:
-        """Write the checkpoint and return its folder."""
-        tiny_folder("gpt2", folder, words=self.words, n_positions=POSITIONS, **self.shape)
-        tensors = {name: torch.zeros_like(t) for name, t in load_file(folder / "model.safetensors").items()}
-        scale = CONSTANT * (2 / self.d_model) ** 0.5  # standard deviation of a row that holds +C and -C
-        for name, tensor in tensors.items():
-            if ".ln_" in name and name.endswith("weight"):
-                tensor.fill_(scale)
-        for at in range(POSITIONS):
-            self.position(at, 0, CONSTANT)
-            self.position(at, 1, -CONSTANT)
-        for name, row, column, value in self.writes:
-            if column < 0:
-                tensors[name][row] = value
-            else:
-                tensors[name][row, column] = value
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        return folder
 
 
 def ioi_folder(folder: Path, names: int = 12) -> Path:
