@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from reportgen.cli import app
 from reportgen.selftest import checks
@@ -43,6 +44,17 @@ def test_a_line_per_check_and_the_exit_code(
     assert "planted relation" in line
     assert line.endswith(f"{measured}   (expected 37 of 60)")
     assert total == f"{int(code is None)} of 1 checks hold."
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    fresh = Bench(tmp_path)
+    for model in (fresh.planted, fresh.even, fresh.gpt2, fresh.llama):
+        assert model.logits(torch.tensor([[0, 3]])).shape[:2] == (1, 2)
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
