@@ -1,13 +1,16 @@
 """The command line: which verbs there are. Each group of verbs is a module of `reportgen.verbs`.
 
 Heavy imports stand inside the verbs (--help takes a tenth of a second).
-Exit codes: 0 done; 1 a suite failed, its section says why; 2 the user can mend it, one line says how; 130 Ctrl-C.
+Exit codes: 0 done; 1 a suite failed, its section says why; 2 the user can mend it, one line says how; 130 Ctrl-C;
+143 SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -56,8 +59,16 @@ mini_app.command("train")(mini.mini_train_verb)
 
 
 def main() -> None:
-    """Entry point: a user's error is one line and exit 2, Ctrl-C is exit 130."""
+    """Entry point: a user's error is one line and exit 2, Ctrl-C is exit 130, SIGTERM 143."""
     words = sys.argv[1:] or ["--help"]
+    stopped_by: list[int] = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        stopped_by.append(number)
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        raise KeyboardInterrupt  # what is finished is kept as after Ctrl-C
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         code = app(words, standalone_mode=False)
     except UserError as error:
@@ -67,11 +78,13 @@ def main() -> None:
         _say(f"{error.format_message().rstrip('.')}. See 'reportgen --help'.")
         code = 2
     except (typer.Abort, KeyboardInterrupt):
-        _say("Stopped. What is finished is kept; the same command goes on from there.")
         code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second complaint at exit
         code = 0
+    if code == 130:  # typer turns KeyboardInterrupt into this code and says nothing
+        _say("Stopped. What is finished is kept; the same command goes on from there.")
+        code = 128 + stopped_by[0] if stopped_by else 130
     sys.exit(code)
 
 

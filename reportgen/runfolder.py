@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +107,10 @@ class Run:
         if record is None or record.status != "done" or record.resume_key != key or not record.sha256:
             return False
         files = {name: self.path / "scores" / check_slug(name) for name in record.sha256}
-        return all(p.is_file() and digest(p) == record.sha256[n] for n, p in files.items())
+        try:
+            return all(p.is_file() and digest(p) == record.sha256[n] for n, p in files.items())
+        except OSError:
+            return False
 
 
 _AGAIN = "Score it again with 'reportgen run', or restore the folder from a copy."
@@ -151,6 +155,25 @@ def _read_checked(path: Path, want: str) -> bytes:
     return raw
 
 
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Own the run folder `path` for the block. RunError when another process does, or it can't be written."""
+    lock = FileLock(path / ".lock")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(
+            f"Another reportgen is writing {path}.", "Wait for it, or give this run another --name."
+        ) from error
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class RunWriter:
     """The one process that writes a run folder; a context manager that holds the folder's lock.
 
@@ -160,32 +183,25 @@ class RunWriter:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self._lock = FileLock(path / ".lock")
+        self._held = ExitStack()
 
     def __enter__(self) -> RunWriter:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"Another reportgen is writing {self.path}.", "Wait for it, or give this run another --name."
-            ) from error
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        try:
+        with ExitStack() as stack:  # the lock is given back when the folder can't be taken over
+            stack.enter_context(owned(self.path))
             self._take_over()
-        except BaseException:
-            self._lock.release()
-            raise
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._lock.release()
+        self._held.close()
 
     def _take_over(self) -> None:
         """Clear what a crash left behind, and keep an earlier run's finished suites."""
         for part in self.path.glob("**/.*.part"):
-            part.unlink(missing_ok=True)
+            try:
+                part.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(part, error) from error
         self._keep_finished()
 
     def _keep_finished(self) -> None:

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import platform
 import resource
 import subprocess
@@ -25,10 +27,11 @@ import msgspec
 
 from reportgen import __version__, suites
 from reportgen.config import Given, Options
-from reportgen.errors import DataError, NotApplicable, SettingsError, nearest, one_line
+from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, nearest, one_line
 from reportgen.files import digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
+from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context, Suite
 
 if TYPE_CHECKING:
@@ -95,6 +98,8 @@ def plan(options: Options) -> list[Job]:
         for path in job.suite.data(job.settings):
             if not path.is_file():
                 raise DataError(f"There is no file {path} (suite {job.suite.name}).", "Check the path.")
+            if not os.access(path, os.R_OK):
+                raise DataError(f"Can't read {path} (suite {job.suite.name}).", "Check its permissions.")
     return jobs
 
 
@@ -164,7 +169,7 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
     if writer.run.is_finished(suite.name, key):
         listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=True)
         return
-    done = {name: writer.run.result(name) for name in writer.run.done() if name != suite.name}  # its own may be damaged
+    done = _whole(writer.run, but=suite.name)
     context = Context(
         seed=seed,
         threads=writer.manifest.threads,
@@ -181,6 +186,16 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
     else:
         store(writer, record)
     listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=False)
+
+
+def _whole(run: Run, but: str) -> dict[str, SuiteResult]:
+    """The results of the finished suites other than `but`, without those whose files were damaged since."""
+    found: dict[str, SuiteResult] = {}
+    for name in run.done():
+        if name != but:
+            with contextlib.suppress(RunError):
+                found[name] = run.result(name)
+    return found
 
 
 _Store = Callable[[RunWriter, SuiteRecord], None]

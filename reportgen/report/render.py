@@ -21,6 +21,7 @@ from reportgen.report.numbers import numbers_tex
 from reportgen.report.parts import Plate, Report
 from reportgen.report.pdf import document
 from reportgen.report.scene import RunLike
+from reportgen.runfolder import owned
 
 ENDINGS = {"svg": "svg", "pdf": "pdf", "png": "png", "csv": "csv", "tex": "tex", "json": "vl.json"}
 ARCHIVE = "report.zip"
@@ -51,9 +52,9 @@ def render(
     if unknown:
         raise SettingsError(f"No format {unknown[0]!r}.", nearest(unknown[0], ENDINGS))
     style = style or Style()
-    report = build(run, style, overlays=overlays, overlay_files=overlay_files, published=published)
-    folder = run.path / "report"
-    return write(report, run, folder, style, formats, progress or _silent)
+    with owned(run.path):  # a run that began meanwhile would take this one's temporary files for a crash's
+        report = build(run, style, overlays=overlays, overlay_files=overlay_files, published=published)
+        return write(report, run, run.path / "report", style, formats, progress or _silent)
 
 
 def write(
