@@ -46,7 +46,8 @@ class Started:
         return False
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(self.process.pid, number)
 
     def end(self) -> int:
         """Wait for the end; the exit code, or minus the signal."""
