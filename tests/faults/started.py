@@ -91,6 +91,7 @@ def _child(words: tuple[str, ...], out: Path, file_limit: int) -> None:
     os.dup2(handle, 2)
     print(*ATTEMPTS, sep="\n", end="", file=sys.stderr)
     sys.argv = ["reportgen", *words]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & has it ignored
     if file_limit:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails with EFBIG instead
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
