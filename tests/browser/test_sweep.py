@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from reportgen.sweep.render import render
 from tests.sweep.made_up import made_up
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sync_api.Page, list[str]]]:
+def opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, list[str]]]:
     index = render(made_up(tmp_path_factory.mktemp("live") / "made-up"))
     said: list[str] = []
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(index.as_uri())
-        yield page, said
-        browser.close()
+    page = chromium.new_page(viewport={"width": 390, "height": 800})
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(index.as_uri())
+    yield page, said
+    page.close()
 
 
-def test_the_slider_moves_every_filmstrip(opened: tuple[sync_api.Page, list[str]]) -> None:
+def test_the_slider_moves_every_filmstrip(opened: tuple[Page, list[str]]) -> None:
     page, said = opened
     sliders = page.locator(".slide input")
     assert sliders.count() == 2
@@ -50,7 +43,7 @@ def test_the_slider_moves_every_filmstrip(opened: tuple[sync_api.Page, list[str]
     assert said == []
 
 
-def test_the_page_fits_a_phone_and_has_two_themes(opened: tuple[sync_api.Page, list[str]]) -> None:
+def test_the_page_fits_a_phone_and_has_two_themes(opened: tuple[Page, list[str]]) -> None:
     page, said = opened
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     paper = "getComputedStyle(document.body).backgroundColor"
