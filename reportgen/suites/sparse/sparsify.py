@@ -30,9 +30,10 @@ from reportgen.models.model import Model
 from reportgen.suites.sparse import checkpoint, measure, texts
 from reportgen.suites.sparse.checkpoint import Point, Record
 from reportgen.suites.sparse.gates import Gate, every_edge, gate_of
+from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.texts import Text
 from reportgen.suites.sparse.trainees import trainee
-from reportgen.suites.sparse.training import Phase, Progress, Schedule
+from reportgen.suites.sparse.training import Phase, Progress
 
 TOKENS_A_STEP = 2048
 WORK = ".sparsify"  # states and logs beside OUT while it is being made: OUT with this suffix

@@ -13,32 +13,26 @@ Noise, batches and dual steps go by step number, so an interrupted phase ends in
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from torch.optim import AdamW
 
 from reportgen.errors import RunError
-from reportgen.files import write_atomic
-from reportgen.suites.sparse import dual
+from reportgen.suites.sparse import dual, state
 from reportgen.suites.sparse.dual import Dual
 from reportgen.suites.sparse.gates import STILL, Gate, Noise
+from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.texts import Ids, Text
 from reportgen.suites.sparse.trainees import Trainee, divergence, loss
 
-WARMUP_STEPS = 50
-_DECAY = 0.6  # of the steps, at the end, over which the rate falls to zero
 _BETAS = (0.9, 0.98)
 _AVERAGE = 0.99  # memory of the moving average of the weights, per step
 _CLIP = 1.0
@@ -51,49 +45,6 @@ _EVAL = 16  # sequences per forward pass without gradients
 _TOKENS = 1024  # per backward pass: on a CPU, smaller tensors stay in its caches and take a third less time
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What a phase does: rates, lengths, and how often it looks and saves.
-
-    After `steps` with sampled gates come `rounds` times `settle` steps with still ones. Each round starts at half the
-    rate of the one before and falls to zero; the last one has no room above the slack.
-    """
-
-    steps: int
-    lr: float
-    batch: int  # sequences a step
-    kl: float  # share of the loss that is KL to the dense model instead of the text's own loss
-    seed: int
-    log_every: int
-    save_every: int
-    settle: int = 0
-    rounds: int = 1
-
-    @property
-    def total(self) -> int:
-        return self.steps + self.rounds * self.settle
-
-    def last_round(self, step: int) -> bool:
-        """Whether `step` steps end in the last round of settling."""
-        return self.settle > 0 and step > self.total - self.settle
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step `step` (from 0): linear warm-up, flat, then down to zero; settling: down throughout."""
-        peak = self.lr
-        if step < self.steps:
-            left = (self.steps - step) / max(1.0, _DECAY * self.steps)
-        else:
-            done, step = divmod(step - self.steps, self.settle)
-            left = 1 - step / self.settle
-            peak = self.lr / 2**done
-        return peak * min(1.0, (step + 1) / WARMUP_STEPS, left)
-
-    def room(self, step: int) -> float:
-        """The rate after `step` steps as a share of the highest; 0 where the rate starts anew and in the last round."""
-        anew = step >= self.steps and (step - self.steps) % max(1, self.settle) == 0
-        return 0.0 if anew or self.last_round(step) else self.rate(step) / self.lr
 
 
 class Phase:
@@ -111,14 +62,11 @@ class Phase:
         self.average = {name: tensor.detach().clone() for name, tensor in trainee.parameters.items()}
         self.dual, self.step, self.sampled = Dual(_CHUNKS, 0.0), 0, [0.0, 0]
         self.dense_chunks: list[float] = []
+        self.every = 0.0  # edges per token with every gate open
         self.dense_nats = 0.0  # the dense model's loss on the log's sequences
         self.best = {name: tensor.clone() for name, tensor in self.average.items()}
         self.chosen: dict[str, float] = {}  # step, excess_nats, edges_per_token of `best`
         self.seconds = 0.0  # spent, interruptions left out
-
-    @property
-    def log_file(self) -> Path:
-        return self.state.with_suffix(".jsonl")
 
     def run(self, progress: Progress, words: str) -> None:
         """Train to the last step, from the kept state where there is one."""
@@ -197,8 +145,8 @@ class Phase:
         if self.gate is not None:
             self.dense_chunks = [self._loss(self._chunk(i), None) for i in range(_CHUNKS)]
             self.dense_nats = self._loss(self.text.reporting[:_LOOK], None)
-            every = next(self._passes(self.text.steering[:1], None))[1]
-            self.dual = Dual.start(_CHUNKS, float(every.sum()), self.schedule.steps)
+            self.every = float(next(self._passes(self.text.steering[:1], None))[1].sum())
+            self.dual = Dual.start(_CHUNKS, self.every, self.schedule.steps)
 
     def _chunk(self, index: int) -> Ids:
         rows = len(self.text.steering) // _CHUNKS
@@ -213,6 +161,7 @@ class Phase:
             found = self._loss(self._chunk(index), self.gate)
         if self.step > self.schedule.steps:
             self.dual.pace(self.schedule.settle)
+            self.dual.keep(self.every if self.schedule.has_floor(self.step) else None)
         aim = dual.AIM if self.schedule.last_round(self.step) else 1.0
         room = dual.ROOM * self.schedule.room(self.step)
         self.dual.step(found - self.dense_chunks[index] - aim * self.gate.slack_nats - room)
@@ -295,17 +244,12 @@ class Phase:
         }
 
     def _log(self) -> None:
-        line = json.dumps(self.look())
+        state.append(self.state, self.look())
         self.sampled = [0.0, 0]
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
     def lines(self) -> list[dict[str, float]]:
         """The log so far, up to the present step."""
-        if not self.log_file.exists():
-            return []
-        found = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
-        return [line for line in found if line["step"] <= self.step]
+        return state.lines(self.state, self.step)
 
     def _last(self) -> str:
         lines = self.lines()
@@ -316,46 +260,39 @@ class Phase:
 
     def _save(self) -> None:
         named = {tensor: name for name, tensor in self.trainee.parameters.items()}
-        tensors = {f"weight/{name}": tensor.detach() for tensor, name in named.items()}
-        tensors |= {f"average/{name}": tensor for name, tensor in self.average.items()}
-        if self.chosen:
-            tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        for parameter, state in self.optimizer.state.items():
-            tensors |= {f"optimizer/{named[parameter]}/{key}": value for key, value in state.items()}
-        kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        moments = {f"{named[parameter]}/{key}": value for parameter, kept in self.optimizer.state.items()
+                   for key, value in kept.items()}  # fmt: skip
+        groups = {"weight": self.trainee.parameters, "average": self.average, "optimizer": moments,
+                  "best": self.best if self.chosen else {}}  # fmt: skip
         numbers = {"step": self.step, "log_weight": self.dual.log_weight, "recent": self.dual.recent,
                    "sampled": self.sampled[0], "count": self.sampled[1], "seconds": self.seconds,
                    "chosen": self.chosen}  # fmt: skip
-        write_atomic(self.state, to_safetensors(kept, metadata={k: json.dumps(v) for k, v in numbers.items()}))
+        state.write(self.state, groups, numbers)
 
     def _restore(self) -> None:
         """Fill weights, optimiser and dual from the state file, and drop log lines written after it."""
         if self.state.exists():
+            groups, numbers = state.read(self.state, self.device)
             try:
-                self._fill()
-            except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
-                raise RunError(f"{self.state} can't be read: {error}.", "Delete it and start again.") from error
-        text = "".join(json.dumps(line) + "\n" for line in self.lines())
-        write_atomic(self.log_file, text.encode())
+                self._fill(groups, numbers)
+            except (KeyError, ValueError, RuntimeError) as error:
+                raise state.unreadable(self.state, error) from error
+        state.cut(self.state, self.step)
 
-    def _fill(self) -> None:
+    @torch.no_grad()
+    def _fill(self, groups: state.Groups, numbers: Mapping[str, Any]) -> None:
         parameters = self.trainee.parameters
-        kinds = {"weight": parameters, "average": self.average, "best": self.best}
-        with safetensors.safe_open(self.state, "pt", device=str(self.device)) as file, torch.no_grad():
-            for key in file.keys():  # noqa: SIM118  not a dict
-                kind, rest = key.split("/", 1)
-                if kind in kinds:
-                    kinds[kind][rest].copy_(file.get_tensor(key))
-                else:
-                    name, _, part = rest.rpartition("/")
-                    state: dict[str, Any] = self.optimizer.state[parameters[name]]
-                    state[part] = file.get_tensor(key)
-            found = file.metadata()
-        said = {name: json.loads(text) for name, text in found.items()}
-        self.step, self.sampled, self.seconds = int(said["step"]), [said["sampled"], said["count"]], said["seconds"]
-        self.chosen = {str(name): float(value) for name, value in said["chosen"].items()}
-        recent = [float(d) for d in said["recent"]]
-        self.dual = Dual(_CHUNKS, float(said["log_weight"]), recent, self.schedule.steps)
+        for group, own in {"weight": parameters, "average": self.average, "best": self.best}.items():
+            for name, tensor in groups.get(group, {}).items():
+                own[name].copy_(tensor)
+        for key, tensor in groups.get("optimizer", {}).items():
+            name, _, part = key.rpartition("/")
+            self.optimizer.state[parameters[name]][part] = tensor
+        self.step, self.seconds = int(numbers["step"]), numbers["seconds"]
+        self.sampled = [numbers["sampled"], numbers["count"]]
+        self.chosen = {str(name): float(value) for name, value in numbers["chosen"].items()}
+        recent = [float(d) for d in numbers["recent"]]
+        self.dual = Dual(_CHUNKS, float(numbers["log_weight"]), recent, self.schedule.steps)
 
 
 def better(found: Mapping[str, float], kept: Mapping[str, float], slack_nats: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from reportgen.suites.sparse import checkpoint, measure, texts
 from reportgen.suites.sparse.checkpoint import Point
 from reportgen.suites.sparse.dual import Dual
 from reportgen.suites.sparse.gates import Gate, every_edge
+from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.sparsify import sparsify
-from reportgen.suites.sparse.training import Schedule, better
+from reportgen.suites.sparse.training import better
 from tests.suites.sparse.conftest import Pair
 from tests.suites.sparse.toy import LENGTH, write_text
 from tests.tiny import tiny_folder
@@ -161,6 +163,19 @@ def test_dual_steps_follow_the_mean_of_a_round() -> None:
     assert dual.log_weight == -14.0
     assert Dual.start(4, 1000.0).weight == pytest.approx(2e-4)
     assert [Dual(2, 0.0, steps=steps).rate for steps in (100, 1000, 5000)] == pytest.approx([0.2, 0.1, 0.02])
+
+
+def test_the_weight_keeps_a_floor_while_settling_but_for_the_end() -> None:
+    dual = Dual(chunks=1, log_weight=math.log(1e-3), steps=100)
+    dual.keep(1000.0)
+    for _ in range(50):
+        dual.step(5.0)
+    assert dual.weight == pytest.approx(3e-4)  # 0.3 nats over a thousand edges
+    dual.keep(None)
+    dual.step(5.0)
+    assert dual.weight < 3e-4
+    schedule = Schedule(1000, lr=1e-3, batch=1, kl=0.0, seed=0, log_every=1, save_every=1, settle=500, rounds=2)
+    assert [schedule.has_floor(step) for step in (1000, 1001, 1500, 1850, 1851)] == [False, True, True, True, False]
 
 
 def test_the_kept_step_has_the_fewest_edges_among_those_surely_within_the_slack() -> None:

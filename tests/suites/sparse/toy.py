@@ -7,8 +7,9 @@ from pathlib import Path
 
 from reportgen.models.load import load
 from reportgen.suites.sparse import checkpoint, texts
+from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.trainees import trainee
-from reportgen.suites.sparse.training import Phase, Schedule
+from reportgen.suites.sparse.training import Phase
 from tests.tiny import tiny_folder
 
 PAIRS = "large small|hot cold|high low|long short|fast slow|hard soft|rich poor|strong weak"

@@ -1,0 +1,56 @@
+"""The plan of one phase of training: its rates, its lengths, and what the constraint allows at each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WARMUP_STEPS = 50
+_DECAY = 0.6  # of the steps, at the end, over which the rate falls to zero
+_FREE = 0.3  # of the last round of settling, at its end: the sparsity weight may fall as low as the loss needs
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a phase does: rates, lengths, and how often it looks and saves.
+
+    After `steps` with sampled gates come `rounds` times `settle` steps with still ones. Each round starts at half the
+    rate of the one before and falls to zero; the last one has no room above the slack.
+    """
+
+    steps: int
+    lr: float
+    batch: int  # sequences a step
+    kl: float  # share of the loss that is KL to the dense model instead of the text's own loss
+    seed: int
+    log_every: int
+    save_every: int
+    settle: int = 0
+    rounds: int = 1
+
+    @property
+    def total(self) -> int:
+        return self.steps + self.rounds * self.settle
+
+    def last_round(self, step: int) -> bool:
+        """Whether `step` steps end in the last round of settling."""
+        return self.settle > 0 and step > self.total - self.settle
+
+    def has_floor(self, step: int) -> bool:
+        """Whether the sparsity weight keeps its floor after `step` steps: while settling, but for the end."""
+        return self.steps < step <= self.total - _FREE * self.settle
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step` (from 0): linear warm-up, flat, then down to zero; settling: down throughout."""
+        peak = self.lr
+        if step < self.steps:
+            left = (self.steps - step) / max(1.0, _DECAY * self.steps)
+        else:
+            done, step = divmod(step - self.steps, self.settle)
+            left = 1 - step / self.settle
+            peak = self.lr / 2**done
+        return peak * min(1.0, (step + 1) / WARMUP_STEPS, left)
+
+    def room(self, step: int) -> float:
+        """The rate after `step` steps as a share of the highest; 0 where the rate starts anew and in the last round."""
+        anew = step >= self.steps and (step - self.steps) % max(1, self.settle) == 0
+        return 0.0 if anew or self.last_round(step) else self.rate(step) / self.lr
