@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from reportgen import __version__
 from reportgen.errors import UserError
-from reportgen.verbs import lists, mini, paper, publish, render, run, selftest, sparsify, sweep
+from reportgen.verbs import lists, mini, paper, publish, render, run, selftest, sparsify, suite, sweep
 
 app = typer.Typer(
     name="reportgen",
@@ -26,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+suite_app = typer.Typer(help="A suite of your own: what it must keep to.", no_args_is_help=True)
 mini_app = typer.Typer(help="The bundled model: how it was made, and making it again.", no_args_is_help=True)
 
 
@@ -51,6 +52,8 @@ app.command("sweep")(sweep.sweep_verb)
 app.command("import")(publish.import_verb)
 app.command("check")(paper.check_verb)
 app.command("suites")(lists.suites_verb)
+app.add_typer(suite_app, name="suite")
+suite_app.command("check")(suite.suite_check_verb)
 app.command("published")(lists.published_verb)
 app.command("sparsify")(sparsify.sparsify_verb)
 app.command("selftest")(selftest.selftest_verb)

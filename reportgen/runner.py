@@ -204,19 +204,27 @@ _Store = Callable[[RunWriter, SuiteRecord], None]
 def _guarded(
     model: Model | Weights, job: Job, context: Context, record: SuiteRecord
 ) -> tuple[SuiteRecord, _Store | None]:
-    """The boundary: whatever a suite raises becomes its record's reason. Ctrl-C passes."""
     suite = job.suite
+    found = attempt(model, suite, job.settings, context)
+    if isinstance(found, NotApplicable):
+        return _replace(record, status="skipped", error=one_line(str(found))), None
+    if isinstance(found, Exception):
+        return _replace(record, status="failed", error=one_line(f"{type(found).__name__}: {found}")), None
+    return record, lambda writer, rec: writer.store(suite.name, found, rec)
+
+
+def attempt(model: Model | Weights, suite: Suite, settings: Any, context: Context) -> SuiteResult | Exception:
+    """The boundary: what the suite found, or whatever it raised. Ctrl-C passes."""
     try:
         if not suite.static and not hasattr(model, "run"):
             raise NotApplicable("not computed: streamed weights have no forward pass")
-        result = suite.load_score()(model, job.settings, context)
+        return suite.load_score()(model, settings, context)
     except NotApplicable as reason:
-        return _replace(record, status="skipped", error=one_line(str(reason))), None
+        return reason
     except Exception as error:  # noqa: BLE001  the one boundary: a suite's bug must not lose the other suites' work
         if sys.flags.dev_mode:  # python -X dev shows where it broke
             traceback.print_exc()
-        return _replace(record, status="failed", error=one_line(f"{type(error).__name__}: {error}")), None
-    return record, lambda writer, rec: writer.store(suite.name, result, rec)
+        return error
 
 
 def _replace(record: SuiteRecord, **changes: object) -> SuiteRecord:

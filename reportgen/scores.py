@@ -25,6 +25,14 @@ _KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[A-Za-z0-9_.-]+")
 _HEAD_NAME = re.compile(r"L(\d{1,4})H(\d{1,4})")
 
 
+class BadScores(ValueError):
+    """Scores that are not what they say; `rule` is "shape", "range", "null" or "NaN"."""
+
+    def __init__(self, rule: str, problem: str) -> None:
+        self.rule = rule
+        super().__init__(problem)
+
+
 def head_name(layer: int, head: int) -> str:
     """`L9H6` for layer 9, head 6."""
     return f"L{layer}H{head}"
@@ -70,28 +78,32 @@ class HeadScores:
         if not _KEY.fullmatch(self.key):
             raise ValueError(f"key {self.key!r} is not suite/measure/task")
         if self.values.ndim != 2 or self.values.dtype != np.float32:
-            raise ValueError(
-                f"{self.key}: values are {self.values.dtype} {self.values.shape}, want float32 [layer head]"
+            raise BadScores(
+                "shape", f"{self.key}: values are {self.values.dtype} {self.values.shape}, want float32 [layer head]"
             )
         for name in ("low", "high", "p"):
             grid = getattr(self, name)
             if grid is not None and (grid.shape != self.values.shape or grid.dtype != np.float32):
-                raise ValueError(f"{self.key}: {name} is {grid.dtype} {grid.shape}, want float32 {self.values.shape}")
+                raise BadScores(
+                    "shape", f"{self.key}: {name} is {grid.dtype} {grid.shape}, want float32 {self.values.shape}"
+                )
         if self.p is None and self.line is None and not self.no_null:
-            raise ValueError(f"{self.key}: neither p, line nor a reason for having no null")
+            raise BadScores("null", f"{self.key}: neither p, line nor a reason for having no null")
         self._check_values()
 
     def _check_values(self) -> None:
         if np.isinf(self.values).any():
-            raise ValueError(f"{self.key}: infinite values")
+            raise BadScores("range", f"{self.key}: infinite values")
         low, high = self.range
         finite = self.values[np.isfinite(self.values)]
         slack = 1e-5 * max(1.0, abs(low) if math.isfinite(low) else 0.0, abs(high) if math.isfinite(high) else 0.0)
         if finite.size and (finite.min() < low - slack or finite.max() > high + slack):
-            raise ValueError(f"{self.key}: values {finite.min()}..{finite.max()} outside the range {low}..{high}")
+            raise BadScores(
+                "range", f"{self.key}: values {finite.min():g}..{finite.max():g} outside the range {low:g}..{high:g}"
+            )
         for layer, head in np.argwhere(np.isnan(self.values)):
             if not self.reason(int(layer), int(head)):
-                raise ValueError(f"{self.key}: {head_name(int(layer), int(head))} is NaN without a reason")
+                raise BadScores("NaN", f"{self.key}: {head_name(int(layer), int(head))} is NaN without a reason")
 
     @property
     def suite(self) -> str:

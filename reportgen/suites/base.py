@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Measure:
 
     formula  plain text that a reader could compute from, e.g. "share of pairs (s, t) with rank of t in row s <= k"
     meaning  one sentence: what a high value says, and what it does not
+    range    smallest and largest possible value; an infinity where there is no bound
+    null     how p or the line is made, in words; "none: ..." and why where there is none
     """
 
     name: str
@@ -36,6 +39,37 @@ class Measure:
     meaning: str
     unit: str = ""
     source: str = ""  # citation key (published.toml) and section; "ours" where the project added it
+    range: tuple[float, float] = (-math.inf, math.inf)
+    null: str = ""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What a score must be for one head of the model with planted heads (docs/suites.md says what each of them does).
+
+    score      "measure/task"
+    head       "L1H0"
+    low, high  the value must lie between them
+    """
+
+    score: str
+    head: str
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `reportgen suite check` needs to know of a suite; the defaults do for most.
+
+    settings  used in the check, over those of the preset `quick`: small numbers, what fits a context of 64 tokens
+    batch     the setting that says how many prompts a forward pass takes; the check changes it
+    planted   what the suite must find on the model with planted heads
+    """
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    batch: str = "batch"
+    planted: tuple[Planted, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +116,7 @@ class Suite:
     data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
     says: Callable[[Any, int], tuple[str, ...]] = lambda settings, seed: ()  # printed before the model is loaded
     operations: Callable[[ModelRecord, Any], float] | None = None  # rough multiply-adds of a run, for --dry-run
+    check: Check = field(default_factory=Check)  # for `reportgen suite check`
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
     def measure(self, name: str) -> Measure:

@@ -33,7 +33,9 @@ def score(model, settings, context: Context):  # type: ignore[no-untyped-def]
         raise NotApplicable("this model has no such thing")
     rows = []
     for layer in range(model.record.n_layers):
-        ov = model.W_V(layer) @ model.W_O(layer)  # [head d_model d_model]
+        W_O = model.W_O(layer)  # [head d_head d_model]
+        W_V = model.W_V(layer)  # [n_kv d_model d_head]
+        ov = W_V.repeat_interleave(len(W_O) // len(W_V), dim=0) @ W_O  # [head d_model d_model]
         rows.append((ov.norm(dim=(1, 2)) * settings.scale).cpu().numpy())
         context.progress(layer + 1, model.record.n_layers, "layers")
     values = np.stack(rows).astype(np.float32)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from reportgen.manifest import ModelRecord
-from reportgen.suites.base import Measure, Suite
+from reportgen.suites.base import Check, Measure, Planted, Suite
 from reportgen.suites.prose import PASSAGES
 
 TASK = "repeated_tokens"
@@ -134,5 +134,14 @@ SUITE = Suite(
     operations=_operations,
     citations=("olsson2022induction", "wang2022ioi"),
     quick={"sequences": 32, "permutations": 2_000, "resamples": 1_000, "copy_tokens": 200},
+    check=Check(
+        settings={"lags": (4, 8, 11), "sequences": 24, "copy_tokens": 20, "text_windows": 0},
+        planted=(
+            Planted(f"previous_token/{TASK}", "L0H0", low=0.99),
+            Planted(f"current_token/{TASK}", "L1H2", low=0.99),
+            Planted(f"induction/{TASK}", "L1H0", low=0.99),
+            Planted(f"induction/{TASK}", "L0H1", 0.3, 0.4),  # three back: right for blocks of 4 only
+        ),
+    ),
     left_out=("attention: half the sequences, 2,000 instead of 10,000 null draws",),
 )

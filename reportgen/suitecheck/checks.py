@@ -1,0 +1,121 @@
+"""All checks of one suite, in order, a line each."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reportgen.errors import NotApplicable, one_line
+from reportgen.manifest import SCHEMA_VERSION, Manifest, SuiteRecord
+from reportgen.models.model import Model
+from reportgen.runfolder import Run, RunWriter
+from reportgen.scores import BadScores, SuiteResult
+from reportgen.suitecheck import drawn, repeats, result, trials
+from reportgen.suitecheck.line import FAIL, NOT_RUN, OK, Line, judged
+from reportgen.suitecheck.models import Bench
+from reportgen.suites.base import Suite
+
+UNTOUCHED = "work on copies (tensor.clone()), and give hooks to model.run, which takes them off again"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is checked: the suite, how `suites.find` finds it again, and settings over its own for the check."""
+
+    suite: Suite
+    name: str
+    settings: Mapping[str, object]
+
+    @property
+    def given(self) -> dict[str, object]:
+        return {**self.suite.check.settings, **self.settings}
+
+
+def run_checks(asked: Asked, model: str = "") -> Iterator[Line]:
+    """Every check of a suite, on `model` or on small random ones, which stand in a temporary folder meanwhile.
+
+    Raises SettingsError where a setting of the check does not exist, ModelError where the model can't be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="reportgen-suite-check-") as folder:
+        bench = Bench(Path(folder), model)
+        yield from scoring(asked, bench)
+        if (path := bench.folder / "run").is_dir():
+            yield from drawn.figures(path, asked.name)
+
+
+def scoring(asked: Asked, bench: Bench) -> Iterator[Line]:
+    """The checks that score, all but the figures; what was found is left in the bench's folder as a run."""
+    suite = asked.suite
+    yield result.declared(suite)
+    model = bench.first
+    first = trials.run(suite, model, asked.given)
+    yield from _scored(asked, model, first)
+    if bench.second is not None:
+        yield from _scored(asked, bench.second, trials.run(suite, bench.second, asked.given))
+    yield judged("untouched", [f"changed: {words}" for words in first.changed], UNTOUCHED,
+                 "weights, logits, settings and torch's switches are as before")  # fmt: skip
+    found = first.result
+    if found is None:
+        yield Line("others", NOT_RUN, "seed, batches, planted and figures need scores")
+        return
+    if first.changed:
+        yield Line("others", NOT_RUN, "seed, batches, planted and figures need a model as it was")
+        return
+    stored = _stored(asked, model, found, bench.folder / "run")
+    yield stored
+    if stored.status == FAIL:
+        return
+    yield repeats.same_seed(suite, model, asked.given, found)
+    yield repeats.batches(suite, model, asked.given, first)
+    if suite.static:
+        yield repeats.streamed(suite, bench.streamed, asked.given, found)
+    yield repeats.planted(suite, bench.planted, asked.given)
+
+
+def _scored(asked: Asked, model: Model, trial: trials.Trial) -> Iterator[Line]:
+    """`scores`, then what the scores look like."""
+    found, record = trial.found, model.record
+    if isinstance(found, SuiteResult):
+        yield Line("scores", OK, f"{len(found.scores)} on {record.id}, {record.family}")
+        yield from result.looked_at(asked.suite, found, record)
+    elif isinstance(found, NotApplicable):
+        yield Line("scores", FAIL, f"refused on {record.id}: {one_line(str(found))}",
+                   "give settings that let it run, Check(settings=...) or --set, or a --model that has it")  # fmt: skip
+    elif isinstance(found, BadScores):
+        yield from result.broken(found.rule, trials.place(found, _file_of(asked.suite)), record)
+    else:
+        yield Line("scores", FAIL, f"on {record.id}: {trials.place(found, _file_of(asked.suite))}", "mend the line")
+
+
+def _file_of(suite: Suite) -> str:
+    module = sys.modules.get(suite.score.partition(":")[0])
+    return str(getattr(module, "__file__", ""))
+
+
+def _stored(asked: Asked, model: Model, found: SuiteResult, path: Path) -> Line:
+    """The result kept in a run folder and read again."""
+    try:
+        with RunWriter(path, _manifest(model)) as writer:
+            settings: dict[str, Any] = msgspec.to_builtins(asked.suite.make_settings("quick", asked.given))
+            writer.store(asked.suite.name, found, SuiteRecord("done", asked.suite.version, settings, {}))
+        same = len(Run.open(path).result(asked.suite.name).scores) == len(found.scores)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        return Line(
+            "stored", FAIL, one_line(str(error)), "facts, tables and settings hold plain numbers, words and lists"
+        )
+    return judged("stored", [] if same else ["scores are lost"], "", "the run folder gives back what was put in")
+
+
+def _manifest(model: Model) -> Manifest:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Manifest(
+        schema_version=SCHEMA_VERSION, model=model.record, device=str(model.device), device_name="", threads=1,
+        seed=trials.SEED, preset="quick", created=now, updated=now, argv=[], versions={}, synthetic=True,
+    )  # fmt: skip

@@ -1,0 +1,207 @@
+"""The example suite of the docs keeps to every rule; each broken variant of it fails with the line that names the bug.
+
+A variant is the example's own text with one piece replaced.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reportgen import suites
+from reportgen.errors import SettingsError
+from reportgen.models.load import set_threads
+from reportgen.suitecheck import checks, drawn
+from reportgen.suitecheck.line import FAIL, NOT_RUN, OK, Line
+from reportgen.suitecheck.models import Bench
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "my_suite.py"
+SMALL = {"sequences": 12, "batch": 4, "resamples": 20}
+DRAW = "rng = np.random.default_rng(context.seed)"
+MEAN = "[:, :, FIRST:].mean(-1).cpu())"
+VALUES = "values=each.mean(0, dtype=np.float64).astype(np.float32),"
+RESULT = "    return SuiteResult("
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    set_threads(1)
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+def variant(folder: Path, name: str, before: str, after: str) -> Path:
+    """The example with a piece of its text replaced, as NAME.py."""
+    text = EXAMPLE.read_text("utf-8")
+    assert text.count(before) == 1, (before, text.count(before))
+    path = folder / f"{name}.py"
+    path.write_text(text.replace(before, after), "utf-8")
+    return path
+
+
+def lines_of(path: Path, bench: Bench) -> Iterator[Line]:
+    return checks.scoring(checks.Asked(suites.find(str(path)), str(path), SMALL), bench)
+
+
+def test_the_example_keeps_to_every_rule(bench: Bench) -> None:
+    lines = list(lines_of(EXAMPLE, bench))
+    assert {line.status for line in lines} == {OK}, [str(line) for line in lines]
+    assert [line.check for line in lines if line.check not in ("shape", "range", "null", "NaN", "measures")] == [
+        "declared", "scores", "scores", "untouched", "stored", "seed", "batches", "planted",
+    ]  # fmt: skip
+    planted = next(line for line in lines if line.check == "planted")
+    for words in ("L0H0 1", "L0H1 3", "L1H3 2"):
+        assert words in planted.words
+    figures, captions = drawn.figures(bench.folder / "run", str(EXAMPLE))
+    assert (figures.status, captions.status) == (OK, OK)
+    assert "reach-distance" in figures.words
+
+
+NO_NULL = 'no_null="a distance is a description; there is no claim to test",'
+LOW = "low=low.astype(np.float32),"
+PASS = "        model.run(ids[start : start + settings.batch]"
+
+# What is replaced, by what, the first check that must fail, and what its line says.
+BROKEN = {
+    "low_transposed": (VALUES, VALUES[:-1] + ".T,", "shape", "reach/distance/random_tokens: low is float32 (3, 4)"),
+    "transposed": ("dim=1).numpy()", "dim=1).numpy().transpose(0, 2, 1)", "shape", "is [4, 3], not [layer head]"),
+    "float64": (VALUES, "values=each.mean(0, dtype=np.float64),", "shape", "values are float64"),
+    "out_of_range": ("float(settings.tokens - 1)),", "1.0),", "range", "outside the range 0..1"),
+    "interval_out_of_range": ("high=high.astype", "high=(high + 99).astype", "range", "high leaves the range"),
+    "undeclared_range": ('range=(0.0, float("inf"))', "range=(0.0, 5.0)", "range", "its measure declares 0..5"),
+    "no_n": ("n=settings.sequences,", "n=0,", "null", "has n = 0"),
+    "no_null": (NO_NULL, "", "null", "neither p, line"),
+    "half_an_interval": (LOW, "", "null", "one end of an interval"),
+    "crossed": (LOW, "low=(high + 0.1).astype(np.float32),", "null", "low is above high"),
+    "nan": (RESULT, "    reach.values[0, 1] = np.nan\n    HeadScores(**vars(reach))\n" + RESULT, "NaN", "L0H1 is NaN"),
+    "misspelt": ('key="reach/distance/', 'key="reach/distanse/', "measures", "reach/distanse/random_tokens is of no"),
+    "nothing": ('SuiteResult("reach", (reach,)', 'SuiteResult("reach", ()', "measures", "distance has no score"),
+    "raises": (DRAW, DRAW + "\n    1 / 0", "scores", "raises.py:"),
+    "refuses": ("settings.tokens > model", "settings.tokens < model", "scores", "refused on random-gpt2"),
+    "unseeded": (DRAW, "rng = np.random.default_rng()", "seed", "values moved by"),
+    "unseeded_fact": ("facts={", 'facts={"draw": float(np.random.rand()), ', "seed", "facts of two runs"),
+    "mean_of_batches": (MEAN, "[:, :, FIRST:].mean((0, -1))[None].cpu())", "batches", "batch = 1: reach"),
+    "drawn_by_batch": (PASS, f"        ids = ids[rng.permutation(len(ids))]\n{PASS}", "batches", "batch = 1"),
+    "off_by_one": ("at[:, None] - at[None, :]", "at[:, None] - at[None, :] + 1", "planted", "L0H0 has 2, not 0.99"),
+    "no_such_head": ('"L1H3", 1.99', '"L7H3", 1.99', "planted", "there is no L7H3"),
+    "not_storable": ("facts={", 'facts={"rng": rng, ', "stored", "can't be stored"),
+    "no_formula": ('formula=f"mean', 'formula="" and f"mean', "declared", "measure distance has no formula"),
+    "not_frozen": ("@dataclass(frozen=True)", "@dataclass", "declared", "Settings can be changed"),
+    "no_help": ('metadata={"help": "tokens in each of them"}', "metadata={}", "declared", "setting tokens"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_variant_fails_with_its_line(name: str, bench: Bench, tmp_path: Path) -> None:
+    before, after, check, words = BROKEN[name]
+    path = variant(tmp_path, name, before, after)
+    first = next(line for line in lines_of(path, bench) if line.status == FAIL)
+    assert (first.check, words in first.words) == (check, True), str(first)
+    assert first.hint
+
+
+# These leave something changed: each has a model of its own.
+_FIRST = "next(model.bridge.parameters())"
+CHANGING = {
+    "weights": (f"{_FIRST}.data.mul_(1.5)", "weight"),
+    "thawed": (f"{_FIRST}.requires_grad_(not {_FIRST}.requires_grad)", "weight"),
+    "hook": ("model.bridge.blocks[0].register_forward_hook(lambda block, given, out: out * 0)", "logits"),
+    "settings": ("object.__setattr__(settings, 'resamples', 3)", "settings"),
+    "grad": ("torch.set_grad_enabled(False)", "grad mode"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_suite_that_changes_its_inputs(name: str, tmp_path: Path) -> None:
+    code, words = CHANGING[name]
+    lines = list(lines_of(variant(tmp_path, name, RESULT, f"    {code}\n{RESULT}"), Bench(tmp_path)))
+    found = [line for line in lines if line.status == FAIL]
+    assert [line.check for line in found] == ["untouched"]
+    assert words in found[0].words
+    assert lines[-1].status == NOT_RUN
+
+
+def test_grouped_queries_are_tried(bench: Bench, tmp_path: Path) -> None:
+    code = "    model.W_V(0) @ model.W_O(0)  # one matrix per key-value head, one per query head\n"
+    found = [
+        line for line in lines_of(variant(tmp_path, "grouped", RESULT, code + RESULT), bench) if line.status == FAIL
+    ]
+    assert [line.check for line in found] == ["scores"]
+    assert "on random-llama: grouped.py:" in found[0].words
+
+
+_IMPORT = "    from reportgen.figures import captions\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "check", "words"),
+    [
+        ("torch_in_figures", _IMPORT, f"    import torch\n{_IMPORT}", "figures", "torch"),
+        ("no_caption", "caption=caption,", 'caption="",', "captions", "has no caption"),
+    ],
+)
+def test_figures(name: str, before: str, after: str, check: str, words: str, bench: Bench, tmp_path: Path) -> None:
+    path = variant(tmp_path, name, before, after)
+    assert all(line.status == OK for line in lines_of(path, bench))
+    found = [line for line in drawn.figures(bench.folder / "run", str(path)) if line.status == FAIL]
+    assert [line.check for line in found] == [check]
+    assert words in found[0].words
+
+
+def test_a_shipped_suite(bench: Bench) -> None:
+    small = {"sequences": 12, "permutations": 50, "resamples": 20}
+    suite = suites.find("attention")
+    lines = list(checks.scoring(checks.Asked(suite, "attention", small), bench))
+    assert {line.status for line in lines} == {OK}, [str(line) for line in lines]
+
+
+def test_a_static_suite_is_tried_on_streamed_weights(bench: Bench, tmp_path: Path) -> None:
+    text = (ROOT / "tests" / "data" / "toy_suite.py").read_text("utf-8")
+    path = tmp_path / "static_toy.py"
+    path.write_text(text.replace("    settings=Settings,", "    settings=Settings,\n    static=True,"), "utf-8")
+    suite = suites.find(str(path))
+    lines = {line.check: line for line in checks.scoring(checks.Asked(suite, str(path), {}), bench)}
+    assert lines["streamed"].status == OK
+    assert lines["batches"].status == NOT_RUN
+    path.write_text(path.read_text("utf-8").replace("    rows = []", "    rows = []\n    model.bridge"), "utf-8")
+    lines = {line.check: line for line in checks.scoring(checks.Asked(suites.find(str(path)), str(path), {}), bench)}
+    assert lines["streamed"].status == FAIL
+
+
+def test_a_setting_of_the_check_that_does_not_exist(bench: Bench) -> None:
+    suite = suites.find("attention")
+    with pytest.raises(SettingsError, match="sequences"):
+        list(checks.scoring(checks.Asked(suite, "attention", {"sequences_": 3}), bench))
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    full = [sys.executable, "-m", "reportgen", "suite", "check", *words]
+    return subprocess.run(full, capture_output=True, text=True, check=False)
+
+
+def test_the_command() -> None:
+    done = command(str(EXAMPLE), "--set", "reach.sequences=8")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "reach: 20 checks hold, 0 fail, 0 were not run."
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 20
+
+
+def test_the_command_when_a_check_fails(tmp_path: Path) -> None:
+    done = command(str(variant(tmp_path, "raises", DRAW, DRAW + "\n    1 / 0")))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "raises.py:" in done.stdout
+    assert "ZeroDivisionError" in done.stdout
+
+
+def test_what_is_no_suite(tmp_path: Path) -> None:
+    (tmp_path / "none.py").write_text("x = 1\n")
+    for words in ((str(tmp_path / "none.py"),), ("no_suite",), (str(EXAMPLE), "--set", "reach.tokenz=3"),
+                  (str(EXAMPLE), "--set", "attention.batch=3")):  # fmt: skip
+        done = command(*words)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1
