@@ -42,6 +42,7 @@ class Options:
     seed: int = 0
     offline: bool = False
     trust_remote_code: bool = False
+    selftest: bool = True  # where no result is kept for this installation, run the self-test first (6 s)
     stream: bool = False  # static scores only, weights read from disk one tensor at a time
     overlays: tuple[str, ...] = ()
     published: str = ""
@@ -71,6 +72,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     revision: str | None = None
     seed: int | None = None
     offline: bool | None = None
+    selftest: bool | None = None
     overlays: list[str] | None = None
     published: str | None = None
     cmap: str | None = None

@@ -21,6 +21,17 @@ class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     note: str = ""  # why it was not run, where it was not (then passed is False and tokens 0)
 
 
+class SelfTest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """What `reportgen selftest` found on the installation that scored: planted answers and identities."""
+
+    date: str  # ISO 8601, UTC
+    sources: str  # sha256 over the package's Python files
+    versions: dict[str, str]
+    total: int  # checks run
+    failed: list[str]  # their names
+    note: str = ""  # why it was not run, where it was not (then total is 0)
+
+
 class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """The model as the report names it. Counts are of query heads; `n_kv_heads` < `n_heads` under grouped queries."""
 
@@ -88,3 +99,4 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     suites: dict[str, SuiteRecord] = msgspec.field(default_factory=dict)
     overlays: list[str] = msgspec.field(default_factory=list)  # overlay files given
     published_as: str = ""  # --published KEY
+    self_test: SelfTest | None = None  # None: not known

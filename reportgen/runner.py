@@ -32,6 +32,7 @@ from reportgen.files import digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
 from reportgen.scores import SuiteResult
+from reportgen.selftest.record import ensured, known
 from reportgen.suites.base import Context, Suite
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
     listener.stage(f"Loading {options.model}")
     model = _load(options)
     slug = check_slug(options.name) if options.name else slug_of(model.record.id, options.revision)
-    manifest = _manifest(model, slug, options)
+    tested = ensured(listener.stage) if options.selftest else known()
+    manifest = msgspec.structs.replace(_manifest(model, slug, options), self_test=tested)
     with writer_of(Path(options.out) / slug, manifest) as writer:
         writer.save()
         for name, content in overlays.items():

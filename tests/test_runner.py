@@ -29,6 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def options(model: str, out: Path, **changes: object) -> Options:
+    changes = {"selftest": False, **changes}
     return Options(model=model, suites=(TOY,), out=str(out), threads=1, **changes)  # type: ignore[arg-type]
 
 
@@ -117,7 +118,7 @@ def test_killed_in_the_middle_of_a_suite_the_next_run_goes_on(model: str, tmp_pa
             from reportgen import runner
             from reportgen.config import Options
             runner.run(Options(model={model!r}, suites=({TOY!r}, {str(script)!r}), out={str(tmp_path)!r}, threads=1,
-                               settings={{"toy": {{"log": {str(log)!r}}}}}))
+                               selftest=False, settings={{"toy": {{"log": {str(log)!r}}}}}))
         """
         return [sys.executable, "-c", textwrap.dedent(code)]
 

@@ -13,6 +13,7 @@ from reportgen.published import catalogue
 from reportgen.report.parts import Pairs, SetText, Setting
 from reportgen.report.text import count, parameters, plural, value_words
 from reportgen.scores import HeadSet, SuiteResult, head_name
+from reportgen.selftest.record import in_words
 from reportgen.suites.base import Suite
 from reportgen.suites.compared.suite import NAME as COMPARED
 from reportgen.suites.imported.suite import NAME as IMPORTED
@@ -98,6 +99,7 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
         ("Seed", str(manifest.seed) if is_scored else ""),
         ("Device", _device(manifest)),
         ("Threads", str(manifest.threads) if is_scored else ""),
+        ("Self-test", in_words(manifest.self_test) if is_scored else ""),
         ("Git commit of the working folder", commit),
         ("Published sets of", manifest.published_as),
         ("Overlay files", ", ".join(manifest.overlays)),

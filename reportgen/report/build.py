@@ -27,6 +27,7 @@ from reportgen.report.text import clean, cleaned
 from reportgen.report.twins import is_map, panel_keys, rows, twins
 from reportgen.report.verdicts import ranked, verdicts
 from reportgen.scores import HeadSet, SuiteResult
+from reportgen.selftest.record import in_words
 from reportgen.suites.base import Measure, Suite
 
 
@@ -194,6 +195,7 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
     model = manifest.model
     name = model_name(View(model))
     check, passed = about.self_check(model)
+    tested = manifest.self_test
     shown = _shown(sections, from_run.results)
     results = [from_run.results[s.name] for s in sections if s.name in from_run.results]
     keys = sorted({key for s in sections for key, _ in s.cited} | {s.source for s in shown if s.kind == "published"})
@@ -207,6 +209,7 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
         synthetic=from_run.synthetic,
         check=clean(check),
         check_passed=passed,
+        broken=clean(in_words(tested)) if tested is not None and tested.failed else "",
         facts=cleaned(about.facts(manifest)),
         banner=cleaned(about.banner(results)),
         verdicts=cleaned(tuple(ranked(lines))),

@@ -173,6 +173,7 @@ class Report:
     synthetic: bool
     check: str  # the self-check in words
     check_passed: bool | None  # None = not run
+    broken: str  # the self-test in words where a check of it failed, else ""
     facts: Pairs
     banner: tuple[str, ...]  # what was done differently in the runs of a comparison
     verdicts: tuple[Verdict, ...]

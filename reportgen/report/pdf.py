@@ -102,6 +102,7 @@ def data(report: Report) -> dict[str, Any]:
         "version": __version__,
         "synthetic": report.synthetic,
         "check": report.check,
+        "broken": report.broken,
         "facts": report.facts,
         "banner": report.banner,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],

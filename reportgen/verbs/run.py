@@ -41,6 +41,9 @@ def run_verb(
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code", help="Run Python code that the model's repository brings.")
     ] = None,
+    no_selftest: Annotated[
+        bool, typer.Option("--no-selftest", help="Don't run the self-test (6 s) where this installation has no result.")
+    ] = False,
     stream: Annotated[
         bool | None, typer.Option("--stream", help="Static scores only, weights read from disk layer by layer.")
     ] = None,
@@ -65,7 +68,7 @@ def run_verb(
         "model": model, "preset": preset, "device": device, "dtype": dtype, "threads": threads, "out": out,
         "name": name, "revision": revision, "seed": seed, "offline": offline, "published": published, "cmap": cmap,
         "palette": palette, "no_overlay": no_overlay, "trust_remote_code": trust_remote_code,
-        "stream": stream,
+        "stream": stream, "selftest": False if no_selftest else None,
         "suites": tuple(suite or ()), "overlays": tuple(str(p) for p in overlay or ()),
     }  # fmt: skip
     settings = parse_set(set_ or ())

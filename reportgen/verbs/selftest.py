@@ -8,18 +8,22 @@ import typer
 
 
 def selftest_verb(threads: Annotated[int, typer.Option(help="CPU threads; 0: torch's choice.")] = 1) -> None:
-    """Check the scores on planted models and identities: a line per check, offline, in seconds. Exit 1 if one fails."""
+    """Check the scores on planted models and identities: a line per check, offline, in seconds. Exit 1 if one fails.
+
+    The result is kept in the user's cache folder, and runs of the same sources and versions record it.
+    """
     from reportgen.models.load import set_threads
+    from reportgen.selftest import record
     from reportgen.selftest.checks import run_checks
 
     set_threads(threads)
-    failed = total = 0
+    outcomes: dict[str, bool] = {}
     for name, found in run_checks():
-        total += 1
-        failed += not found.holds
+        outcomes[name] = found.holds
         print(
             f"{'ok  ' if found.holds else 'FAIL'} {name:<28} {found.measured}   (expected {found.expected})", flush=True
         )
-    print(f"{total - failed} of {total} checks hold.")
-    if failed:
+    kept = record.keep(outcomes)
+    print(f"{kept.total - len(kept.failed)} of {kept.total} checks hold.")
+    if kept.failed:
         raise typer.Exit(1)

@@ -24,7 +24,8 @@ class Bench:
     def run(self, out: Path, *words: str, suites: tuple[str, ...] = (TOY, WAITING), file_limit: int = 0) -> Started:
         chosen = [word for suite in suites for word in ("--suite", suite)]
         said = out.parent / f"{out.name}-said-{len(list(out.parent.iterdir()))}"
-        words = ("run", str(self.model), *chosen, "--out", str(out), "--threads", "1", "--json", *words)
+        plain = ("--threads", "1", "--no-selftest", "--json")
+        words = ("run", str(self.model), *chosen, "--out", str(out), *plain, *words)
         return start(*words, out=said, file_limit=file_limit)
 
 

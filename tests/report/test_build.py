@@ -8,8 +8,11 @@ import pytest
 
 from reportgen import suites
 from reportgen.errors import DataError, SettingsError
+from reportgen.manifest import SelfTest
 from reportgen.report.build import build, find_figure
+from reportgen.report.html import page
 from reportgen.report.parts import Report
+from reportgen.report.pdf import document
 from reportgen.report.tiles import wall
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
@@ -125,6 +128,27 @@ def test_a_failed_self_check_is_named(tmp_path: Path) -> None:
     report = build(sample.run(tmp_path, model=model), suites=sample.SUITES)
     assert report.check_passed is False
     assert "DIFFER" in report.check
+
+
+@pytest.mark.parametrize(
+    ("failed", "words"),
+    [
+        ([], "33 of 33 checks passed (2026-01-02, torch 2.6.0)"),
+        (["ties"], "32 of 33 checks passed (2026-01-02, torch 2.6.0); FAILED: ties"),
+        (None, "not run"),
+    ],
+)
+def test_the_self_test_stands_in_the_provenance_and_a_failed_one_on_top(
+    tmp_path: Path, failed: list[str] | None, words: str
+) -> None:
+    tested = None
+    if failed is not None:
+        tested = SelfTest("2026-01-02T03:04:05+00:00", "ab" * 32, {"torch": "2.6.0"}, 33, failed)
+    report = build(sample.run(tmp_path, self_test=tested), suites=sample.SUITES)
+    assert dict(dict(report.provenance)["Run"])["Self-test"] == words
+    assert report.broken == (words if failed else "")
+    assert ("The scores below can" in page(report)) == bool(failed)
+    assert document(report).startswith(b"%PDF")
 
 
 def test_hostile_text_is_cleaned_everywhere(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def toy_spec(training: Path, out: Path, ray: RayOptions | None = None, **settings: object) -> SweepSpec:
     """A sweep of the training run with the toy suite; `settings` are the suite's."""
-    options = Options(suites=(TOY,), out=str(out), threads=1, settings={"toy": settings} if settings else {})
+    given = {"toy": settings} if settings else {}
+    options = Options(suites=(TOY,), selftest=False, out=str(out), threads=1, settings=given)
     engine = "local" if ray is None else "ray"
     return SweepSpec((ModelSpec(str(training)),), "three", engine, options, ray or RayOptions())
 
