@@ -1,22 +1,3 @@
-/* The pages are complete without scripts. These add: a theme switch, search and order, and where a figure went. */
-const byId = (id) => document.getElementById(id);
-const root = document.documentElement;
-const system = matchMedia("(prefers-color-scheme: dark)");
-const stored = () => { try { return localStorage.getItem("reportgen-theme"); } catch { return null; } };
-const store = (theme) => { try { localStorage.setItem("reportgen-theme", theme); } catch { /* private mode: forgotten */ } };
-const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-const themeButton = byId("theme");
-const relabel = () => { themeButton.textContent = isDark() ? "Light" : "Dark"; };
-if (stored() === "light" || stored() === "dark") root.dataset.theme = stored();
-themeButton.addEventListener("click", () => {
-  root.dataset.theme = isDark() ? "light" : "dark";
-  store(root.dataset.theme);
-  relabel();
-});
-system.addEventListener("change", relabel);
-themeButton.hidden = false;
-relabel();
-
 /* The gallery: every word typed must be found; numbers and dates are ordered from the largest. */
 const list = byId("runs");
 if (list) {

@@ -1,33 +1,26 @@
-"""Many small plots of one kind on one page: where they stand, their frames and titles, and maps of heads in them.
+"""Many small plots of one kind on one page: where they stand, their frames and titles.
 
-Maps have layers downwards with layer 0 on top and heads to the right, one colour bar for all (Cognitive Mirrors, arXiv
-2512.10978). Everything stands in points on one pair of scales: any number of panels lays out alike on every machine.
+Everything stands in points on one pair of scales: any number of panels lays out alike on every machine.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
-import numpy as np
-import numpy.typing as npt
 
 from reportgen.figures import theme
 from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
-from reportgen.figures.geometry import POINTS_PER_INCH, Bar
+from reportgen.figures.geometry import POINTS_PER_INCH
 from reportgen.figures.heatmap import WATERMARK
 from reportgen.figures.legend import wrap
-from reportgen.figures.marks import check_style, layer
-from reportgen.scores import HeadScores, head_name
+from reportgen.figures.marks import layer
 
 NATURAL_WIDTH = 716.0
 _LEAST = 40.0  # times the font size
-_NOTHING = 1e-9  # sizes below count as zero
-SLOPE = 160  # steps of the colour bar
 Rows = list[dict[str, Any]]
 Axes = Mapping[str, Any]
 ENDS = {"x2": alt.X2("x2:Q"), "y2": alt.Y2("y2:Q")}
@@ -62,16 +55,6 @@ class Page:
             "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, round6(self.width)], nice=False, zero=False)),
             "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[round6(self.height), 0], nice=False, zero=False)),
         }
-
-
-@dataclass(frozen=True, eq=False)
-class HeadMap:
-    """One panel: a title, a line below it, scores, and the heads to mark with a dot, [layer head] or None."""
-
-    title: str
-    subtitle: str
-    scores: HeadScores
-    marked: npt.NDArray[np.bool_] | None = None
 
 
 def columns_for(count: int) -> int:
@@ -219,141 +202,3 @@ def finished(charts: Sequence[alt.Chart], place: Page, style: Style) -> alt.Laye
     chart.view = alt.ViewBackground(stroke=None)
     chart.config = alt.Config(**theme.config(style))
     return chart
-
-
-def shared_bar(
-    panels: Sequence[HeadScores], *, signed: bool, quantile: float = 0.99, start: float = 0.0
-) -> tuple[Bar, int]:
-    """One colour scale for all panels and the number of cells beyond it.
-
-    The scale ends at the next round number above the `quantile` of all sizes, or holds everything where the largest
-    value is less than a third above that. It begins at `start` (0 in the middle where `signed`).
-    """
-    sizes = np.abs(np.concatenate([s.values[np.isfinite(s.values)] for s in panels])).astype(float) - start
-    largest = float(sizes.max()) if sizes.size and sizes.max() > _NOTHING else 1.0
-    reach = float(np.quantile(sizes, quantile)) if sizes.size else 1.0
-    reach = largest if largest <= 4 / 3 * reach or reach <= _NOTHING else reach
-    step = theme.nice_step(2 * reach if signed else reach, 6)
-    count = max(1, math.ceil(reach / step - 1e-6))
-    top = round(count * step, 12)
-    ticks = tuple(round(start + i * step, 12) for i in range(-count if signed else 0, count + 1))
-    digits = next(d for d in range(1, 12) if abs(round(step, d) - step) < 1e-9 * step)
-    bar = Bar(-top if signed else start, round(start + top, 12), ticks, max(digits, 4 if top < 0.1 else 1), signed)
-    return bar, int((sizes > top * (1 + 1e-6)).sum())
-
-
-def bar_labels(bar: Bar, clipped: int) -> list[str]:
-    """The bar's numbers; the ends get a plus (and a minus before them) where values lie beyond."""
-    labels = bar.labels()
-    if clipped:
-        labels[-1] += "+"
-        labels[0] += "+" if bar.signed else ""
-    return labels
-
-
-def maps(
-    panels: Sequence[HeadMap],
-    label: str,
-    style: Style,
-    *,
-    signed: bool = False,
-    start: float = 0.0,
-    synthetic: bool = False,
-    in_row: int = 0,
-) -> alt.LayerChart:
-    """Maps of heads under one colour bar called `label`; sizes where not `signed`; the bar begins at `start`.
-
-    in_row  maps in a row, 0 for as many as look best
-    """
-    style = check_style(style)
-    size, (layers, heads) = style.font_size, panels[0].scores.values.shape
-    bar, clipped = shared_bar([p.scores for p in panels], signed=signed, start=start)
-    labels = bar_labels(bar, clipped)
-    titles = [(p.title, p.subtitle) for p in panels]
-    room = 1.1 * size + 1.1 * size + 0.5 * size + max(theme.text_width(t, 0.88 * size) for t in labels) + 1.9 * size
-    aspect = min(1.5, max(0.5, layers / heads))
-    place = page(len(panels), style, aspect=aspect, titles=titles, numbers=str(layers - 1), bar=room, in_row=in_row)
-    axes, tile = place.axes(), place.tiles[0]
-    across = [((i + 0.5) / heads, str(i)) for i in theme.index_ticks(heads, tile.width / heads, 0.88 * size, True)]
-    down = [((i + 0.5) / layers, str(i)) for i in theme.index_ticks(layers, tile.height / layers, 0.88 * size, False)]
-    charts = _cells(panels, place, bar, style, axes)
-    charts += frames(place, axes, across, down) + titles_above(titles, place, axes)
-    charts += axis_titles(place, axes, "Head", "Layer") + _colour_bar(bar, labels, label, place, style, axes)
-    charts += watermarks(place, axes) if synthetic else []
-    return finished(charts, place, style)
-
-
-def signed_scheme(style: Style) -> dict[str, Any]:
-    """The diverging scheme of the palette, red or orange above zero."""
-    return {"scheme": theme.SCHEMES_SIGNED.get(style.palette, "redblue"), "reverse": True}
-
-
-def _colour(bar: Bar, style: Style) -> alt.Color:
-    kind = signed_scheme(style) if bar.signed else {"scheme": style.cmap}
-    return alt.Color("value:Q", scale=alt.Scale(**kind, domain=[bar.low, bar.high], clamp=True), legend=None)
-
-
-def _cells(panels: Sequence[HeadMap], place: Page, bar: Bar, style: Style, axes: Axes) -> list[alt.Chart]:
-    """Cells, cells without a value, dots on marked cells."""
-    known: Rows = []
-    absent: Rows = []
-    dots: Rows = []
-    for panel, tile in zip(panels, place.tiles, strict=True):
-        values = panel.scores.values if bar.signed else np.abs(panel.scores.values)
-        for (at, head), value in np.ndenumerate(values):
-            box = _cell(tile, at, head, values.shape)
-            if not np.isfinite(value):
-                absent.append(box)
-                continue
-            known.append({**box, "value": round6(float(value)), "name": head_name(at, head), "panel": panel.title})
-            if panel.marked is not None and panel.marked[at, head]:
-                w, h = tile.width / values.shape[1], tile.height / values.shape[0]
-                dots.append({"x": round(tile.x + (head + 0.5) * w, 2), "y": round(tile.y + (at + 0.5) * h, 2)})
-    tips = [alt.Tooltip("panel:N"), alt.Tooltip("name:N", title="head"), alt.Tooltip("value:Q", format=".4~g")]
-    grey = {"type": "rect", "fill": theme.NOT_COMPUTED}
-    slash = {"type": "rule", "stroke": theme.NOT_COMPUTED_LINE, "strokeWidth": 0.6}
-    layers, heads = panels[0].scores.values.shape
-    dot = min(place.tiles[0].width / heads, place.tiles[0].height / layers)
-    radius = max(0.14 * dot, min(0.3 * dot, 1.0))  # points: in grids of small cells a larger share of the cell
-    mark = {"type": "circle", "size": round6(math.pi * radius**2), "fill": "#ffffff", "opacity": 1,
-            "stroke": "#000000", "strokeWidth": round6(max(0.25, 0.035 * dot))}  # fmt: skip
-    charts = [
-        layer("cells_down", known, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style), "tooltip": tips})
-    ]
-    charts += [
-        layer("missing", absent, grey, {**axes, **ENDS}),
-        layer("missing_lines", absent, slash, {**axes, **ENDS}),
-    ]
-    return [*(charts if absent else charts[:1]), *([layer("significant", dots, mark, axes)] if dots else [])]
-
-
-def _cell(tile: Tile, at: int, head: int, shape: tuple[int, ...]) -> dict[str, Any]:
-    """A cell's box. It reaches under its right and lower neighbours, drawn later: side by side they show seams."""
-    w, h = tile.width / shape[1], tile.height / shape[0]
-    under = min(0.8, w / 4, h / 4)
-    right, low = min(tile.width, (head + 1) * w + under), min(tile.height, (at + 1) * h + under)
-    return rect(tile.x + head * w, tile.y + at * h, right - head * w, low - at * h)
-
-
-def _colour_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style: Style, axes: Axes) -> list[alt.Chart]:
-    """The bar as high as all maps together, its ticks and numbers, its title along it."""
-    size, (x, y, height) = place.size, place.bar
-    height = min(height, 42 * size)
-    step, span = height / SLOPE, bar.high - bar.low
-    steps = []
-    for i in range(SLOPE):
-        over = min(0.8, step / 4) if i else 0.0  # drawn from below: each reaches under the next one above
-        box = rect(x, y + height - (i + 1) * step, 1.1 * size, step + over)
-        steps.append({**box, "value": round6(bar.low + span * (i + 0.5) / SLOPE)})
-    down = [y + height * (bar.high - tick) / span for tick in bar.ticks]
-    edge = x + 1.1 * size
-    line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
-    numbers = [(edge + 0.5 * size, at, text, 0.88 * size) for at, text in zip(down, labels, strict=True)]
-    wide = max(theme.text_width(text, 0.88 * size) for text in labels)
-    title = [(edge + 0.5 * size + wide + 0.95 * size, y + height / 2, theme.clean(label), size)]
-    return [
-        layer("bar", steps, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style)}),
-        layer("bar_ticks", [rect(edge, at, 0.3 * size, 0) for at in down], line, {**axes, **ENDS}),
-        words("bar_numbers", numbers, axes, "left"),
-        words("bar_title", title, axes, angle=270),
-    ]

@@ -43,7 +43,7 @@ FILES = {
     "numbers.tex": "Numbers for LaTeX",
     "references.bib": "BibTeX",
 }
-SCRIPTS = ("core.js", "maps.js", "passport.js", "find.js", "take.js", "start.js")
+SCRIPTS = ("base.js", "core.js", "maps.js", "passport.js", "find.js", "take.js", "start.js")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def page(
     files    names of FILES that lie beside it
     around   the site it is part of, if any
     """
-    style, script = template("style.css"), scripts()
+    style, script = template("style.css"), scripts(*SCRIPTS)
     return (
         environment()
         .get_template("report.html.jinja")
@@ -95,9 +95,9 @@ def page(
 
 
 @cache
-def scripts() -> str:
-    """The page's script: its files in order, in one scope of their own."""
-    return '"use strict";\n(() => {\n' + "".join(template(name) for name in SCRIPTS) + "})();\n"
+def scripts(*names: str) -> str:
+    """A page's script: its files in order, in one scope of their own."""
+    return '"use strict";\n(() => {\n' + "".join(template(name) for name in names) + "})();\n"
 
 
 def policy(style: str, script: str) -> str:

@@ -18,7 +18,7 @@ from reportgen.figures.figure import Style
 from reportgen.files import unwritable, write_atomic
 from reportgen.manifest import Manifest
 from reportgen.report.build import build
-from reportgen.report.html import Around, environment, inline, policy, template
+from reportgen.report.html import Around, environment, inline, policy, scripts, template
 from reportgen.report.parts import Report
 from reportgen.report.render import ENDINGS, write
 from reportgen.runfolder import Run
@@ -92,7 +92,7 @@ def _one_run(run: Run, entry: Entry, folder: Path, site: Site) -> None:
 
 def _page(name: str, site: Site, **values: object) -> str:
     style = template("style.css") + template("site.css")
-    script = '"use strict";\n(() => {\n' + template("site.js") + "})();\n"
+    script = scripts("base.js", "site.js")
     return (
         environment()
         .get_template(name)

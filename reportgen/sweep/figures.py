@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from reportgen.figures.appearing import Appearing, appearances
 from reportgen.figures.curves import Curve, Panel, curves
-from reportgen.figures.emergence import Appearing, Band, Line, LogPanel, appearances, log_panels
+from reportgen.figures.emergence import Band, Line, LogPanel, log_panels
 from reportgen.figures.figure import Figure, Style
-from reportgen.figures.small_multiples import HeadMap, maps
+from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.runfolder import slug_of
 from reportgen.scores import Cell, Column, Table, head_name
 from reportgen.sweep.series import ALPHA, Labelled, Point, Story, Track, Training

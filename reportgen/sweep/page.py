@@ -9,17 +9,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import as_file, files
 from itertools import count
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from reportgen import __version__
-from reportgen.report.html import DOWNLOADS, SCALE, WIDE_PX, data_block, policy, template
+from reportgen.report.html import DOWNLOADS, SCALE, WIDE_PX, environment, policy, scripts, template
 from reportgen.report.parts import Grid, Pairs, Plate
 from reportgen.report.pdf import compile_pdf, moment, printable
 from reportgen.report.text import clean
@@ -64,9 +62,9 @@ class SweepReport:
 def page(report: SweepReport, formats: Sequence[str], tex: Mapping[str, str], present: Sequence[str]) -> str:
     """The page. `formats` of figures beside it; `tex` snippets by id; `present`: names of FILES beside it."""
     style = template("style.css") + template("sweep.css")
-    script = '"use strict";\n(() => {\n' + template("sweep.js") + "})();\n"
+    script = scripts("base.js", "sweep.js")
     return (
-        _environment()
+        environment()
         .get_template("sweep.html.jinja")
         .render(
             r=report,
@@ -82,16 +80,6 @@ def page(report: SweepReport, formats: Sequence[str], tex: Mapping[str, str], pr
             uid=count(1).__next__,
         )
     )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(template), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"data_block": data_block}
-    return environment
 
 
 def _inline(plate: Plate) -> Markup:

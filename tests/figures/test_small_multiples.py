@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from reportgen.figures.curves import BLUE, RED, Curve, Panel, curves
 from reportgen.figures.figure import Style
-from reportgen.figures.small_multiples import HeadMap, bar_labels, columns_for, maps, page, shared_bar, shortened
+from reportgen.figures.head_maps import HeadMap, bar_labels, maps, shared_bar
+from reportgen.figures.small_multiples import columns_for, page, shortened
 from reportgen.scores import HeadScores
 
 

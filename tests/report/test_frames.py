@@ -9,8 +9,8 @@ import pytest
 
 from reportgen.figures import data, export
 from reportgen.figures.figure import Figure, Style
+from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.figures.heatmap import heatmap, pair
-from reportgen.figures.small_multiples import HeadMap, maps
 from reportgen.report.frames import Framed, framed
 from reportgen.scores import HeadScores
 from tests import fixtures

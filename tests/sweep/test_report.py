@@ -15,8 +15,8 @@ from pypdf import PdfReader
 
 from reportgen.cli import main
 from reportgen.errors import RunError, SettingsError
-from reportgen.figures.emergence import LogAxis, step_words
 from reportgen.figures.figure import Figure, Style
+from reportgen.figures.log_axis import LogAxis, step_words
 from reportgen.sweep.figures import MOST_FRAMES, figures, frames_of
 from reportgen.sweep.render import find_figure, render
 from reportgen.sweep.series import Point, Track, story

@@ -15,7 +15,7 @@ from reportgen.figures import captions
 from reportgen.figures.curves import BLUE, GREY, RED, Curve, Panel, curves
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
-from reportgen.figures.small_multiples import HeadMap, maps
+from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.scores import Cell, Column, HeadScores, SuiteResult, Table
 from reportgen.suites.cognitive import words
 from reportgen.suites.cognitive.matrix import matrix

@@ -11,18 +11,17 @@ import numpy.typing as npt
 
 from reportgen.figures import theme
 from reportgen.figures.figure import Style
+from reportgen.figures.head_maps import SLOPE, signed_scheme
 from reportgen.figures.heatmap import WATERMARK
 from reportgen.figures.marks import check_style, layer
 from reportgen.figures.small_multiples import (
     ENDS,
     NATURAL_WIDTH,
-    SLOPE,
     Page,
     Rows,
     finished,
     rect,
     shortened,
-    signed_scheme,
     words,
 )
 

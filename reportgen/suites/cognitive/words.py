@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.figures import captions
-from reportgen.figures.small_multiples import shared_bar
+from reportgen.figures.head_maps import shared_bar
 from reportgen.scores import HeadScores, SuiteResult, head_name
 from reportgen.suites.cognitive.heads import starts_words
 

@@ -13,8 +13,8 @@ from reportgen.figures import captions, theme
 from reportgen.figures.curves import Curve, Panel, curves
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
+from reportgen.figures.head_maps import HeadMap, maps, shared_bar
 from reportgen.figures.heatmap import heatmap
-from reportgen.figures.small_multiples import HeadMap, maps, shared_bar
 from reportgen.scores import Cell, Column, HeadScores, SuiteResult, Table
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
