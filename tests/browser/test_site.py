@@ -78,6 +78,7 @@ def test_the_theme_is_remembered_from_the_gallery_to_a_report(chromium: Browser,
     page.goto((site / "index.html").as_uri())
     page.click("#theme")
     page.click(".card h2 a")
+    page.wait_for_selector("#theme")  # hidden until the page's script has run
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.click("header .kicker a")
     assert page.locator(".card").count() == 3
