@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from reportgen.stats import bootstrap_interval
-from reportgen.suites.sparse import edges
-from reportgen.suites.sparse.edges import Column, Scan, Trace
+from reportgen.suites.sparse import edges, scans
+from reportgen.suites.sparse.edges import Column, Trace
 from reportgen.suites.sparse.gates import hooks
 from reportgen.suites.sparse.prompts import Group, Ids, contexts
+from reportgen.suites.sparse.scans import Scan
 
 Floats = npt.NDArray[np.float64]
 COUNTS = ("h80", "n90", "nonzero", "edges_90", "edges_90_twin", "edges_90_zeroed", "heads_90")
@@ -85,46 +86,44 @@ def compare(
         kl[rows], same[rows] = agreement(columns, group)
         for c, column in enumerate(columns):
             values[c, :, rows] = _plain(traces[c], group, attributions[c], link).T
-            scanner = Scanner(column, group, traces[c], text, scope)
-            for i in range(len(group)):
-                progress(c * total + done + i, len(columns) * total, f"{column.name}: patching edges")
-                scans = scanner.scans(i, done + i)
-                for name, scan in scans.items():
+            progress(c * total + done, len(columns) * total, f"{column.name}: patching edges")
+            for i, found in enumerate(causal(column, group, traces[c], text, scope, done)):
+                for name, scan in found.items():
                     values[c, PER_PROMPT.index(name), done + i] = scan.reached
-                curves[c, done + i] = _on_sizes(scans.get("edges_90"))
+                curves[c, done + i] = _on_sizes(found.get("edges_90"))
         done += len(group)
     templates = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     names = tuple(column.name for column in columns)
     return Comparison(names, values, curves, SIZES, templates, tuple(links), kl, same)
 
 
-class Scanner:
-    """The causal scans of one column's prompts of one template."""
+def causal(
+    column: Column, group: Group, clean: Trace, text: Ids | None, scope: Scope, first: int
+) -> list[dict[str, Scan]]:
+    """The scans of every prompt of one template by metric, those that have what they need.
 
-    def __init__(self, column: Column, group: Group, clean: Trace, text: Ids | None, scope: Scope) -> None:
-        self.column, self.group, self.clean, self.scope = column, group, clean, scope
-        self.twins = None if group.corrupted is None else edges.trace(column, group, corrupted=True)
-        self.contexts = (
-            None
-            if text is None or not scope.draws
-            else edges.trace_text(column, contexts(column.model.tokens, text, group.ids.shape[1]))
-        )
-
-    def scans(self, index: int, number: int) -> dict[str, Scan]:
-        """Scans of prompt `index` by metric, those that have what they need; `number` picks its contexts."""
-        column, group, clean = self.column, self.group.row(index), take(self.clean, [index])
-        found: dict[str, Scan] = {}
-        if self.contexts is not None:
-            rng = np.random.default_rng([self.scope.seed, 81, number])
-            picks = rng.permutation(len(self.contexts.pattern))[: self.scope.draws]
-            found["edges_90"] = edges.scan_edges(column, group, clean, take(self.contexts, picks.tolist()), whole=True)
-        if self.twins is not None:
-            twin = take(self.twins, [index])
-            found["edges_90_twin"] = edges.scan_edges(column, group, clean, twin)
-            found["heads_90"] = edges.scan_heads(column, group, clean, twin)
-        if self.scope.zeroed:
-            found["edges_90_zeroed"] = edges.scan_edges(column, group, clean, None)
-        return found
+    first  number of the template's first prompt among all: it picks the contexts
+    """
+    twins = None if group.corrupted is None else edges.trace(column, group, corrupted=True)
+    other = None
+    if text is not None and scope.draws:
+        other = edges.trace_text(column, contexts(column.model.tokens, text, group.ids.shape[1]))
+    jobs: list[tuple[int, str, scans.Scanning]] = []
+    for i in range(len(group)):
+        own = take(clean, [i])
+        if other is not None:
+            rng = np.random.default_rng([scope.seed, 81, first + i])
+            picks = rng.permutation(len(other.pattern))[: scope.draws]
+            jobs.append((i, "edges_90", scans.edges(own, take(other, picks.tolist()), whole=True)))
+        if twins is not None:
+            twin = take(twins, [i])
+            jobs += [(i, "edges_90_twin", scans.edges(own, twin)), (i, "heads_90", scans.heads(own, twin))]
+        if scope.zeroed:
+            jobs.append((i, "edges_90_zeroed", scans.edges(own, None)))
+    found: list[dict[str, Scan]] = [{} for _ in range(len(group))]
+    for (i, name, _), scan in zip(jobs, scans.run(column, group, [(i, s) for i, _, s in jobs]), strict=True):
+        found[i][name] = scan
+    return found
 
 
 def take(trace: Trace, rows: list[int]) -> Trace:

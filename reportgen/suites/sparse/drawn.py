@@ -16,7 +16,7 @@ from reportgen.errors import DataError, SettingsError
 from reportgen.models.tokens import Tokens
 from reportgen.scores import head_name
 from reportgen.suites.sparse import edges, prompts
-from reportgen.suites.sparse.compare import Scanner, Scope, agreement
+from reportgen.suites.sparse.compare import Scope, agreement, causal
 from reportgen.suites.sparse.edges import Column
 from reportgen.suites.sparse.prompts import Group, Ids, Task
 from reportgen.suites.sparse.suite import Settings
@@ -72,7 +72,7 @@ def measure(columns: Sequence[Column], group: Group, text: Ids | None, scope: Sc
         heads = edges.heads_for_link(attribution, query, key)
         link = attribution[:, :, query, key]
         shares = [float(link[head] / np.maximum(link, 0).sum()) for head in heads]
-        scans = Scanner(column, group, trace, text, scope).scans(0, 0)
+        scans = causal(column, group, trace, text, scope, 0)[0]
         facts[column.name] = {
             "m": float(trace.m[0]),
             "p_answer": float(trace.p_answer[0]),

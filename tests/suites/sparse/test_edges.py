@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse import edges
+from reportgen.suites.sparse import edges, scans
+from reportgen.suites.sparse.compare import take
 from reportgen.suites.sparse.edges import Column
 from reportgen.suites.sparse.gates import Gate, every_edge, hooks
 from reportgen.suites.sparse.prompts import Group
@@ -23,6 +25,10 @@ GROUP = Group(
     template="", ids=np.array([[2, 7, 9, 4, 11, 5, 3]]), answers=np.array([20]), foils=np.array([21]),
     corrupted=np.array([[2, 7, 15, 4, 11, 5, 3]]), key=2,
 )  # fmt: skip
+
+
+def one(column: Column, group: Group, scanning: scans.Scanning) -> scans.Scan:
+    return scans.run(column, group, [(0, scanning)])[0]
 
 
 @pytest.fixture(scope="module", params=["gpt2", "qwen2"])
@@ -88,12 +94,12 @@ def patched_z(column: Column, group: Group, source: edges.Trace) -> float:
 def test_patching_all_edges_gives_every_head_the_other_run_s_output(model: Model) -> None:
     column = Column("dense", model, every_edge)
     clean, twin = edges.trace(column, GROUP), edges.trace(column, GROUP, corrupted=True)
-    scan = edges.scan_edges(column, GROUP, clean, twin, whole=True)
+    scan = one(column, GROUP, scans.edges(clean, twin, whole=True))
     base, full = patched_z(column, GROUP, twin), float(clean.m[0])
     if full <= base:  # the gap must be positive: read it the other way round
         flipped = Group("", GROUP.ids, GROUP.foils, GROUP.corrupted, GROUP.answers, 2)  # type: ignore[arg-type]
         clean = edges.trace(column, flipped)
-        scan = edges.scan_edges(column, flipped, clean, twin, whole=True)
+        scan = one(column, flipped, scans.edges(clean, twin, whole=True))
     assert scan.kept[0] == 0
     assert scan.share[0] == pytest.approx(0.0, abs=1e-5)
     assert scan.share[-1] == pytest.approx(1.0, abs=1e-4)
@@ -107,7 +113,7 @@ def test_zeroing_all_edges_silences_every_head(model: Model) -> None:
     silent = column.model.run(
         torch.as_tensor(GROUP.ids), {("z", layer): lambda z: z * 0 for layer in range(model.record.n_layers)}, last=True
     )[:, -1]
-    scan = edges.scan_edges(column, GROUP, clean, None, whole=True)
+    scan = one(column, GROUP, scans.edges(clean, None, whole=True))
     if np.isnan(scan.share).any():
         assert float(clean.m[0]) <= 0
     else:
@@ -117,15 +123,53 @@ def test_zeroing_all_edges_silences_every_head(model: Model) -> None:
 
 def test_resampling_from_the_prompt_itself_changes_nothing(column: Column) -> None:
     clean = edges.trace(column, GROUP)
-    m = edges._patched(column, GROUP, 2, lambda layer, rows: edges._edge_hooks(
-        layer, torch.zeros(2, column.model.record.n_heads, 7, 7, dtype=torch.bool), clean, rows * 0))  # fmt: skip
+
+    def make(layer: int, rows: torch.Tensor) -> scans.Patch:
+        none = torch.zeros(2, column.model.record.n_heads, 7, 7, dtype=torch.bool)
+        return scans.without(layer, none, clean, rows * 0, clean)
+
+    def ask() -> scans.Scanning:
+        m.extend((yield scans.Ask(2, make)))
+        return scans.Scan(np.array([0]), np.array([0.0]), 0.0)
+
+    m: list[float] = []
+    one(column, GROUP, ask())
     assert m == pytest.approx([float(clean.m[0])] * 2, abs=1e-4)
+
+
+def test_scans_together_find_what_they_find_alone(column: Column, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two prompts, three scans each, in passes of a few rows of several scans; as many passes as the rows need."""
+    pair = Group(
+        template="", ids=np.array([[2, 7, 9, 4, 11, 5, 3], [2, 8, 9, 6, 11, 5, 3]]), answers=np.array([20, 22]),
+        foils=np.array([21, 23]), corrupted=np.array([[2, 7, 15, 4, 11, 5, 3], [2, 8, 15, 6, 11, 5, 3]]), key=2,
+    )  # fmt: skip
+    clean, twins = edges.trace(column, pair), edges.trace(column, pair, corrupted=True)
+
+    def jobs(i: int) -> list[tuple[int, scans.Scanning]]:
+        own, twin = take(clean, [i]), take(twins, [i])
+        return [(i, s) for s in (scans.edges(own, twin, whole=True), scans.heads(own, twin), scans.edges(own, None))]
+
+    alone = [one(column, pair.row(i), s) for i in (0, 1) for _, s in jobs(i)]
+    passes: list[int] = []
+    run = Model.run
+
+    def counted(self: Model, ids: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        passes.append(len(ids))
+        return run(self, ids, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "run", counted)
+    monkeypatch.setattr(scans, "TOKENS", 7 * 50)
+    together = scans.run(column, pair, jobs(0) + jobs(1))
+    assert max(passes) == 50
+    for found, wanted in zip(together, alone, strict=True):
+        assert found.kept.tolist() == wanted.kept.tolist()
+        np.testing.assert_allclose(found.share, wanted.share, atol=2e-4)
 
 
 def test_heads_are_counted_by_patching_their_outputs(model: Model) -> None:
     column = Column("dense", model, every_edge)
     clean, twin = edges.trace(column, GROUP), edges.trace(column, GROUP, corrupted=True)
-    scan = edges.scan_heads(column, GROUP, clean, twin)
+    scan = one(column, GROUP, scans.heads(clean, twin))
     base = patched_z(column, GROUP, twin)
     if float(clean.m[0]) <= base:
         assert np.isnan(scan.reached)
@@ -133,9 +177,25 @@ def test_heads_are_counted_by_patching_their_outputs(model: Model) -> None:
         assert 1 <= scan.reached <= model.record.n_layers * model.record.n_heads
 
 
-def fake(curve: dict[int, float]) -> edges.Scan:
-    sizes = sorted(curve)
-    return edges._scan(sizes, lambda some: np.array([curve[n] for n in some]), 10.0, True, whole=True)
+def answered(sizes: list[int], told: Callable[[int], float], *, whole: bool) -> tuple[scans.Scan, list[int]]:
+    """A scan told `told` of each size, and the sizes it asked for."""
+    asked: list[int] = []
+
+    def ask(some: list[int]) -> scans.Ask:
+        asked.extend(some)
+        return scans.Ask(len(some), lambda layer, rows: pytest.fail("no model here"))
+
+    scanning = scans.scan(sizes, ask, 10.0, resampled=True, whole=whole)
+    wanted = next(scanning)
+    try:
+        while True:
+            wanted = scanning.send(np.array([told(n) for n in asked[-wanted.count :]]))
+    except StopIteration as done:
+        return done.value, asked
+
+
+def fake(curve: dict[int, float]) -> scans.Scan:
+    return answered(sorted(curve), curve.__getitem__, whole=True)[0]
 
 
 def test_the_scan_takes_the_first_crossing_of_a_curve_that_is_not_monotone() -> None:
@@ -148,22 +208,15 @@ def test_the_scan_takes_the_first_crossing_of_a_curve_that_is_not_monotone() -> 
 
 
 def test_the_scan_stops_where_it_is_enough() -> None:
-    asked: list[int] = []
-
-    def measure(some: list[int]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        asked.extend(some)
-        return np.array([10.0 if n else 0.0 for n in some])
-
-    sizes = list(range(200))
-    assert edges._scan(sizes, measure, 10.0, True, whole=False).reached == 1.0
+    found, asked = answered(list(range(200)), lambda n: 10.0 if n else 0.0, whole=False)
+    assert found.reached == 1.0
     assert len(asked) < 60
-    edges._scan(sizes, measure, 10.0, True, whole=True)
-    assert asked[-1] == 199
+    assert answered(list(range(200)), lambda n: 10.0 if n else 0.0, whole=True)[1][-1] == 199
 
 
 @given(st.integers(1, 5000))
 def test_the_grid_rises_to_the_total(total: int) -> None:
-    found = edges.grid(total)
+    found = scans.grid(total)
     assert found[-1] == total
     assert found == sorted(set(found))
     assert found[: min(24, total)] == list(range(1, min(24, total) + 1))
