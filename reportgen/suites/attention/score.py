@@ -42,17 +42,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 MEASURES = tuple(measure.name for measure in SUITE.measures)
 REPEATS = ("duplicate_token", "induction")
-_NULL = {
-    **dict.fromkeys(
-        ("previous_token", "current_token", "first_token"),
-        "sign flips over sequences of the excess over a uniform causal row, step-down max-T over heads; one-sided",
-    ),
-    **dict.fromkeys(
-        REPEATS,
-        "block lengths permuted over sequences: the same cells, the same distances, without the repeat; step-down "
-        "max-T over heads; one-sided",
-    ),
-}
 _ROUNDING = 1e-6  # attention mass
 _NO_NULL = "entropy describes how spread a row is; there is no claim to test"
 
@@ -277,6 +266,6 @@ def _facts(
         "permutations": settings.permutations,
         "resamples": settings.resamples,
         "interval": "95 % percentile bootstrap over sequences",
-        "null": dict(_NULL),
+        "null": {m.name: m.null for m in SUITE.measures if not m.null.startswith("none")},
         "best": best,
     }

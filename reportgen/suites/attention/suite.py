@@ -70,6 +70,11 @@ def _operations(record: ModelRecord, settings: Settings) -> float:
     return float(forward + copying)
 
 
+_FLIPS = "sign flips over sequences of the excess over a uniform causal row, step-down max-T over heads; one-sided"
+_SWAPPED = (
+    "block lengths permuted over sequences: the same cells, the same distances, without the repeat; step-down "
+    "max-T over heads; one-sided"
+)
 SUITE = Suite(
     name="attention",
     title="Attention patterns",
@@ -87,6 +92,8 @@ SUITE = Suite(
             "High: the head reads the token before. It says nothing of what the head writes.",
             _MASS,
             "olsson2022induction; mask ours",
+            range=(0.0, 1.0),
+            null=_FLIPS,
         ),
         Measure(
             "current_token",
@@ -95,6 +102,8 @@ SUITE = Suite(
             "High: the head reads the token it stands on.",
             _MASS,
             "olsson2022induction; mask ours",
+            range=(0.0, 1.0),
+            null=_FLIPS,
         ),
         Measure(
             "first_token",
@@ -103,6 +112,8 @@ SUITE = Suite(
             "High: the head rests on the sink. Not the same as inactive: compare its output norm.",
             _MASS,
             "ours",
+            range=(0.0, 1.0),
+            null=_FLIPS,
         ),
         Measure(
             "duplicate_token",
@@ -111,6 +122,8 @@ SUITE = Suite(
             "High: the head finds the earlier copy of the token it stands on.",
             _MASS,
             "wang2022ioi; mask ours",
+            range=(0.0, 1.0),
+            null=_SWAPPED,
         ),
         Measure(
             "induction",
@@ -120,6 +133,8 @@ SUITE = Suite(
             "it attends to: see the OV copying share.",
             _MASS,
             "olsson2022induction; mask ours",
+            range=(0.0, 1.0),
+            null=_SWAPPED,
         ),
         Measure(
             "entropy",
@@ -128,6 +143,8 @@ SUITE = Suite(
             "1: attention spread evenly over all earlier positions; 0: all on one position.",
             "share of ln(q + 1)",
             "ours",
+            range=(0.0, 1.0),
+            null="none: it describes how spread a row is; there is no claim to test",
         ),
     ),
     data=_files,

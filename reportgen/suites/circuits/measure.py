@@ -20,6 +20,7 @@ from reportgen.suites.circuits.effects import Attributions, attributions, direct
 from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs
 from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.suite import SUITE
 from reportgen.suites.circuits.tasks import Task
 from reportgen.suites.circuits.traces import knock_out, trace
 from reportgen.suites.circuits.writing import writes
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from reportgen.models.model import Model
 
 INTERVAL = "95 % percentile bootstrap, templates first, then prompts within them; ratio of means"
-NULL = "clean and corrupted swapped per prompt (sign flip), effects standardised per head, step-down max-T; two-sided"
+NULL = SUITE.measure("direct").null
 REMARK = "the null is a mean effect of zero, which many heads fail when there are many prompts"
 
 

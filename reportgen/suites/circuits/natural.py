@@ -19,6 +19,7 @@ from reportgen.suites.circuits.circuit import Effects, summarise
 from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_correlation, reasons
 from reportgen.suites.circuits.runs import Outcome
 from reportgen.suites.circuits.settings import ABLATED, Settings
+from reportgen.suites.circuits.suite import SUITE
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 TASK = "natural_text"
 TOP = 15  # heads in the table
-_NULL = "the change of each window's loss with a random sign, standardised per head, step-down max-T; two-sided"
+_NULL = SUITE.measure("text_loss").null
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +120,6 @@ def _add(out: Outcome, losses: text.Losses, chosen: Choice, settings: Settings, 
 
 
 def _scores(name: str, effects: Effects, n: int, why: dict[str, str]) -> HeadScores:
-    from reportgen.suites.circuits.suite import SUITE
-
     estimate = name.endswith("attribution")
     return HeadScores(
         key=f"circuits/{name}/{TASK}",

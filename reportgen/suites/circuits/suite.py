@@ -8,6 +8,8 @@ from reportgen.suites.circuits.settings import LEFT_OUT, QUICK, Settings, data_f
 _GAP = "share of the clean-corrupted gap"
 _NATS = "nats per token"
 _WANG = "wang2022ioi, section 3.1"
+_FLIPS = "clean and corrupted swapped per prompt (sign flip), effects standardised per head, step-down max-T; two-sided"
+_WINDOWS = "the change of each window's loss with a random sign, standardised per head, step-down max-T; two-sided"
 _INPUTS = {"q": "queries", "k": "keys", "v": "values", "kv": "keys and values"}
 
 
@@ -20,6 +22,7 @@ def _path(stage: str, whose: str, kind: str) -> Measure:
         f"Positive: what the head adds to {whose} {_INPUTS[kind]} supports the answer.",
         _GAP,
         _WANG,
+        null=_FLIPS,
     )
 
 
@@ -42,6 +45,7 @@ SUITE = Suite(
             "Positive: the head's own output supports the answer. What it does through other heads is left out.",
             _GAP,
             _WANG,
+            null=_FLIPS,
         ),
         Measure(
             "direct_raw",
@@ -50,6 +54,7 @@ SUITE = Suite(
             "As the direct effect, in units of m.",
             "logits or probability",
             _WANG,
+            null=_FLIPS,
         ),
         Measure(
             "dla",
@@ -59,6 +64,7 @@ SUITE = Suite(
             "The part of the direct effect that reaches the logits along the residual stream alone, past no MLP.",
             _GAP,
             "wang2022ioi; normalisation ours",
+            null=_FLIPS,
         ),
         Measure(
             "dla_raw",
@@ -67,6 +73,7 @@ SUITE = Suite(
             "As direct logit attribution, in logits.",
             "logits",
             "wang2022ioi",
+            null=_FLIPS,
         ),
         Measure(
             "total",
@@ -76,6 +83,7 @@ SUITE = Suite(
             "Positive: without what the head knows of the clean prompt, the answer loses; through whatever path.",
             _GAP,
             "merullo2023reuse",
+            null=_FLIPS,
         ),
         Measure(
             "total_raw",
@@ -84,6 +92,7 @@ SUITE = Suite(
             "As the total effect, in units of m.",
             "logits or probability",
             "merullo2023reuse",
+            null=_FLIPS,
         ),
         Measure(
             "total_denoising",
@@ -93,6 +102,7 @@ SUITE = Suite(
             "Positive: the head's clean output alone brings the answer back.",
             _GAP,
             "merullo2023reuse",
+            null=_FLIPS,
         ),
         Measure(
             "attribution",
@@ -102,6 +112,7 @@ SUITE = Suite(
             "Ranks heads cheaply. It can miss a head whose attention is saturated: exact effects decide.",
             _GAP,
             "nanda2023attribution",
+            null="none: an estimate of the total effect, which has one",
         ),
         *(_path("through_movers", "the movers'", kind) for kind in _INPUTS),
         *(_path("through_those", "the next heads'", kind) for kind in _INPUTS),
@@ -113,6 +124,7 @@ SUITE = Suite(
             "Positive: the head lowers the next-token loss on ordinary text.",
             _NATS,
             "ours",
+            null=_WINDOWS,
         ),
         Measure(
             "text_loss_direct",
@@ -121,6 +133,7 @@ SUITE = Suite(
             "What the head itself writes is worth this much; direct minus total is what other heads make up for.",
             _NATS,
             "ours",
+            null=_WINDOWS,
         ),
         Measure(
             "text_loss_attribution",
@@ -130,6 +143,7 @@ SUITE = Suite(
             "Ranks heads cheaply; exact values decide.",
             _NATS,
             "nanda2023attribution",
+            null="none: an estimate of an effect that has one",
         ),
         Measure(
             "text_loss_direct_attribution",
@@ -138,6 +152,7 @@ SUITE = Suite(
             "Ranks heads cheaply; exact values decide.",
             _NATS,
             "nanda2023attribution",
+            null="none: an estimate of an effect that has one",
         ),
     ),
     citations=("wang2022ioi", "merullo2023reuse"),

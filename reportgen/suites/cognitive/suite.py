@@ -140,6 +140,10 @@ def data_words(settings: Settings, seed: int) -> tuple[str, ...]:
 
 _UNIT = "logits per projection unit"
 _SOURCE = "cognitive2025mirrors"
+_LABELS = (
+    "labels permuted within split, chain position and answer shape, a probe trained on each as long as the real one; a "
+    "line and p from the maximum over heads and functions; two-sided"
+)
 SUITE = Suite(
     name="cognitive",
     title="Heads for cognitive functions",
@@ -158,6 +162,7 @@ SUITE = Suite(
             "Far from zero: the probe rests on this very head. The default map, with the family-wise line.",
             _UNIT,
             "ours",
+            null=_LABELS,
         ),
         Measure(
             "importance",
@@ -167,6 +172,7 @@ SUITE = Suite(
             "mechanism: the head may carry the answer's form.",
             _UNIT,
             f"{_SOURCE}; as in its code",
+            null=_LABELS,
         ),
         Measure(
             "importance_layer",
@@ -175,6 +181,7 @@ SUITE = Suite(
             "Read from a mean that all heads of the layer share: it says nothing of head j.",
             _UNIT,
             "ours",
+            null="none: the layer's part is no claim about a head",
         ),
         Measure(
             "importance_bias",
@@ -183,6 +190,7 @@ SUITE = Suite(
             "No activation at all; the released code counts it as importance.",
             _UNIT,
             "ours",
+            null="none: the bias's part is the same whatever the model computes",
         ),
         Measure(
             "alone",
@@ -193,6 +201,9 @@ SUITE = Suite(
             "question's words or the answer's form all the same.",
             "AUC",
             "ours",
+            range=(0.0, 1.0),
+            null="the test rows' labels permuted within strata, the classifiers fixed; areas standardised per head, "
+            "maximum over heads and functions; one-sided",
         ),
     ),
     citations=(_SOURCE,),

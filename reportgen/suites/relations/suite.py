@@ -128,6 +128,10 @@ def _operations(record: ModelRecord, settings: RelationsSettings) -> float:
     return float(passes * width * record.d_vocab * (record.d_model + 2500))
 
 
+_PERMUTED = (
+    "targets permuted over the relation's pairs, the same permutations for every head, step-down max-T over heads; "
+    "one-sided"
+)
 SUITE = Suite(
     name="relations",
     title="Relation scores",
@@ -145,6 +149,8 @@ SUITE = Suite(
             meaning="High: the head's OV map, given s, writes t. It does not say that the head attends to s, "
             "nor that it does more than copy where t resembles s.",
             source="elhelo2024maps, section 3",
+            range=(0.0, 1.0),
+            null=_PERMUTED,
         ),
         Measure(
             name="suppression",
@@ -152,6 +158,8 @@ SUITE = Suite(
             formula="the same share with -M: t is among the k most negative entries of row s",
             meaning="High: the head's OV map, given s, writes against t.",
             source="elhelo2024maps, section 3",
+            range=(0.0, 1.0),
+            null=_PERMUTED,
         ),
         Measure(
             name="strict",
@@ -159,6 +167,8 @@ SUITE = Suite(
             formula="share of pairs with t != s whose t has rank 1 in row s of M once the column of s is left out",
             meaning="High: t is the single token the map prefers after s itself. NaN where every pair copies.",
             source="ours",
+            range=(0.0, 1.0),
+            null=_PERMUTED,
         ),
         Measure(
             name="adjusted",
@@ -167,6 +177,8 @@ SUITE = Suite(
             "and has not in row s of E W_U",
             meaning="High: the map finds targets that copying the source's embedding would not find.",
             source="ours",
+            range=(0.0, 1.0),
+            null=_PERMUTED,
         ),
         Measure(
             name="folded",
@@ -174,6 +186,8 @@ SUITE = Suite(
             formula="the relation score of M = E diag(w_ln1) W_V W_O diag(w_post) diag(w_final) W_U",
             meaning="The relation score with the scales of the norms around the head applied.",
             source="ours",
+            range=(0.0, 1.0),
+            null="none: drawn for the raw weights only",
         ),
         Measure(
             name="dynamic",
@@ -182,6 +196,8 @@ SUITE = Suite(
             "vector at the source's position",
             meaning="High: were the head to attend to s alone in a sentence, it would write t.",
             source="elhelo2024maps, section 4",
+            range=(0.0, 1.0),
+            null="none: the static score's null permutes targets; dynamic scores are read beside it",
         ),
         Measure(
             name="dynamic_context",
@@ -190,6 +206,8 @@ SUITE = Suite(
             "last position",
             meaning="High: reading a sentence that ends on s, the head does write t. Attention counts here.",
             source="elhelo2024maps, section 4",
+            range=(0.0, 1.0),
+            null="none: the static score's null permutes targets; dynamic scores are read beside it",
         ),
     ),
     citations=("elhelo2024maps",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,6 +91,8 @@ SUITE = Suite(
             "How many positions a head reads. Without a threshold every dense head has (T + 1) / 2.",
             "edges",
             _DRAYE,
+            range=(0.0, math.inf),
+            null="none: edges are counted; there is no claim to test",
         ),
     ),
     citations=("draye2025sparse",),
