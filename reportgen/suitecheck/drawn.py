@@ -36,12 +36,13 @@ def figures(run: Path, suite: str) -> Iterator[Line]:
     yield judged("figures", found["problems"], "python -X dev -m reportgen render shows where it broke",
                  f"{len(drawn)} drawn from the stored run, without torch: {', '.join(f['id'] for f in drawn[:3])}"
                  + (" ..." if len(drawn) > 3 else ""))  # fmt: skip
-    problems = [words for figure in drawn for words in _wordless(figure)]
+    problems = [words for figure in drawn for words in wordless(figure)]
     yield judged("captions", problems, "give every Figure a title, caption, alt and data",
                  "every figure has title, caption, alt and its numbers")  # fmt: skip
 
 
-def _wordless(figure: dict[str, Any]) -> Iterator[str]:
+def wordless(figure: dict[str, Any]) -> Iterator[str]:
+    """What a figure should say and does not."""
     for word in ("title", "caption", "alt"):
         if not figure[word].strip():
             yield f"figure {figure['id']} has no {word}"

@@ -5,15 +5,14 @@ A variant is the example's own text with one piece replaced.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reportgen import suites
-from reportgen.errors import SettingsError
+from reportgen.cli import app
+from reportgen.errors import SettingsError, UserError
 from reportgen.models.load import set_threads
 from reportgen.suitecheck import checks, drawn
 from reportgen.suitecheck.line import FAIL, NOT_RUN, OK, Line
@@ -56,9 +55,6 @@ def test_the_example_keeps_to_every_rule(bench: Bench) -> None:
     planted = next(line for line in lines if line.check == "planted")
     for words in ("L0H0 1", "L0H1 3", "L1H3 2"):
         assert words in planted.words
-    figures, captions = drawn.figures(bench.folder / "run", str(EXAMPLE))
-    assert (figures.status, captions.status) == (OK, OK)
-    assert "reach-distance" in figures.words
 
 
 NO_NULL = 'no_null="a distance is a description; there is no claim to test",'
@@ -134,22 +130,21 @@ def test_grouped_queries_are_tried(bench: Bench, tmp_path: Path) -> None:
     assert "on random-llama: grouped.py:" in found[0].words
 
 
-_IMPORT = "    from reportgen.figures import captions\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "before", "after", "check", "words"),
-    [
-        ("torch_in_figures", _IMPORT, f"    import torch\n{_IMPORT}", "figures", "torch"),
-        ("no_caption", "caption=caption,", 'caption="",', "captions", "has no caption"),
-    ],
-)
-def test_figures(name: str, before: str, after: str, check: str, words: str, bench: Bench, tmp_path: Path) -> None:
-    path = variant(tmp_path, name, before, after)
+def test_figures_may_not_need_torch(bench: Bench, tmp_path: Path) -> None:
+    before = "    from reportgen.figures import captions\n"
+    path = variant(tmp_path, "torch_in_figures", before, f"    import torch\n{before}")
     assert all(line.status == OK for line in lines_of(path, bench))
-    found = [line for line in drawn.figures(bench.folder / "run", str(path)) if line.status == FAIL]
-    assert [line.check for line in found] == [check]
-    assert words in found[0].words
+    figures, captions = drawn.figures(bench.folder / "run", str(path))
+    assert (figures.check, figures.status, captions.status) == ("figures", FAIL, OK)
+    assert "torch" in figures.words
+
+
+def test_what_a_figure_must_say() -> None:
+    whole = {"id": "reach-distance", "title": "t", "caption": "c", "alt": "a", "rows": 12}
+    assert list(drawn.wordless(whole)) == []
+    for word in ("title", "caption", "alt"):
+        assert list(drawn.wordless({**whole, word: " "})) == [f"figure reach-distance has no {word}"]
+    assert list(drawn.wordless({**whole, "rows": 0})) == ["figure reach-distance has no data"]
 
 
 def test_a_shipped_suite(bench: Bench) -> None:
@@ -178,30 +173,33 @@ def test_a_setting_of_the_check_that_does_not_exist(bench: Bench) -> None:
         list(checks.scoring(checks.Asked(suite, "attention", {"sequences_": 3}), bench))
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    full = [sys.executable, "-m", "reportgen", "suite", "check", *words]
-    return subprocess.run(full, capture_output=True, text=True, check=False)
-
-
-def test_the_command() -> None:
-    done = command(str(EXAMPLE), "--set", "reach.sequences=8")
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it, figures included."""
+    app(["suite", "check", str(EXAMPLE), "--set", "reach.sequences=8"], standalone_mode=False)
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
     assert lines[-1] == "reach: 20 checks hold, 0 fail, 0 were not run."
     assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 20
+    assert any("1 drawn from the stored run, without torch: reach-distance" in line for line in lines)
 
 
-def test_the_command_when_a_check_fails(tmp_path: Path) -> None:
-    done = command(str(variant(tmp_path, "raises", DRAW, DRAW + "\n    1 / 0")))
-    assert (done.returncode, done.stderr) == (1, "")
-    assert "raises.py:" in done.stdout
-    assert "ZeroDivisionError" in done.stdout
+def test_the_command_when_a_check_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = variant(tmp_path, "raises", DRAW, DRAW + "\n    1 / 0")
+    assert app(["suite", "check", str(path)], standalone_mode=False) == 1
+    assert "raises.py:" in (said := capsys.readouterr().out)
+    assert "ZeroDivisionError" in said
 
 
 def test_what_is_no_suite(tmp_path: Path) -> None:
+    """A UserError is one line and exit 2."""
     (tmp_path / "none.py").write_text("x = 1\n")
-    for words in ((str(tmp_path / "none.py"),), ("no_suite",), (str(EXAMPLE), "--set", "reach.tokenz=3"),
-                  (str(EXAMPLE), "--set", "attention.batch=3")):  # fmt: skip
-        done = command(*words)
-        assert done.returncode == 2, done.stderr
-        assert len(done.stderr.splitlines()) == 1
+    wrong = (
+        [str(tmp_path / "none.py")],
+        ["no_suite"],
+        [str(EXAMPLE), "--set", "reach.tokenz=3"],
+        [str(EXAMPLE), "--set", "attention.batch=3"],
+        [str(EXAMPLE), "--model", "./no-such-folder"],
+    )
+    for words in wrong:
+        with pytest.raises(UserError):
+            app(["suite", "check", *words], standalone_mode=False)
