@@ -36,6 +36,9 @@ def figures(run: Path, suite: str) -> Iterator[Line]:
     yield judged("figures", found["problems"], "python -X dev -m reportgen render shows where it broke",
                  f"{len(drawn)} drawn from the stored run, without torch: {', '.join(f['id'] for f in drawn[:3])}"
                  + (" ..." if len(drawn) > 3 else ""))  # fmt: skip
+    if not drawn:
+        yield Line("captions", NOT_RUN, "nothing was drawn")
+        return
     problems = [words for figure in drawn for words in wordless(figure)]
     yield judged("captions", problems, "give every Figure a title, caption, alt and data",
                  "every figure has title, caption, alt and its numbers")  # fmt: skip

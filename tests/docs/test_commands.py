@@ -44,8 +44,8 @@ def test_every_command_parses(page: Path) -> None:
         try:
             VERBS[name].make_context(" ".join(name), [word for word in rest if word != "..."])
         except TyperException as error:
-            assert not is_typed, (words, error)
-            assert type(error).__name__ == "MissingParameter", (words, error)
+            if is_typed or type(error).__name__ != "MissingParameter":
+                raise
 
 
 def test_there_are_commands_to_parse() -> None:
