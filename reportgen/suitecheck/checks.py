@@ -22,6 +22,7 @@ from reportgen.suitecheck.line import FAIL, NOT_RUN, OK, Line, judged
 from reportgen.suitecheck.models import Bench
 from reportgen.suites.base import Suite
 
+RUNS = "give settings that let it run, Check(settings=...) or --set, or a --model that has it"
 UNTOUCHED = "work on copies (tensor.clone()), and give hooks to model.run, which takes them off again"
 
 
@@ -62,7 +63,7 @@ def scoring(asked: Asked, bench: Bench) -> Iterator[Line]:
     yield judged("untouched", [f"changed: {words}" for words in first.changed], UNTOUCHED,
                  "weights, logits, settings and torch's switches are as before")  # fmt: skip
     found = first.result
-    if found is None:
+    if found is None or not found.scores:
         yield Line("others", NOT_RUN, "seed, batches, planted and figures need scores")
         return
     if first.changed:
@@ -82,12 +83,14 @@ def scoring(asked: Asked, bench: Bench) -> Iterator[Line]:
 def _scored(asked: Asked, model: Model, trial: trials.Trial) -> Iterator[Line]:
     """`scores`, then what the scores look like."""
     found, record = trial.found, model.record
-    if isinstance(found, SuiteResult):
+    if isinstance(found, SuiteResult) and not found.scores:
+        why = "; ".join(f"{n.what}: {n.why}" for n in found.not_computed[:1])
+        yield Line("scores", FAIL, f"not one on {record.id}{f' ({why})' if why else ''}", RUNS)
+    elif isinstance(found, SuiteResult):
         yield Line("scores", OK, f"{len(found.scores)} on {record.id}, {record.family}")
         yield from result.looked_at(asked.suite, found, record)
     elif isinstance(found, NotApplicable):
-        yield Line("scores", FAIL, f"refused on {record.id}: {one_line(str(found))}",
-                   "give settings that let it run, Check(settings=...) or --set, or a --model that has it")  # fmt: skip
+        yield Line("scores", FAIL, f"refused on {record.id}: {one_line(str(found))}", RUNS)
     elif isinstance(found, BadScores):
         yield from result.broken(found.rule, trials.place(found, _file_of(asked.suite)), record)
     else:

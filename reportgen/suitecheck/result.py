@@ -128,6 +128,3 @@ def _measures(suite: Suite, result: SuiteResult) -> Iterator[str]:
     there = {score.measure for score in result.scores}
     if not result.not_computed:
         yield from (f"measure {m.name} has no score" for m in suite.measures if m.name not in there)
-    if not result.scores:
-        why = "; ".join(f"{n.what}: {n.why}" for n in result.not_computed[:1])
-        yield f"not one score{f' ({why})' if why else ''}"

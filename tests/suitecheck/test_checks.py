@@ -60,6 +60,7 @@ def test_the_example_keeps_to_every_rule(bench: Bench) -> None:
 NO_NULL = 'no_null="a distance is a description; there is no claim to test",'
 LOW = "low=low.astype(np.float32),"
 PASS = "        model.run(ids[start : start + settings.batch]"
+ADDED = '    measures=(\n        Measure("more", "More", "one", "None."),'
 
 # What is replaced, by what, the first check that must fail, and what its line says.
 BROKEN = {
@@ -75,7 +76,8 @@ BROKEN = {
     "crossed": (LOW, "low=(high + 0.1).astype(np.float32),", "null", "low is above high"),
     "nan": (RESULT, "    reach.values[0, 1] = np.nan\n    HeadScores(**vars(reach))\n" + RESULT, "NaN", "L0H1 is NaN"),
     "misspelt": ('key="reach/distance/', 'key="reach/distanse/', "measures", "reach/distanse/random_tokens is of no"),
-    "nothing": ('SuiteResult("reach", (reach,)', 'SuiteResult("reach", ()', "measures", "distance has no score"),
+    "nothing": ('SuiteResult("reach", (reach,)', 'SuiteResult("reach", ()', "scores", "not one on random-gpt2"),
+    "no_score": ("    measures=(", ADDED, "measures", "measure more has no score"),
     "raises": (DRAW, DRAW + "\n    1 / 0", "scores", "raises.py:"),
     "refuses": ("settings.tokens > model", "settings.tokens < model", "scores", "refused on random-gpt2"),
     "unseeded": (DRAW, "rng = np.random.default_rng()", "seed", "values moved by"),
