@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from importlib.metadata import PackageMetadata as Metadata
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -117,9 +117,10 @@ _HEAD = """# Licences
 reportgen is under the MIT licence. Shipped with it: the font Liberation Sans under the SIL Open Font License
 (templates/fonts/OFL.txt).
 
-Below: everything that `pip install reportgen` brings with the versions of constraints.txt, on Linux, as its metadata has
-it. All are permissive, but for certifi and tqdm (MPL-2.0, whose duties end at their own files). A test fails when a
-package is missing here, has no licence, or has one that is not on its list; `python -m tests.licences` writes this page.
+Below: everything that `pip install reportgen` brings with the versions of constraints.txt, on Linux, as its metadata
+has it. All are permissive, but for certifi and tqdm (MPL-2.0, whose duties end at their own files). A test fails when
+a package is missing here, has no licence, or has one that is not on its list; `python -m tests.licences` writes this
+page.
 
 Where pip takes torch's build for CUDA (PyPI's on Linux), `nvidia-*` and `cuda-*` packages come with it, under NVIDIA's
 own licence, and `triton` (MIT). A build for the CPU has neither.

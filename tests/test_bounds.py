@@ -1,4 +1,4 @@
-"""Every bound of pyproject.toml is one that is tested: the lowest by constraints-min.txt, the newest by constraints.txt."""
+"""Every bound of pyproject.toml is tested: the lowest by constraints-min.txt, the newest by constraints.txt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-DIRECT = [*map(Requirement, [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])])]
+EXTRAS = PROJECT["optional-dependencies"].values()
+DIRECT = [*map(Requirement, [*PROJECT["dependencies"], *(need for extra in EXTRAS for need in extra)])]
 
 
 def pinned(name: str) -> dict[str, Version]:

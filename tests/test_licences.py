@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.licences import PAGE, accepted, licence, page, packages
+from tests.licences import PAGE, accepted, licence, packages, page
 
 ROOT = Path(__file__).parent.parent
 LISTED = dict(re.findall(r"^\| ([a-z0-9-]+) \| ([^|]+) \|", PAGE.read_text("utf-8"), re.MULTILINE))
