@@ -15,9 +15,9 @@ import msgspec
 from reportgen.errors import NotApplicable, one_line
 from reportgen.manifest import SCHEMA_VERSION, Manifest, SuiteRecord
 from reportgen.models.model import Model
-from reportgen.runfolder import Run, RunWriter
+from reportgen.runfolder import MANIFEST, Run, RunWriter
 from reportgen.scores import BadScores, SuiteResult
-from reportgen.suitecheck import drawn, repeats, result, trials
+from reportgen.suitecheck import again, drawn, repeats, result, trials
 from reportgen.suitecheck.line import FAIL, NOT_RUN, OK, Line, judged
 from reportgen.suitecheck.models import Bench
 from reportgen.suites.base import Suite
@@ -47,12 +47,14 @@ def run_checks(asked: Asked, model: str = "") -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="reportgen-suite-check-") as folder:
         bench = Bench(Path(folder), model)
         yield from scoring(asked, bench)
-        if (path := bench.folder / "run").is_dir():
+        path = bench.folder / "run"
+        if (path / MANIFEST).is_file():
+            yield again.elsewhere(path, asked.suite.name, asked.name, bench.name, asked.given)
             yield from drawn.figures(path, asked.name)
 
 
 def scoring(asked: Asked, bench: Bench) -> Iterator[Line]:
-    """The checks that score, all but the figures; what was found is left in the bench's folder as a run."""
+    """The checks that need no other process; what was found is left in the bench's folder as a run."""
     suite = asked.suite
     yield result.declared(suite)
     model = bench.first

@@ -48,12 +48,17 @@ class Bench:
     def streamed(self) -> Weights:
         """The first one's static weights, read from disk."""
         first = self.first  # writes the folder
-        return stream(self.model or self._first_folder, device=str(first.device))
+        return stream(self.name, device=str(first.device))
 
     @cached_property
     def planted(self) -> Model:
         """See `planted_folder`: 2 layers of 4 heads."""
         return load(planted_folder(self.folder / "planted"), device="cpu")
+
+    @property
+    def name(self) -> str:
+        """What `load` takes for the first one."""
+        return self.model or str(self._first_folder)
 
     @property
     def _first_folder(self) -> Path:

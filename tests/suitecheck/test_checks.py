@@ -132,15 +132,6 @@ def test_grouped_queries_are_tried(bench: Bench, tmp_path: Path) -> None:
     assert "on random-llama: grouped.py:" in found[0].words
 
 
-def test_figures_may_not_need_torch(bench: Bench, tmp_path: Path) -> None:
-    before = "    from reportgen.figures import captions\n"
-    path = variant(tmp_path, "torch_in_figures", before, f"    import torch\n{before}")
-    assert all(line.status == OK for line in lines_of(path, bench))
-    figures, captions = drawn.figures(bench.folder / "run", str(path))
-    assert (figures.check, figures.status, captions.status) == ("figures", FAIL, NOT_RUN)
-    assert "torch" in figures.words
-
-
 def test_what_a_figure_must_say() -> None:
     whole = {"id": "reach-distance", "title": "t", "caption": "c", "alt": "a", "rows": 12}
     assert list(drawn.wordless(whole)) == []
@@ -180,16 +171,24 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     app(["suite", "check", str(EXAMPLE), "--set", "reach.sequences=8"], standalone_mode=False)
     said = capsys.readouterr()
     lines = said.out.splitlines()
-    assert lines[-1] == "reach: 20 checks hold, 0 fail, 0 were not run."
-    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 20
+    assert lines[-1] == "reach: 21 checks hold, 0 fail, 0 were not run."
+    assert [line.split()[0] for line in lines[:-1]] == ["ok"] * 21
     assert any("1 drawn from the stored run, without torch: reach-distance" in line for line in lines)
 
 
-def test_the_command_when_a_check_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = variant(tmp_path, "raises", DRAW, DRAW + "\n    1 / 0")
-    assert app(["suite", "check", str(path)], standalone_mode=False) == 1
-    assert "raises.py:" in (said := capsys.readouterr().out)
-    assert "ZeroDivisionError" in said
+def test_the_command_on_what_only_another_process_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The order of a set, and figures that need torch."""
+    path = variant(tmp_path, "elsewhere", "facts={", 'facts={"heads": list({f"L{i}" for i in range(40)}), ')
+    before = "    from reportgen.figures import captions\n"
+    text = path.read_text("utf-8")
+    assert before in text
+    path.write_text(text.replace(before, f"    import torch\n{before}"), "utf-8")
+    assert app(["suite", "check", str(path), "--set", "reach.sequences=8"], standalone_mode=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("FAIL")] == [["FAIL", "process"], ["FAIL", "figures"]]
+    assert any("scores/reach.json is another in another process" in line for line in lines)
+    assert any(line.startswith("FAIL figures") and "torch" in line for line in lines)
+    assert lines[-1] == "reach: 18 checks hold, 2 fail, 1 were not run."
 
 
 def test_what_is_no_suite(tmp_path: Path) -> None:
