@@ -67,6 +67,25 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma": {**_GROUPED, "head_dim": 12},
     "mixtral": {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2},
     "olmo2": _LLAMA,
+    "olmo": _LLAMA,
+    "qwen2_moe": {
+        **_GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "shared_expert_intermediate_size": 24,
+    },
+    "qwen3_moe": {
+        **_GROUPED, "head_dim": 12, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+    },
+    "gemma3_text": {
+        **_GROUPED, "head_dim": 12, "query_pre_attn_scalar": 12, "sliding_window": 6,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+    },
+    "smollm3": {**_GROUPED, "no_rope_layers": [1, 0, 1]},
+    "starcoder2": {**_GROUPED, "sliding_window": 6},
+    "stablelm": {**_GROUPED, "use_qkv_bias": True, "partial_rotary_factor": 0.5},
+    "cohere": {**_GROUPED, "logit_scale": 0.25},
+    "gpt_bigcode": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_inner": 48, "n_positions": 64, "multi_query": True},
+    "falcon": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 64},
+    "bloom": {"hidden_size": 32, "n_layer": 3, "n_head": 4, "seq_length": 64},
 }  # fmt: skip
 
 

@@ -21,6 +21,13 @@ INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _LIMIT = 1 << 24  # bytes of a config or index; real ones are far below
+# Switches that change where weights lie, and the one setting that a family's layout is for (its default, too).
+_ONLY: dict[str, dict[str, bool]] = {
+    "falcon": {"multi_query": True, "parallel_attn": True, "new_decoder_architecture": False, "alibi": False},
+    "gpt_bigcode": {"multi_query": True},
+    "opt": {"do_layer_norm_before": True},
+    "bloom": {"apply_residual_connection_post_layernorm": False},
+}
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,12 @@ def check_config(config: Mapping[str, Any], label: str, *, trust_remote_code: bo
         raise ModelError(f"{label} is of the family {family!r}, which is not supported.", f"Supported: {supported()}.")
     if family == "opt" and config.get("word_embed_proj_dim", config.get("hidden_size")) != config.get("hidden_size"):
         raise ModelError(f"{label} projects its embeddings, which is not supported.", "Use another OPT model.")
+    for name, wanted in _ONLY.get(family, {}).items():
+        if config.get(name, wanted) is not wanted:
+            raise ModelError(
+                f"{label} is a {family} model with {name} = {config[name]!r}, which is not supported.",
+                f"Models with {name} = {wanted!r} are.",
+            )
 
 
 def supported() -> str:

@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 # How value weights are packed in their tensor:
 #   rows       nn.Linear       [n_kv*d_head d_model]
 #   conv_qkv   GPT-2's Conv1D  [d_model 3*n_heads*d_head], Q then K then V
-#   head_qkv   GPT-NeoX        [n_heads*3*d_head d_model], Q K V interleaved per head
-#   rows_qkv   Phi-3           [(n_heads + 2*n_kv)*d_head d_model], Q then K then V
+#   head_qkv   GPT-NeoX, BLOOM [n_heads*3*d_head d_model], Q K V interleaved per head
+#   rows_qkv   Phi-3, StarCoder, Falcon  [(n_heads + 2*n_kv)*d_head d_model], Q then K then V
 Packing = Literal["rows", "conv_qkv", "head_qkv", "rows_qkv"]
 
 
@@ -31,6 +31,9 @@ class Layout:
     post_attn    norm on attention's output before it joins the residual stream, or ""
     one_plus     norm scales are stored as w and applied as 1 + w (Gemma)
     embed_scaled embeddings are multiplied by sqrt(d_model) on their way in (Gemma)
+    embed_norm   LayerNorm on embeddings before the first block, or "" (BLOOM)
+    logit_scale  the config's name of a factor on the logits, or "" (Cohere)
+    one_norm     the config's flag under which the MLP reads what attention reads, through ln1, or "" (StableLM)
     pattern_seam writing into "scores" and "pattern" changes what attention computes
     """
 
@@ -47,7 +50,14 @@ class Layout:
     unembed: tuple[str, ...] = ("lm_head",)
     one_plus: bool = False
     embed_scaled: bool = False
+    embed_norm: str = ""
+    logit_scale: str = ""
+    one_norm: str = ""
     pattern_seam: bool = True
+
+    def of(self, config: Any) -> Layout:
+        """This layout as a Hugging Face config switches it."""
+        return replace(self, mlp_norm=self.ln1) if self.one_norm and getattr(config, self.one_norm) else self
 
     def at(self, layer: int, module: str) -> str:
         """Full path of a block's module."""
@@ -68,11 +78,14 @@ def _llama(
     one_plus: bool = False,
     mlp: tuple[str, ...] = ("mlp",),
     ln1: str = "input_layernorm",
+    logit_scale: str = "",
+    one_norm: str = "",
 ) -> Layout:
     return Layout(
         block="model.layers.{}", embed="model.embed_tokens", final_norm="model.norm",
         value=value, packing=packing, output="self_attn.o_proj", ln1=ln1, mlp_norm=mlp_norm, mlp=mlp,
         post_attn=post_attn, one_plus=one_plus, embed_scaled=one_plus,
+        logit_scale=logit_scale, one_norm=one_norm,
     )  # fmt: skip
 
 
@@ -112,6 +125,30 @@ LAYOUTS: dict[str, Layout] = {
     "qwen3": _llama(),
     "gemma": _llama(one_plus=True),
     "gemma2": _llama(one_plus=True, mlp_norm="pre_feedforward_layernorm", post_attn="post_attention_layernorm"),
+    "gemma3_text": _llama(one_plus=True, mlp_norm="pre_feedforward_layernorm", post_attn="post_attention_layernorm"),
     "olmo2": _llama(ln1="", mlp_norm="", post_attn="post_attention_layernorm"),
     "mixtral": _llama(mlp=()),
+    "qwen2_moe": _llama(mlp=()),
+    "qwen3_moe": _llama(mlp=()),
+    "olmo": _llama(),
+    "smollm3": _llama(),
+    "starcoder2": _llama(),
+    "stablelm": _llama(one_norm="use_parallel_residual"),
+    "cohere": _llama(mlp_norm="input_layernorm", logit_scale="logit_scale"),
+    "gpt_bigcode": Layout(
+        block="transformer.h.{}", embed="transformer.wte", final_norm="transformer.ln_f",
+        value="attn.c_attn", packing="rows_qkv", output="attn.c_proj", ln1="ln_1", mlp_norm="ln_2",
+    ),
+    "falcon": Layout(
+        block="transformer.h.{}", embed="transformer.word_embeddings", final_norm="transformer.ln_f",
+        value="self_attention.query_key_value", packing="rows_qkv", output="self_attention.dense",
+        ln1="input_layernorm", mlp_norm="input_layernorm",
+    ),
+    "bloom": Layout(
+        block="transformer.h.{}", embed="transformer.word_embeddings", final_norm="transformer.ln_f",
+        value="self_attention.query_key_value", packing="head_qkv", output="self_attention.dense",
+        ln1="input_layernorm", mlp_norm="post_attention_layernorm",
+        mlp=("mlp.dense_h_to_4h", "mlp.gelu_impl", "mlp.dense_4h_to_h"),
+        embed_norm="transformer.word_embeddings_layernorm",
+    ),
 }  # fmt: skip

@@ -38,6 +38,7 @@ REMADE = {
     "mini": "reportgen mini train",
     "mini-sparse": "reportgen sparsify mini --corpus mini --out sparse, then --set sparse.sparse_model=sparse",
 }
+ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
 BUNDLED = {"mini": "checkpoint", "mini-sparse": "checkpoint-sparse"}  # name -> folder in reportgen.mini
 
 _AUTO_MODEL: Any = AutoModelForCausalLM  # half-typed upstream
@@ -245,6 +246,7 @@ def _assemble(hf_model: Any, record: ModelRecord, tokens: Tokens) -> Model:
 def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> ModelRecord:
     n_heads = config.num_attention_heads
     d_model = config.hidden_size
+    multi_query = getattr(config, "multi_query", False)
     return ModelRecord(
         id=place.id,
         slug=place.id.replace("/", "--"),
@@ -254,11 +256,11 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
         family=facts.family,
         n_layers=config.num_hidden_layers,
         n_heads=n_heads,
-        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or (1 if multi_query else n_heads),
         d_model=d_model,
         d_head=getattr(config, "head_dim", None) or d_model // n_heads,
         d_vocab=facts.embedding_rows,
-        n_ctx=config.max_position_embeddings,
+        n_ctx=getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", ALIBI_CONTEXT),
         n_params=facts.n_params,
         dtype=main_dtype(facts.counts),
         weights="raw",

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn.functional import layer_norm
 from transformers import AutoModelForCausalLM
 
 from reportgen.errors import ModelError, NotApplicable
@@ -124,7 +125,7 @@ class StaticWeights:
         self.record = record
         self.tokens = tokens
         self.device = device
-        self.layout: Layout = LAYOUTS[record.family]
+        self.layout: Layout = LAYOUTS[record.family].of(config)
 
     def _tensor(self, name: str) -> Tensor:
         tensor = self.source.get(name)
@@ -135,12 +136,15 @@ class StaticWeights:
     def embed(self, ids: Tensor) -> Tensor:
         """[n] -> [n d_model]: what each token puts into the residual stream, without positions.
 
-        The rows of W_E; Gemma's are multiplied by sqrt(d_model), as the model does.
+        The rows of W_E; Gemma's are multiplied by sqrt(d_model) and BLOOM's normalised, as the model does.
         """
         rows = self.source.rows(f"{self.layout.embed}.weight", ids)
         out = rows.to(self.device, torch.float32)  # [n d_model]
         if self.layout.embed_scaled:
             out = out * torch.tensor(math.sqrt(self.record.d_model), dtype=rows.dtype).float()
+        if self.layout.embed_norm:
+            scale, bias = (self._tensor(f"{self.layout.embed_norm}.{part}") for part in ("weight", "bias"))
+            out = layer_norm(out, out.shape[-1:], scale, bias, self.config.layer_norm_epsilon)
         return out
 
     def first_mlp(self, ids: Tensor) -> Tensor:
@@ -151,7 +155,7 @@ class StaticWeights:
         layout = self.layout
         if not layout.mlp:
             raise NotApplicable(f"MLP 0 of a {self.record.family} model is a mixture of experts.")
-        if not layout.mlp_norm or getattr(self.config, "do_layer_norm_before", True) is False:
+        if not layout.mlp_norm:
             raise NotApplicable(f"No norm feeds MLP 0 of this {self.record.family} model.")
         x = self.embed(ids)  # [n d_model]
         with torch.no_grad():
@@ -197,12 +201,16 @@ class StaticWeights:
         return w.reshape(r.n_heads, r.d_head, r.d_model).contiguous()
 
     def W_U(self) -> Tensor:  # noqa: N802
-        """[d_model d_vocab], contiguous; a fresh copy of d_model * d_vocab * 4 bytes: ask once and keep it."""
+        """[d_model d_vocab], contiguous; a fresh copy of d_model * d_vocab * 4 bytes: ask once and keep it.
+
+        Cohere's is multiplied by its factor on the logits.
+        """
         names = [] if self.config.tie_word_embeddings else list(self.layout.unembed)
         for name in [*names, self.layout.embed]:
             tensor = self.source.get(f"{name}.weight")
             if tensor is not None:
-                return _transposed(tensor, self.device)
+                out = _transposed(tensor, self.device)
+                return out.mul_(getattr(self.config, self.layout.logit_scale)) if self.layout.logit_scale else out
         raise ModelError(f"{self.record.id} has no unembedding.", "Check that the checkpoint is complete.")
 
     def ln1_scale(self, layer: int) -> Tensor | None:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from reportgen.errors import NotApplicable
-from reportgen.models.load import stream
+from reportgen.errors import ModelError, NotApplicable
+from reportgen.models.load import load, stream
 from reportgen.models.model import Model
-from tests.tiny import FAMILIES
+from tests.tiny import FAMILIES, tiny_folder
 
 LAYER = 1
 IDS = (torch.arange(24).view(2, 12) * 7 + 3) % 200  # [batch pos]
@@ -39,9 +39,17 @@ FIRST_MLP: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "opt": lambda b, e: b.fc2(torch.relu(b.fc1(b.final_layer_norm(e)))),
     "phi": lambda b, e: b.mlp(b.input_layernorm(e)),
     "gemma2": lambda b, e: b.mlp(b.pre_feedforward_layernorm(e)),
-    **dict.fromkeys(["phi3", "llama", "mistral", "qwen2", "qwen3", "gemma"], _LLAMA_MLP),
+    "gemma3_text": lambda b, e: b.mlp(b.pre_feedforward_layernorm(e)),
+    "cohere": lambda b, e: b.mlp(b.input_layernorm(e)),
+    "falcon": lambda b, e: b.mlp(b.input_layernorm(e)),
+    "gpt_bigcode": lambda b, e: b.mlp(b.ln_2(e)),
+    "bloom": lambda b, e: b.mlp(b.post_attention_layernorm(e), torch.zeros_like(e)),  # adds its second argument
+    **dict.fromkeys(["phi3", "llama", "mistral", "qwen2", "qwen3", "gemma", "olmo"], _LLAMA_MLP),
+    **dict.fromkeys(["smollm3", "starcoder2", "stablelm"], _LLAMA_MLP),
 }
-WITHOUT_FIRST_MLP = {"mixtral": "mixture of experts", "olmo2": "No norm feeds MLP 0"}
+_EXPERTS = dict.fromkeys(["mixtral", "qwen2_moe", "qwen3_moe"], "mixture of experts")
+WITHOUT_FIRST_MLP = {**_EXPERTS, "olmo2": "No norm feeds MLP 0"}
+MULTI_QUERY = {"gpt_bigcode", "falcon"}
 WRITES_NO_PATTERN = {"opt", "gptj", "gpt_neo"}
 
 
@@ -116,7 +124,7 @@ def test_record_matches_the_config(family: str, model_of: ModelOf, folder_of: Fo
     r = model_of(family).record
     hf = reference(folder_of(family))
     assert (r.family, r.n_layers, r.n_heads, r.d_model) == (family, FAMILIES[family].get("num_layers", 3), 4, 32)
-    assert r.n_kv_heads == FAMILIES[family].get("num_key_value_heads", 4)
+    assert r.n_kv_heads == FAMILIES[family].get("num_key_value_heads", 1 if family in MULTI_QUERY else 4)
     assert r.d_head == FAMILIES[family].get("head_dim", 8)
     assert r.d_vocab == hf.get_output_embeddings().weight.shape[0]
     assert r.n_params == sum(p.numel() for p in hf.parameters())
@@ -162,6 +170,7 @@ def test_w_u_gives_the_logits(family: str, model_of: ModelOf, folder_of: FolderO
     with watching(hf.get_output_embeddings()) as calls, torch.no_grad():
         hf(IDS)
     normed, logits = calls[0]
+    logits = logits * FAMILIES[family].get("logit_scale", 1)
     w_u = model.W_U()
     assert w_u.is_contiguous()
     assert w_u.shape == (32, model.record.d_vocab)
@@ -175,7 +184,9 @@ def test_embed_is_what_enters_the_residual_stream(family: str, model_of: ModelOf
     entering = read(model, "resid_pre", layer=0)["resid_pre"]  # [batch pos d_model]
     rest = entering - model.embed(IDS.flatten()).view_as(entering)  # positions alone: the same for both prompts
     torch.testing.assert_close(rest[0], rest[1], atol=1e-5, rtol=0)
-    if family not in {"gpt2", "gpt_neo", "opt"}:
+    if family == "bloom":
+        assert rest.abs().max() < 1e-6
+    elif family not in {"gpt2", "gpt_neo", "opt", "gpt_bigcode"}:
         assert rest.abs().max() == 0
 
 
@@ -213,7 +224,7 @@ def test_scales_are_the_norms_own(family: str, model_of: ModelOf, folder_of: Fol
         assert model.ln1_scale(LAYER) is None
     else:
         _assert_scale(attention_input(family, block), model.ln1_scale(LAYER))
-    if family in {"gemma2", "olmo2"}:
+    if family in {"gemma2", "gemma3_text", "olmo2"}:
         _assert_scale(block.post_attention_layernorm, model.post_attn_scale(LAYER))
     else:
         assert model.post_attn_scale(LAYER) is None
@@ -221,7 +232,9 @@ def test_scales_are_the_norms_own(family: str, model_of: ModelOf, folder_of: Fol
 
 def _assert_scale(norm: Any, scale: Tensor | None) -> None:
     """d norm(x) / d (normalised x) is the scale: compare two inputs of equal spread, biases cancel."""
-    assert scale is not None
+    if scale is None:
+        assert not list(norm.parameters())  # OLMo's norms have none
+        scale = torch.ones(32)
     x = torch.randn(32, generator=torch.Generator().manual_seed(0))
     x = x - x.mean()
     with torch.no_grad():
@@ -288,3 +301,28 @@ def test_patterns_are_softmax_of_scores(family: str, model_of: ModelOf) -> None:
     assert pattern.triu(1).abs().max() == 0
     if model.can_edit_pattern:
         torch.testing.assert_close(read(model, "scores")["scores"].softmax(-1), pattern)
+
+
+def test_one_norm_may_feed_attention_and_mlp(tmp_path: Path) -> None:
+    """StableLM with parallel residuals has no second norm."""
+    folder = tiny_folder("stablelm", tmp_path / "net", use_parallel_residual=True)
+    model, hf = load(folder, device="cpu"), reference(folder)
+    e = model.embed(TOKENS)
+    with torch.no_grad():
+        expected = blocks(hf)[0].mlp(blocks(hf)[0].input_layernorm(e))
+    torch.testing.assert_close(model.first_mlp(TOKENS), expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "switch"),
+    [
+        ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+        ("falcon", {"multi_query": False, "num_kv_heads": 4}),
+        ("gpt_bigcode", {"multi_query": False}),
+        ("opt", {"do_layer_norm_before": False}),
+    ],
+)
+def test_layouts_that_the_table_does_not_know_are_refused(family: str, switch: dict[str, Any], tmp_path: Path) -> None:
+    folder = tiny_folder(family, tmp_path / "net", **switch)
+    with pytest.raises(ModelError, match=f"{next(iter(switch))} = "):
+        load(folder, device="cpu")

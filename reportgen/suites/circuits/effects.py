@@ -166,5 +166,5 @@ def is_rms(model: Model) -> bool:
 
 def norm_epsilon(model: Model) -> float:
     """The final norm's epsilon."""
-    names = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps")
+    names = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_epsilon")
     return float(next((getattr(model.config, name) for name in names if hasattr(model.config, name)), 1e-5))

@@ -122,7 +122,7 @@ class _Bridged:
     def tensors(self) -> dict[str, Tensor]:
         """The weights by Hugging Face's names; joint Q, K and V that the bridge split into copies are put together."""
         named = {name: tensor.detach() for name, tensor in own_tensors(self.model).items()}
-        if self.model.layout.packing == "head_qkv":
+        if self.model.layout.packing in ("head_qkv", "rows_qkv"):
             for layer in range(self.model.record.n_layers):
                 for part in ("weight", "bias"):
                     name = f"{self.model.layout.at(layer, self.model.layout.value)}.{part}"
@@ -131,9 +131,11 @@ class _Bridged:
         return named
 
     def _joint(self, layer: int, part: str) -> Tensor:
-        """[n_heads * 3 * d_head ...]: Q, K and V interleaved per head (GPT-NeoX)."""
+        """Q, K and V as one: interleaved per head, [n_heads * 3 * d_head ...] (GPT-NeoX), or one after another."""
         attention = self.model.bridge.blocks[layer].attn
         pieces = [getattr(getattr(attention, kind), part).detach() for kind in "qkv"]  # each [n_heads*d_head ...]
+        if self.model.layout.packing == "rows_qkv":
+            return torch.cat(pieces)
         heads = [p.reshape(self.model.record.n_heads, 1, self.model.record.d_head, *p.shape[1:]) for p in pieces]
         return torch.cat(heads, dim=1).reshape(-1, *pieces[0].shape[1:])
 

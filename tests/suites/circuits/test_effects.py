@@ -18,7 +18,7 @@ from reportgen.suites.circuits.tasks import Pair, Task
 from reportgen.suites.circuits.traces import Metric, knock_out, trace
 from tests.tiny import tiny_folder
 
-FAMILIES = ("gpt2", "llama", "gpt_neox", "gemma2", "qwen2", "opt", "gptj", "olmo2")
+FAMILIES = ("gpt2", "llama", "gpt_neox", "gemma2", "qwen2", "opt", "gptj", "olmo2", "cohere", "bloom", "starcoder2")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

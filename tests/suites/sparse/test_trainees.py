@@ -114,7 +114,7 @@ def test_an_mlp_of_zeros_stays_zero(tmp_path: Path, general: bool) -> None:
     assert bool(after["transformer.h.0.mlp.c_fc.weight"].any())
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "phi3", "gemma2"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "phi3", "gemma2", "falcon", "gpt_bigcode", "bloom"])
 def test_a_step_changes_the_weights_and_they_come_back_from_the_disk(tmp_path: Path, family: str) -> None:
     source = tiny_folder(family, tmp_path / "dense")
     dense = load(source, device="cpu")
