@@ -61,11 +61,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is scanned: `draws` contexts of other text behind a resampled edge (0: no text), edges zeroed or not."""
+    """What is scanned: `draws` contexts of other text behind a resampled edge (0: no text), edges zeroed or not.
+
+    exact_heads  models with more heads have them ranked by first-order effect
+    """
 
     draws: int
     zeroed: bool
     seed: int
+    exact_heads: int = 256
 
 
 def compare(
@@ -117,7 +121,8 @@ def causal(
             jobs.append((i, "edges_90", scans.edges(own, take(other, picks.tolist()), whole=True)))
         if twins is not None:
             twin = take(twins, [i])
-            jobs += [(i, "edges_90_twin", scans.edges(own, twin)), (i, "heads_90", scans.heads(own, twin))]
+            jobs.append((i, "edges_90_twin", scans.edges(own, twin)))
+            jobs.append((i, "heads_90", scans.heads(own, twin, scope.exact_heads)))
         if scope.zeroed:
             jobs.append((i, "edges_90_zeroed", scans.edges(own, None)))
     found: list[dict[str, Scan]] = [{} for _ in range(len(group))]

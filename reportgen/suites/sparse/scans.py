@@ -107,8 +107,12 @@ def without(layer: int, kept: Tensor, source: Trace | None, draw: Tensor, clean:
     return Patch(kept, own, torch.einsum("rhqk,rkhd->rqhd", torch.where(kept, 0.0, pattern), values))
 
 
-def heads(clean: Trace, corrupted: Trace) -> Scanning:
-    """Keep the k heads with the largest single-head effect, give all others their corrupted output; one prompt."""
+def heads(clean: Trace, corrupted: Trace, exact_heads: int = 256) -> Scanning:
+    """Keep the k heads with the largest single-head effect, give all others their corrupted output; one prompt.
+
+    A model with more than `exact_heads` heads would take a row for each: its heads are ranked by their first-order
+    effect, and k is tried over `grid`.
+    """
     layers, count = clean.pattern.shape[1], clean.pattern.shape[1] * clean.pattern.shape[2]
     z = torch.einsum("lhqk,lkhd->lqhd", corrupted.pattern[0], corrupted.values[0])  # [layer query head d_head]
 
@@ -123,14 +127,19 @@ def heads(clean: Trace, corrupted: Trace) -> Scanning:
 
         return Ask(len(kept), make)
 
-    alone = yield ask(~torch.eye(count, dtype=torch.bool, device=z.device))  # [head]
-    effect = float(clean.m[0]) - alone
+    sizes = list(range(count + 1))
+    if count > exact_heads:
+        effect = clean.attribution(corrupted)[0].sum((-2, -1)).flatten().double().cpu().numpy()  # [head]
+        sizes = [0, *grid(count)]
+    else:
+        alone = yield ask(~torch.eye(count, dtype=torch.bool, device=z.device))  # [head]
+        effect = float(clean.m[0]) - alone
     rank = torch.as_tensor((-effect).argsort(kind="stable").argsort(kind="stable"), device=z.device)
 
     def some(sizes: list[int]) -> Ask:
         return ask(rank[None] < torch.tensor(sizes, device=z.device)[:, None])
 
-    return (yield from scan(list(range(count + 1)), some, float(clean.m[0]), resampled=True, whole=False))
+    return (yield from scan(sizes, some, float(clean.m[0]), resampled=True, whole=False))
 
 
 def scan(sizes: list[int], ask: Callable[[list[int]], Ask], clean: float, resampled: bool, *, whole: bool) -> Scanning:

@@ -57,7 +57,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     if lost.rule is not None:
         columns.append(Column("thresholded", model, lost.rule))
     columns.append(Column("sparse", found.model, found.gate))
-    scope = Scope(settings.draws if sample.is_text else 0, settings.zeroed, context.seed)
+    scope = Scope(settings.draws if sample.is_text else 0, settings.zeroed, context.seed, settings.exact_heads)
     text = sample.ids if sample.is_text else None
     comparison = compare.compare(columns, groups, text, scope, context.progress)
     one = drawn.measure(columns, chosen, text, scope, settings)
@@ -69,16 +69,22 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
         tables=tables.tables(comparison, means, ratios, lost, one, found),
         arrays={**lost.arrays, **tables.arrays(comparison, groups, one, found)},
         facts=tables.facts(comparison, means, ratios, lost, one, found, task, groups, settings),
-        notes=_notes(found, sample),
+        notes=_notes(found, settings.exact_heads),
         not_computed=_missing(settings, sample, found),
     )
 
 
-def _notes(found: partner.Partner, sample: partner.Sample) -> tuple[str, ...]:
+def _notes(found: partner.Partner, exact_heads: int) -> tuple[str, ...]:
     notes = [
         "The sparse circuit explains the sparse model; how far that is the dense one, KL and equal first guesses say.",
         "Edge attribution is a gradient times an edge, not a causal effect; the counts named causal are patched.",
     ]
+    heads = found.model.record.n_layers * found.model.record.n_heads
+    if heads > exact_heads:
+        notes.append(
+            f"heads_90 ranks the {heads:,} heads by their first-order effect and tries numbers a tenth apart: one run "
+            f"for each head is made up to {exact_heads:,} heads (sparse.exact_heads)."
+        )
     if found.record is None:
         notes.append(f"{found.model.record.id} has no sparsify.json: how it was made is not known.")
     return tuple(notes)

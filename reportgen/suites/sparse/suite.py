@@ -38,6 +38,9 @@ class Settings:
     sequences: int = field(default=256, metadata={"help": "sequences of that text, at most"})
     zeroed: bool = field(default=True, metadata={"help": "also count edges with the others zeroed, not resampled"})
     draws: int = field(default=4, metadata={"help": "contexts of other text that a removed edge is resampled from"})
+    exact_heads: int = field(
+        default=256, metadata={"help": "models with more heads have them ranked by first-order effect for heads_90"}
+    )
     resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
     feature_groups: str = field(default="", metadata={"help": "JSON file of feature groups, drawn under the circuit"})
 
@@ -46,7 +49,14 @@ class Settings:
             raise ValueError("a prompt needs its answer: give sparse.answer.")
         if self.answer and not self.prompt:
             raise ValueError("an answer needs its prompt: give sparse.prompt.")
-        for name, low in (("per_template", 1), ("length", 8), ("sequences", 8), ("resamples", 1), ("draws", 1)):
+        for name, low in (
+            ("per_template", 1),
+            ("length", 8),
+            ("sequences", 8),
+            ("resamples", 1),
+            ("draws", 1),
+            ("exact_heads", 1),
+        ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least {low}.")
         if self.link:

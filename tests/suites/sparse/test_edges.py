@@ -177,6 +177,18 @@ def test_heads_are_counted_by_patching_their_outputs(model: Model) -> None:
         assert 1 <= scan.reached <= model.record.n_layers * model.record.n_heads
 
 
+def test_many_heads_are_ranked_by_first_order_effect(model: Model) -> None:
+    """Each head's own by hand: its output's change times the gradient, summed over positions."""
+    column = Column("dense", model, every_edge)
+    clean, twin = edges.trace(column, GROUP), edges.trace(column, GROUP, corrupted=True)
+    exact = one(column, GROUP, scans.heads(clean, twin))
+    fast = one(column, GROUP, scans.heads(clean, twin, exact_heads=1))
+    assert float(fast.share[0]) == pytest.approx(float(exact.share[0]), nan_ok=True)
+    outputs = [torch.einsum("lhqk,lkhd->lqhd", t.pattern[0], t.values[0]) for t in (clean, twin)]
+    by_hand = ((outputs[0] - outputs[1]) * clean.pull[0]).sum((1, 3))
+    torch.testing.assert_close(clean.attribution(twin)[0].sum((-2, -1)), by_hand, atol=1e-4, rtol=1e-4)
+
+
 def answered(sizes: list[int], told: Callable[[int], float], *, whole: bool) -> tuple[scans.Scan, list[int]]:
     """A scan told `told` of each size, and the sizes it asked for."""
     asked: list[int] = []
