@@ -247,6 +247,7 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
     n_heads = config.num_attention_heads
     d_model = config.hidden_size
     multi_query = getattr(config, "multi_query", False)
+    n_ctx: int = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", ALIBI_CONTEXT)
     return ModelRecord(
         id=place.id,
         slug=place.id.replace("/", "--"),
@@ -260,7 +261,7 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
         d_model=d_model,
         d_head=getattr(config, "head_dim", None) or d_model // n_heads,
         d_vocab=facts.embedding_rows,
-        n_ctx=int(getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", ALIBI_CONTEXT)),
+        n_ctx=n_ctx,
         n_params=facts.n_params,
         dtype=main_dtype(facts.counts),
         weights="raw",
