@@ -31,7 +31,7 @@ from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, 
 from reportgen.files import digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
-from reportgen.scores import SuiteResult
+from reportgen.scores import BadScores, SuiteResult
 from reportgen.selftest.record import ensured, known
 from reportgen.suites.base import Context, Suite
 
@@ -220,7 +220,11 @@ def attempt(model: Model | Weights, suite: Suite, settings: Any, context: Contex
     try:
         if not suite.static and not hasattr(model, "run"):
             raise NotApplicable("not computed: streamed weights have no forward pass")
-        return suite.load_score()(model, settings, context)
+        result = suite.load_score()(model, settings, context)
+        for score in result.scores:
+            if stray := score.stray():
+                raise BadScores("NaN", f"{score.key}: {', '.join(stray)} of heads that have no value")
+        return result
     except NotApplicable as reason:
         return reason
     except Exception as error:  # noqa: BLE001  the one boundary: a suite's bug must not lose the other suites' work

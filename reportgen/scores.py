@@ -123,6 +123,12 @@ class HeadScores:
             return ""
         return self.reasons.get(head_name(layer, head), self.reasons.get(EVERY_HEAD, ""))
 
+    def stray(self) -> list[str]:
+        """Which of low, high and p hold a number for a head without a value."""
+        left_out = np.isnan(self.values)
+        grids = {"low": self.low, "high": self.high, "p": self.p}
+        return [name for name, grid in grids.items() if grid is not None and np.isfinite(grid[left_out]).any()]
+
     def ranking(self) -> list[Head]:
         """Heads by descending value, NaN left out.
 

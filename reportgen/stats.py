@@ -76,10 +76,13 @@ def halves(clusters: Sequence[object], rng: np.random.Generator) -> npt.NDArray[
 
 
 def permutation_p(observed: npt.ArrayLike, null: npt.ArrayLike) -> Floats:
-    """(1 + #{null >= observed}) / (B + 1) per column, one-sided, unadjusted; observed [J], null [B J], NaN stays."""
+    """(1 + #{null >= observed}) / (B + 1) per column, one-sided, unadjusted; observed [J], null [B J].
+
+    NaN where the value or any draw is not finite.
+    """
     x, draws = np.asarray(observed, dtype=np.float64), np.asarray(null)
     p = (1.0 + (draws >= x).sum(axis=0)) / (len(draws) + 1.0)
-    return np.where(np.isnan(x), np.nan, p)
+    return np.where(np.isfinite(x) & np.isfinite(draws).all(axis=0), p, np.nan)
 
 
 def step_down_max_t(observed: npt.ArrayLike, null: npt.ArrayLike, *, floor: float = 0.0) -> Floats:
@@ -88,15 +91,16 @@ def step_down_max_t(observed: npt.ArrayLike, null: npt.ArrayLike, *, floor: floa
     observed [J], null [B J] from shared permutations. Every column is standardised by its own mean and sd over the B
     + 1 values, observed included, so that the observed row is exchangeable with the others; `floor` is the least sd
     (one example's worth for shares: a head that never hits by chance is not surprising at its first hit). A column
-    whose null does not vary has p = 1. NaN columns are no members of the family and keep NaN. For two sides pass
-    absolute values.
+    whose null does not vary has p = 1. Columns with a value or a draw that is not finite are no members of the family
+    and get NaN: compared as they are, they would hide every draw's maximum from the others. For two sides pass absolute
+    values.
     """
     x = np.asarray(observed, dtype=np.float64)
     draws = np.asarray(null, dtype=np.float32)
     if draws.ndim != 2 or x.shape != draws.shape[1:]:
         raise ValueError(f"observed {x.shape} and null {draws.shape}: want [J] and [B J]")
     p = np.full(x.shape, np.nan)
-    member = ~np.isnan(x)
+    member = np.isfinite(x) & np.isfinite(draws).all(axis=0)
     fixed = np.ptp(draws, axis=0) == 0 if len(draws) else np.ones(x.shape, dtype=bool)
     p[member & fixed] = 1.0
     family = np.flatnonzero(member & ~fixed)
@@ -122,9 +126,10 @@ def step_down_min_p(observed: npt.ArrayLike, null: npt.ArrayLike) -> Floats:
     x = np.asarray(observed, dtype=np.float64)
     draws = np.asarray(null, dtype=np.float64)
     p = np.full(x.shape, np.nan)
+    member = np.isfinite(x) & np.isfinite(draws).all(axis=0)
     fixed = np.ptp(draws, axis=0) == 0 if len(draws) else np.ones(x.shape, dtype=bool)
-    p[~np.isnan(x) & fixed] = 1.0
-    family = np.flatnonzero(~np.isnan(x) & ~fixed)
+    p[member & fixed] = 1.0
+    family = np.flatnonzero(member & ~fixed)
     if not len(family):
         return p
     pooled = np.vstack([x[family], draws[:, family]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, mannwhitneyu
 
 from reportgen import stats
+
+Adjust = Callable[..., np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
 
 
 @given(n=st.integers(1, 400), data=st.data())
@@ -235,3 +238,21 @@ def test_enrichment_needs_members_and_others() -> None:
     rng = np.random.default_rng(0)
     assert stats.enrichment(np.ones((2, 2)), np.zeros((2, 2), bool), rng) is None
     assert stats.enrichment(np.ones((2, 2)), np.ones((2, 2), bool), rng) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("adjust", [stats.step_down_max_t, stats.step_down_min_p, stats.permutation_p])
+def test_numbers_that_are_not_finite_are_no_members_of_the_family(adjust: Adjust, bad: float) -> None:
+    """The others' p are those of the family without them, whether the value or a single draw is not finite."""
+    rng = np.random.default_rng(4)
+    observed, null = rng.normal(size=6) + np.array([0, 3, 0, 5, 0, 2]), rng.normal(size=(199, 6))
+    others = [0, 1, 3, 5]
+    wanted = adjust(observed[others], null[:, others])
+    assert wanted.min() < 0.02 < wanted.max()
+    in_value, in_draw = observed.copy(), null.copy()
+    in_value[2] = bad
+    in_draw[7, 4] = bad
+    in_draw[9, 2] = bad
+    p = adjust(in_value, in_draw)
+    np.testing.assert_array_equal(p[others], wanted)
+    assert np.isnan(p[[2, 4]]).all()

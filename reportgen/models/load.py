@@ -247,7 +247,7 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
     n_heads = config.num_attention_heads
     d_model = config.hidden_size
     multi_query = getattr(config, "multi_query", False)
-    n_ctx: int = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", ALIBI_CONTEXT)
+    n_ctx: Any = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", ALIBI_CONTEXT)
     return ModelRecord(
         id=place.id,
         slug=place.id.replace("/", "--"),

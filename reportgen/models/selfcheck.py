@@ -15,6 +15,7 @@ from reportgen.manifest import SelfCheck
 FP32_TOLERANCE = 1e-3  # |logit difference|
 HALF_TOLERANCE = 0.01  # of the reference logits' standard deviation
 BATCH, POSITIONS = 2, 32
+NOT_FINITE = "logits are not finite: weights or activations hold NaN or infinite values"
 
 
 def sample_ids(size: int, n_ctx: int) -> Tensor:
@@ -36,7 +37,7 @@ def compare(expected: Tensor, got: Tensor, dtype: torch.dtype) -> SelfCheck:
     got = got.float().cpu()
     tokens = expected.shape[0] * expected.shape[1]
     if not (torch.isfinite(expected).all() and torch.isfinite(got).all()):
-        return SelfCheck(0.0, 0.0, 0.0, 0, False, "logits are not finite: the weights hold NaN or infinite values")
+        return SelfCheck(0.0, 0.0, 0.0, 0, False, NOT_FINITE)
     std = float(expected.std())
     tolerance = FP32_TOLERANCE if dtype == torch.float32 else HALF_TOLERANCE * std
     largest = float((expected - got).abs().max())

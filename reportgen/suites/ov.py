@@ -65,15 +65,17 @@ def copying_among(model: Weights, words: Sources) -> FloatGrid:
     """Share of the words for which a head raises that word's logit above every other word's: [layer head] in 0..1.
 
     Rank 1 among the words given, not the vocabulary; chance is 1 / number of words. A tie is not a copy, so a head
-    that writes nothing scores 0.
+    that writes nothing scores 0. NaN where a logit is not finite.
     """
     columns = model.W_U()[:, words.ids]  # [d_model token]
     shares = np.zeros((model.record.n_layers, model.record.n_heads), np.float32)
     for layer in range(model.record.n_layers):
         logits = head_outputs(model, layer, words.at(layer)) @ columns  # [head token token]
         own = logits.diagonal(dim1=-2, dim2=-1).clone()  # [head token]
+        known = logits.isfinite().all((-2, -1)).cpu().numpy()  # [head]
         logits.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
-        shares[layer] = (own > logits.amax(dim=-1)).float().mean(dim=-1).cpu().numpy()
+        copied = (own > logits.amax(dim=-1)).float().mean(dim=-1).cpu().numpy()
+        shares[layer] = np.where(known, copied, np.nan)
     return shares
 
 
@@ -84,7 +86,8 @@ def copying_top_k(
     """Share of the words that stand among the k largest logits of their own OV row, over the whole vocabulary.
 
     sign = -1 asks for the k smallest instead: suppression. Rank is 1 + number above + half the number of ties.
-    Wang et al. (arXiv 2211.00593, section 3.2 and appendix) call it the copy score, with k = 5.
+    Wang et al. (arXiv 2211.00593, section 3.2 and appendix) call it the copy score, with k = 5. NaN where a logit is
+    not finite.
     """
     W_U = model.W_U()  # [d_model vocab]
     shares: dict[tuple[int, int], float] = {}
@@ -95,5 +98,6 @@ def copying_top_k(
             own = logits.gather(1, words.ids[:, None])
             above = (logits > own).sum(dim=1)
             ties = (logits == own).sum(dim=1) - 1
-            shares[layer, head] = float((1 + above + ties / 2 <= k).float().mean())
+            known = bool(logits.isfinite().all())  # a NaN stands above nothing: it would pass for the first of all
+            shares[layer, head] = float((1 + above + ties / 2 <= k).float().mean()) if known else float("nan")
     return shares

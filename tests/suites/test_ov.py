@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,3 +59,24 @@ def test_a_head_that_writes_nothing_does_not_copy(model: Model, monkeypatch: pyt
     names = ov.sources(model, [5, 6, 7])
     assert not ov.copying_among(model, names).any()
     assert ov.copying_top_k(model, names, [(1, 0)], k=5) == {(1, 0): 0.0}
+
+
+def test_a_head_whose_logits_are_not_finite_has_no_share(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NaN stands above nothing and nothing above it: counted, it would be no copy here and a sure one there."""
+    whole = model.W_O
+
+    def broken(layer: int) -> torch.Tensor:
+        W_O = whole(layer).clone()
+        W_O[1] = torch.nan
+        return W_O
+
+    ids = list(range(5, 30))
+    words = ov.sources(model, ids)
+    before = ov.copying_among(model, words)
+    monkeypatch.setattr(model, "W_O", broken)
+    shares = ov.copying_among(model, words)
+    assert np.isnan(shares[:, 1]).all()
+    np.testing.assert_array_equal(np.delete(shares, 1, axis=1), np.delete(before, 1, axis=1))
+    found = ov.copying_top_k(model, words, [(0, 0), (0, 1)], k=10)
+    assert math.isnan(found[0, 1])
+    assert not math.isnan(found[0, 0])

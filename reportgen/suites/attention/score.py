@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from reportgen.scores import Cell, Column, HeadScores, NamedArray, NotComputed, SuiteResult, Table, head_name
 from reportgen.stats import bootstrap_interval, sign_flip_null, step_down_max_t
-from reportgen.suites import ov, prose
+from reportgen.suites import finite, ov, prose
 from reportgen.suites.attention import patterns, sequences, snippets
 from reportgen.suites.attention.heads import head_sets
 from reportgen.suites.attention.nulls import permuted_labels
@@ -56,6 +56,7 @@ class Measured:
     control: dict[str, Floats]  # measure -> [layer head], for REPEATS
     copying: Floats  # [layer head]
     base: dict[str, float]
+    left_out: npt.NDArray[np.bool_]  # [layer head] whose attention is not finite in some sequence
 
 
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
@@ -68,6 +69,8 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     tally = patterns.measure(model, made, settings.batch, context.progress)
     copied = ov.sources(model, words[: settings.copy_tokens])
     measured = _collect(made, tally, ov.copying_among(model, copied))
+    if measured.left_out.all():
+        finite.require(model, "attention patterns of every head", tally.entropy)
     scores = tuple(_scores(name, measured, settings, rng) for name in MEASURES)
     sets = head_sets(scores, measured.per_sequence, made.which, measured.copying, settings)
     left_out = [lag for lag in settings.lags if lag not in lags]
@@ -101,6 +104,7 @@ def _snippets(model: Model, settings: Settings, context: Context) -> tuple[dict[
 
 def _collect(made: sequences.Sequences, tally: patterns.Tally, copying: Floats) -> Measured:
     at = np.arange(len(made.which))
+    left_out = np.asarray(~np.isfinite(tally.entropy).all(0), dtype=np.bool_)  # entropy reads all rows but the first
     per_sequence = {
         "previous_token": tally.previous,
         "current_token": tally.current,
@@ -114,7 +118,9 @@ def _collect(made: sequences.Sequences, tally: patterns.Tally, copying: Floats) 
         name: ((cells.sum(1) - per_sequence[name]) / others).mean(0)
         for name, cells in (("duplicate_token", tally.duplicate), ("induction", tally.induction))
     }
-    return Measured(made, tally, per_sequence, control, copying, patterns.base_rates(made))
+    for cells in per_sequence.values():
+        cells[:, left_out] = np.nan
+    return Measured(made, tally, per_sequence, control, copying, patterns.base_rates(made), left_out)
 
 
 def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Generator) -> HeadScores:
@@ -132,6 +138,7 @@ def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Ge
         p=None if p is None else p.astype(np.float32),
         no_null=_NO_NULL if p is None else "",
         range=(0.0, 1.0),
+        reasons=finite.reasons(measured.left_out, "attention is not finite on these sequences"),
     )
 
 
@@ -161,7 +168,8 @@ def _head_table(scores: tuple[HeadScores, ...], measured: Measured, settings: Se
     for layer, head in np.argwhere(strong).tolist():
         masses = [float(by_name[name].values[layer, head]) for name in shown]
         control = [float(measured.control[name][layer, head]) for name in REPEATS]
-        rest = [float(measured.copying[layer, head]), float(by_name["entropy"].values[layer, head])]
+        copying = float(measured.copying[layer, head])
+        rest = [copying if np.isfinite(copying) else None, float(by_name["entropy"].values[layer, head])]
         rows.append((head_name(layer, head), *masses, *control, *rest))
     titles = [SUITE.measure(name).title for name in shown]
     base = ", ".join(f"{name.replace('_', ' ')} {measured.base[name]:.3f}" for name in shown)
@@ -185,10 +193,14 @@ def _head_table(scores: tuple[HeadScores, ...], measured: Measured, settings: Se
 def _sink_table(scores: tuple[HeadScores, ...], measured: Measured, most: int = 40) -> Table:
     """Heads that rest on position 0, and whether they write anything meanwhile."""
     first = next(s for s in scores if s.measure == "first_token").values
-    relative = measured.tally.output_norm / max(float(np.median(measured.tally.output_norm)), 1e-12)
+    norm = measured.tally.output_norm
+    relative = norm / max(float(np.median(norm[np.isfinite(norm)])), 1e-12)
     resting = [(lay, head) for lay, head in np.argwhere(first >= 0.5).tolist()]
     resting.sort(key=lambda lh: (-float(first[lh]), lh))
-    rows = tuple((head_name(*lh), float(first[lh]), float(relative[lh])) for lh in resting[:most])
+    rows = tuple(
+        (head_name(*lh), float(first[lh]), float(relative[lh]) if np.isfinite(relative[lh]) else None)
+        for lh in resting[:most]
+    )
     return Table(
         key="attention/sinks",
         title="Heads that rest on the first position",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from reportgen.errors import NotApplicable
 from reportgen.scores import Head, NamedArray, NotComputed, head_name
 from reportgen.stats import template_weights, wilson
-from reportgen.suites import ov
+from reportgen.suites import finite, ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
 from reportgen.suites.circuits import twins as twin
@@ -48,6 +48,10 @@ def measure_task(
     if len(task.pairs) < settings.min_pairs:
         return _not_done(out, task, f"{len(task.pairs)} usable prompt pairs, at least {settings.min_pairs} are needed")
     measured = runs.start(model, task, settings, context)
+    try:
+        finite.require(model, "logits on these prompts", measured.clean.m, measured.corrupted.m)
+    except NotApplicable as reason:
+        return _not_done(out, task, str(reason))
     why = _performance(out, measured)
     out.tables.append(tables.performance(task, out.facts))
     if why:

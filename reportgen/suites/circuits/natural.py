@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reportgen.errors import NotApplicable
 from reportgen.scores import Cell, Column, Head, HeadScores, HeadSet, NamedArray, NotComputed, Table, head_name
 from reportgen.stats import template_weights
-from reportgen.suites import prose
+from reportgen.suites import finite, prose
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import text
 from reportgen.suites.circuits.circuit import Effects, summarise
@@ -57,6 +58,11 @@ def natural_text(model: Model, settings: Settings, context: Context) -> Outcome:
         return out
     rng = np.random.default_rng([context.seed, 6])
     parts = text.parts(model, found.ids)
+    try:
+        finite.require(model, "losses on this text", *(part.loss for part in parts))
+    except NotApplicable as reason:
+        out.not_computed.append(NotComputed("heads on natural text", str(reason)))
+        return out
     mean = text.means(parts, settings.ablation)
     total_estimate, direct_estimate = text.estimates(model, parts, mean)
     chosen = _choice(settings, total_estimate, direct_estimate, rng)

@@ -51,6 +51,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reportgen.scores import SuiteResult
+from reportgen.suites import finite
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import natural, twins
 from reportgen.suites.circuits.measure import measure_task
@@ -65,7 +66,11 @@ if TYPE_CHECKING:
 
 
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
-    """Measure every task asked for. A task that the model or its tokenizer cannot do is left out with its reason."""
+    """Measure every task asked for. A task that the model or its tokenizer cannot do is left out with its reason.
+
+    Raises NotApplicable where the model's logits are not finite.
+    """
+    finite.require_logits(model)
     outcomes: dict[str, Outcome] = {}
     models = twins.make(model, settings.twins, context.seed)
     for task in tasks(model.tokens, settings, context.seed):

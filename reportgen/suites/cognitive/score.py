@@ -45,6 +45,7 @@ from torch import Tensor
 
 from reportgen.runfolder import resume_key
 from reportgen.scores import SuiteResult
+from reportgen.suites import finite
 from reportgen.suites.base import Context
 from reportgen.suites.cognitive import ablation, alone, baselines, features
 from reportgen.suites.cognitive.fit import Rows, fit
@@ -65,10 +66,16 @@ MOST_NEUTRAL = 40  # passages behind the neutral-text loss
 
 
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
-    """Score every head. Raises NotApplicable where the data has no place in this model's vocabulary or context."""
+    """Score every head.
+
+    Raises NotApplicable where the data has no place in this model's vocabulary or context, and where what the model
+    computes on it is not finite.
+    """
+    finite.require_logits(model)
     prepared = prepare(model, settings, settings.recipe(), context.seed, context.progress)
     recipe = prepared.recipe
     z = _features(model, prepared, settings, recipe, context)
+    finite.require(model, "head outputs on these questions", z)
     rows = Rows.of(prepared.data)
     norms = output_norms(model, z[torch.from_numpy(rows.at["train"])])
     active = norms > INACTIVE * np.median(norms)
@@ -76,6 +83,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     found = fit(read, prepared.data, rows, settings, recipe, context.seed, context.progress)
     each = _alone(read, prepared, rows, active, settings, recipe, context)
     effects = _ablation(model, prepared, z, rows, found.by_seed, norms, active, settings, recipe, context)
+    finite.require(model, "answers' log-probabilities", effects.intact)
     return result(
         Scored(prepared, rows, found, each, effects, norms, active, settings, recipe, context.seed, _bytes(z)),
         (model.record.n_layers, model.record.n_heads),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from reportgen.scores import HeadScores, NamedArray
 from reportgen.stats import bootstrap_interval
+from reportgen.suites import finite
 from reportgen.suites.base import Context
 from reportgen.suites.sparse import measure
 from reportgen.suites.sparse.gates import Rule, above, every_edge
@@ -43,7 +44,9 @@ def losses(dense: Model, found: Partner, sample: Sample, settings: Settings, con
     rng = np.random.default_rng([context.seed, 83])
     context.progress(0, 1, "losses on text")
     whole = measure.on_text(dense, every_edge, sample.ids)
+    finite.require(dense, "losses on this text", whole.loss)
     sparse = measure.on_text(found.model, found.gate, sample.ids)
+    finite.require(found.model, "the sparse model's losses on this text", sparse.loss)
     facts: dict[str, object] = {
         "text": {"name": sample.name, "sequences": len(sample.ids), "length": sample.ids.shape[1],
                  "is_text": sample.is_text},

@@ -28,6 +28,7 @@ import numpy as np
 
 from reportgen.errors import NotApplicable
 from reportgen.scores import NotComputed, SuiteResult
+from reportgen.suites import finite
 from reportgen.suites.base import Context
 from reportgen.suites.sparse import compare, drawn, partner, prompts, tables
 from reportgen.suites.sparse.compare import Scope
@@ -43,10 +44,13 @@ LEAST_CONTEXTS = 4
 
 
 def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
-    """Compare. Raises NotApplicable where there is no sparse partner, with the next thing to type."""
+    """Compare. Raises NotApplicable where there is no sparse partner, with the next thing to type, and where logits are
+    not finite."""
     if not model.can_edit_pattern:
         raise NotApplicable(f"Attention edges of a {model.record.family} model can't be gated: its scores are hidden.")
+    finite.require_logits(model)
     found = partner.find(model, settings)
+    finite.require_logits(found.model)
     task = prompts.read_task(Path(settings.prompts) if settings.prompts else prompts.BUNDLED)
     groups = prompts.groups(model.tokens, task, settings.per_template, context.seed)
     chosen = drawn.choose(model.tokens, settings, task, groups)
