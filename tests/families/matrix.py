@@ -1,0 +1,96 @@
+"""Which suite runs on which family: the rows of docs/models.md, from what ran.
+
+python -m tests.families.matrix     write the page anew
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+from reportgen.models.load import load
+from reportgen.runfolder import Run
+from tests.families.made import small_run, spoken_folder
+from tests.families.traits import TRAITS, traits
+from tests.tiny import FAMILIES, tiny_folder
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+SUITES = ("relations", "attention", "circuits", "cognitive", "sparse")
+HEAD = f"""\
+# Models
+
+Families that reportgen knows, by the `model_type` of their config.json, and what each suite does with them. Every row
+is what happened: all five suites on a small random checkpoint of the family, whose logits were first compared with
+Hugging Face's own forward pass of the same weights (`tests/families/test_matrix.py`, which also compares this page
+with what ran). Any other family is refused before its weights are read.
+
+Refused within a family, for the layout in the file is another: Falcon with `new_decoder_architecture`, ALiBi, or
+without `multi_query` or `parallel_attn`; StarCoder (`gpt_bigcode`) without `multi_query`; OPT with norms after
+attention or projected embeddings; BLOOM with `apply_residual_connection_post_layernorm`; quantised weights of any
+family.
+
+| family | {" | ".join(SUITES)} | what is special |
+|---|{"---|" * len(SUITES)}---|
+"""
+TAIL = """
+Left out within a suite that runs:
+
+| family | suite | what | why |
+|---|---|---|---|
+"""
+
+
+@functools.cache
+def base() -> Path:
+    """A folder for the checkpoints and runs of this process."""
+    return Path(tempfile.mkdtemp(prefix="families"))
+
+
+@functools.cache
+def run_of(family: str) -> Run:
+    """All suites on the family's small checkpoint; run once."""
+    return small_run(spoken_folder(family, base() / family / family), base() / family)
+
+
+@functools.cache
+def traits_of(family: str) -> frozenset[str]:
+    """The traits of the family's tiny checkpoint."""
+    return frozenset(traits(load(tiny_folder(family, base() / f"{family}-tiny"), device="cpu")))
+
+
+def outcome(run: Run, suite: str) -> str:
+    """A cell: runs, or refuses and why."""
+    record = run.manifest.suites[suite]
+    return {"done": "runs", "skipped": f"refuses: {record.error}"}.get(
+        record.status, f"{record.status}: {record.error}"
+    )
+
+
+def row(family: str) -> str:
+    """The family's row of the first table."""
+    cells = [outcome(run_of(family), suite) for suite in SUITES]
+    return f"| {family} | {' | '.join(cells)} | {', '.join(t for t in TRAITS if t in traits_of(family))} |"
+
+
+def left_out(family: str) -> list[str]:
+    """The family's rows of the second table: what its architecture rules out, not what was switched off."""
+    run, found = run_of(family), []
+    for suite in run.done():
+        for missing in run.result(suite).not_computed:
+            if "in this family" in missing.why:
+                what = missing.what.removesuffix(" of Own")
+                found.append(f"| {family} | {suite} | {what} | {missing.why} |")
+        notes = [note for note in run.result(suite).notes if "MLP 0" in note]
+        found += [f"| {family} | {suite} | the first MLP before OV maps | {note} |" for note in notes]
+    return found
+
+
+def page() -> str:
+    """docs/models.md."""
+    rows = "\n".join(row(family) for family in FAMILIES)
+    return HEAD + rows + "\n" + TAIL + "\n".join(line for family in FAMILIES for line in left_out(family)) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
