@@ -4,10 +4,10 @@
     python -m benchmarks.large FOLDER [SUITE ...]   keep model and run in FOLDER; only these suites
 
 - A random Llama (d_model 64, d_head 8, 16 key-value heads, mini's vocabulary), marked synthetic: times, memory and how
-  figures look at 5,120 heads; no findings. One thread, quick preset.
+  figures look at 5,120 heads; no findings. One thread, quick preset, and what `settings` says.
 - Every suite runs in a process of its own on the same run folder, so that peak memory is its own. The circuits suite
-  gets, beside its four tasks, one whose answers are what the random weights prefer: only then are paths, curves and
-  circuits computed at all. The sparse partner is the same weights with a gate in their config.
+  gets a task whose answers are what the random weights prefer: only then are paths, curves and circuits computed at
+  all. The sparse partner is the same weights with a gate in their config.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.shapes import mark_synthetic
-from tests.families.made import gated_copy, own_task, spoken_folder
+from tests.families.made import few_questions, gated_copy, own_task, spoken_folder
 
 LAYERS, HEADS = 80, 64
 SUITES = ("attention", "relations", "circuits", "cognitive", "sparse")
@@ -50,7 +50,27 @@ def make(base: Path) -> None:
     )
     mark_synthetic(folder)
     own_task(load(folder, device="cpu"), base / "own.jsonl", 48)
+    few_questions(base / "questions.jsonl")
     gated_copy(folder, base / "large-sparse")
+
+
+def settings(base: Path) -> dict[str, dict[str, object]]:
+    """What is set beside the quick preset: fewer relations, questions, prompts and draws, so that all of it takes
+    minutes; every stage runs."""
+    return {
+        "relations": {
+            "relations": ["name_copying", "country_to_capital"], "permutations": 999, "dynamic_pairs": 16,
+            "ablation_prompts": 16, "ablation_random": 4,
+        },
+        "circuits": {"tasks": [], "tasks_file": str(base / "own.jsonl"), "text_windows": 4},
+        "cognitive": {
+            "data": str(base / "questions.jsonl"), "min_per_class": 3, "permutations": 0, "random_sets": 2,
+            "curve_sets": 2, "cache": False,
+        },
+        "sparse": {
+            "sparse_model": str(base / "large-sparse"), "sequences": 8, "length": 32, "draws": 1, "per_template": 14,
+        },
+    }  # fmt: skip
 
 
 def cost(**asked: object) -> str:
@@ -62,14 +82,10 @@ def cost(**asked: object) -> str:
 
 def measure(base: Path, suites: tuple[str, ...]) -> None:
     """Score suite after suite, then render; print a row for each."""
-    settings = {
-        "circuits": {"tasks_file": str(base / "own.jsonl")},
-        "sparse": {"sparse_model": str(base / "large-sparse")},
-    }
     print("| what | CPU s | wall s | peak GiB | stored | outcome |\n|---|---|---|---|---|---|")
     run = base / "runs" / "large"
     for name in suites:
-        said = {name: settings[name]} if name in settings else {}
+        said = {name: settings(base)[name]} if name in settings(base) else {}
         found = cost(model=str(base / "large"), suites=[name], settings=said, out=str(run.parent), threads=1)
         record = json.loads((run / "run.json").read_text())["suites"][name]
         stored = sum(path.stat().st_size for path in (run / "scores").glob(f"{name}.*")) / 1e6

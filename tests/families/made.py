@@ -114,7 +114,7 @@ SMALL: dict[str, dict[str, object]] = {
     "sparse": {"per_template": 1, "sequences": 8, "resamples": 50, "draws": 1, "zeroed": False, "length": 16},
 }  # fmt: skip
 EACH = 3  # questions of each function in each split
-FUNCTIONS = ("Retrieval", "Logical Reasoning", "Knowledge Recall", "Decision-making")
+FUNCTIONS = ("Retrieval", "Logical Reasoning", "Knowledge Recall")
 
 
 def few_questions(path: Path) -> Path:

@@ -40,6 +40,26 @@ Left out within a suite that runs:
 |---|---|---|---|
 """
 
+NOT_FINITE = """
+
+## Weights or activations that are not finite
+
+`tests/families/test_not_finite.py` damages a model (NaN in one head, infinities in another's values, NaN in a layer
+and in the embedding, float16 weights whose products overflow) and runs everything.
+
+- The self-check fails and says so on the page.
+- relations reads weights head by head: a damaged head has no value, no interval and no p, with the reason in its cell,
+  on the page and in scores.csv; every other head has the numbers that it has in the sound model.
+- attention reads activations: heads whose attention is not finite are left out likewise; where that is every head, the
+  suite refuses.
+- circuits, cognitive and sparse compare logits, which one NaN reaches everywhere: they refuse, and the line names the
+  weights, or says that activations overflow and which `--dtype` to try.
+- Family-wise p-values (step-down max-T and min-p): a head with a value or a single draw that is not finite is no member
+  of the family. Left in, it would hide each draw's maximum from the others, and their p would be too small. The others'
+  p are those of the family without it.
+- A suite that hands over an interval or a p for a head without a value fails; nothing of it is kept.
+"""
+
 
 @functools.cache
 def base() -> Path:
@@ -89,7 +109,7 @@ def left_out(family: str) -> list[str]:
 def page() -> str:
     """docs/models.md."""
     rows = "\n".join(row(family) for family in FAMILIES)
-    return HEAD + rows + "\n" + TAIL + "\n".join(line for family in FAMILIES for line in left_out(family)) + "\n"
+    return HEAD + rows + "\n" + TAIL + "\n".join(line for family in FAMILIES for line in left_out(family)) + NOT_FINITE
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def traits(model: Model) -> set[str]:
     names = list(getattr(model.source, "tensors"))  # noqa: B009  the source's type is a protocol
     block = [name for name in names if name.startswith(model.layout.at(1, ""))]
     final = model.bridge.ln_final.original_component
-    rotary = any("rotary" in name for name, _ in model.bridge.original_model.named_modules())
+    rotary = hasattr(config, "rotary_dim") or any("rotary" in n for n, _ in model.bridge.original_model.named_modules())
     positions = any(name.split(".")[-2] in ("wpe", "embed_positions") for name in names)
     held = {
         "grouped queries": 1 < r.n_kv_heads < r.n_heads,
