@@ -64,6 +64,10 @@ mini_app.command("train")(mini.mini_train_verb)
 def main() -> None:
     """Entry point: a user's error is one line and exit 2, Ctrl-C is exit 130, SIGTERM 143."""
     words = sys.argv[1:] or ["--help"]
+    garbled = next((i for i, word in enumerate(words, 1) if not word.isprintable() and _is_garbled(word)), 0)
+    if garbled:
+        _say(f"Argument {garbled}, {words[garbled - 1]!r}, is not UTF-8 text. Rename the file, or set LANG=C.UTF-8.")
+        sys.exit(2)
     stopped_by: list[int] = []
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -85,10 +89,24 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second complaint at exit
         code = 0
+    except OSError as error:
+        if error.filename is None or sys.flags.dev_mode:  # python -X dev shows where it broke
+            raise
+        _say(f"{error.filename}: {error.strerror}. Check the path and its permissions.")
+        code = 2
     if code == 130:  # typer turns KeyboardInterrupt into this code and says nothing
         _say("Stopped. What is finished is kept; the same command goes on from there.")
         code = 128 + stopped_by[0] if stopped_by else 130
     sys.exit(code)
+
+
+def _is_garbled(word: str) -> bool:
+    """Whether an argument had bytes that are no text: they could be neither printed nor stored."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _say(message: str) -> None:

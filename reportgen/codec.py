@@ -27,6 +27,9 @@ from reportgen.scores import (
     Table,
 )
 
+_DAMAGED = (
+    msgspec.DecodeError, SafetensorError, KeyError, ValueError, TypeError, OverflowError, RecursionError, MemoryError,
+)  # fmt: skip
 _GRIDS = ("values", "low", "high", "p")
 
 
@@ -126,7 +129,7 @@ def decode(meaning: bytes, arrays: bytes, where: str) -> SuiteResult:
         stored = msgspec.json.decode(meaning, type=_Stored)
         tensors = load(arrays)
         return _build(stored, tensors)
-    except (msgspec.DecodeError, SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+    except _DAMAGED as error:
         raise RunError(
             f"{where} is damaged: {error}.", "Run the suite again: 'reportgen run' with the same --out."
         ) from error

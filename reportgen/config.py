@@ -12,16 +12,17 @@ reportgen.toml:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import msgspec
 
-from reportgen.errors import DataError, SettingsError, nearest
+from reportgen.errors import SettingsError, nearest
+from reportgen.reading import read_toml
 
 PRESETS = ("quick", "full")
+MOST_THREADS = 1024
 Given = dict[str, dict[str, object]]  # suite -> setting -> value
 
 
@@ -53,10 +54,15 @@ class Options:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise SettingsError(f"No preset {self.preset!r}.", nearest(self.preset, PRESETS))
-        if self.threads < 0:
-            raise SettingsError(f"--threads {self.threads} is below 0.", "Give the number of CPU threads, e.g. 2.")
+        check_threads(self.threads)
         if not 0 <= self.seed < 2**31:
             raise SettingsError(f"--seed {self.seed} is out of range.", "Give a whole number from 0 to 2147483647.")
+
+
+def check_threads(threads: int) -> None:
+    """SettingsError for a number of threads that no machine has: torch would end the program on some of them."""
+    if not 0 <= threads <= MOST_THREADS:
+        raise SettingsError(f"--threads {threads}: expected 0 to {MOST_THREADS:,}.", "Give the number of CPU threads.")
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -83,13 +89,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def read_config(path: Path) -> dict[str, object]:
     """Fields of `Options` said in a TOML file; DataError names the file and the place."""
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-        said = msgspec.convert(raw, _File)
-    except OSError as error:
-        raise DataError(f"Can't read {path}: {error.strerror}.", "Give the path of a TOML file to --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise DataError(f"{path}: {error}.", "See 'reportgen run --help' for the options a config can hold.") from error
+    said = read_toml(path, _File, "See 'reportgen run --help' for the options a config can hold.")
     values: dict[str, object] = {
         f.name: getattr(said, f.name)
         for f in fields(Options)

@@ -23,8 +23,10 @@ class UserError(ReportgenError):
     """A mistake the user can mend. `problem` says what is wrong, `hint` the next thing to type."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
-        self.problem = one_line(problem)
-        self.hint = one_line(hint)
+        self.problem = _short(one_line(problem))
+        self.hint = _short(one_line(hint))
+        if self.hint and self.problem[-1:] not in ".?!":
+            self.problem += "."
         super().__init__(f"{self.problem} {self.hint}".strip())
 
 
@@ -46,6 +48,14 @@ class RunError(UserError):
 
 class NotApplicable(ReportgenError):
     """A suite that cannot run on this model, with the reason its section prints."""
+
+
+_MOST = 600  # characters of a message; what is quoted in it may be any length
+
+
+def _short(text: str) -> str:
+    """`text` with its middle left out where it is too long to be read."""
+    return text if len(text) <= _MOST else f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
 
 
 def one_line(text: str) -> str:

@@ -37,6 +37,19 @@ def write_atomic(path: Path, content: bytes) -> None:
             temporary.unlink()
 
 
+_FOLDERS = ("scores", "overlays", "report", "report/figures")
+
+
+def check_inside(folder: Path) -> None:
+    """RunError where a link in a run's or sweep's folder would have its files written elsewhere.
+
+    `folder` itself may be a link: that was its owner's choice. What lies in it may have come from anywhere.
+    """
+    links = [folder / name for name in (*_FOLDERS, ".lock") if (folder / name).is_symlink()]
+    if links:
+        raise RunError(f"{links[0]} is a link out of the folder: nothing is written through it.", "Remove the link.")
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself durable, where the system can (Windows cannot open folders)."""
     try:

@@ -5,9 +5,24 @@ msgspec checks every field on reading; nothing here imports torch.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
 import msgspec
 
 SCHEMA_VERSION = 1  # raised when an old reader would misread a new run folder
+
+
+def command_line() -> list[str]:
+    """The command as typed, for the record; bytes that are no UTF-8 are written out."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return [word.encode("utf-8", "backslashreplace").decode() for word in words]
+
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=10_000)]  # of a grid: head names like L9999H9999 end there
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Status = Literal["done", "failed", "skipped"]
 
 
 class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -41,14 +56,14 @@ class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     revision: str  # hub commit sha; empty for a folder
     content_hash: str  # sha256 over sorted (name, sha256) of config, tokenizer and weight files
     family: str  # the config's model_type, e.g. "gpt2"
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    d_model: int
-    d_head: int
-    d_vocab: int  # columns of W_U, padding included
-    n_ctx: int
-    n_params: int
+    n_layers: Size
+    n_heads: Size
+    n_kv_heads: Count
+    d_model: Count
+    d_head: Count
+    d_vocab: Count  # columns of W_U, padding included
+    n_ctx: Count
+    n_params: Count
     dtype: str  # "float32", ...
     weights: str  # "raw" | "folded"
     bos: str  # "none" or the token, with the rule in words
@@ -66,7 +81,7 @@ class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """One suite's place in the run."""
 
-    status: str  # "done" | "failed" | "skipped"
+    status: Status
     version: int
     settings: dict[str, object]  # with defaults
     given: dict[str, object]  # as given

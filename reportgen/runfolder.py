@@ -15,24 +15,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from reportgen import codec
-from reportgen.errors import RunError, nearest
-from reportgen.files import digest, unwritable, write_atomic
+from reportgen.errors import RunError, SettingsError, nearest
+from reportgen.files import check_inside, digest, unwritable, write_atomic
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
-from reportgen.scores import SuiteResult
+from reportgen.published.catalogue import load_user
+from reportgen.reading import as_text, convert, parse_json, read_bytes, there
+from reportgen.scores import SuiteResult, head_name
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
 MANIFEST = "run.json"
+T = TypeVar("T")
 
 
 def slug_of(model_id: str, revision: str = "") -> str:
@@ -41,9 +45,14 @@ def slug_of(model_id: str, revision: str = "") -> str:
     return re.sub(r"[^A-Za-z0-9._@+=-]", "-", name).lstrip("._-@+=") or "model"
 
 
+def is_slug(name: str) -> bool:
+    """Whether `name` is one plain folder or file name."""
+    return _SLUG.fullmatch(name) is not None and len(name) <= 200
+
+
 def check_slug(slug: str) -> str:
     """`slug` when it is one safe folder name, else RunError."""
-    if not _SLUG.fullmatch(slug) or len(slug) > 200:
+    if not is_slug(slug):
         raise RunError(f"--name {slug!r} is not a plain folder name.", "Use letters, digits, '.', '-', '_' or '@'.")
     return slug
 
@@ -89,8 +98,24 @@ class Run:
             meaning, arrays = blobs[f"{suite}.json"], blobs[f"{suite}.safetensors"]
         except KeyError as error:
             raise RunError(f"{self.path / MANIFEST} names no {error} for suite {suite!r}.", _AGAIN) from error
-        self._cache[suite] = codec.decode(meaning, arrays, str(self.path / "scores" / suite))
+        where = self.path / "scores" / suite
+        self._cache[suite] = self._fitting(codec.decode(meaning, arrays, str(where)), where)
         return self._cache[suite]
+
+    def _fitting(self, result: SuiteResult, where: Path) -> SuiteResult:
+        """`result` when its scores and head sets are on the model's grid, else RunError."""
+        shape = (self.model.n_layers, self.model.n_heads)
+        grid = f"the model has {shape[0]} layers x {shape[1]} heads"
+        if result.suite != where.name:
+            raise RunError(f"{where} is damaged: it holds the suite {result.suite!r}.", _AGAIN)
+        for score in result.scores:
+            if score.values.shape != shape:
+                raise RunError(f"{where} is damaged: {score.key} is {score.values.shape}, {grid}.", _AGAIN)
+        for found in result.head_sets:
+            for layer, head in found.heads:
+                if not (0 <= layer < shape[0] and 0 <= head < shape[1]):
+                    raise RunError(f"{where} is damaged: {found.key} has {head_name(layer, head)}, {grid}.", _AGAIN)
+        return result
 
     @cached_property
     def results(self) -> Mapping[str, SuiteResult]:
@@ -113,31 +138,34 @@ class Run:
             return False
 
 
+def overlay_files(paths: Iterable[Path | str], shape: tuple[int, int] | None = None) -> dict[str, bytes]:
+    """The user's overlay files by the name they get in the run, read and checked; `shape` as in `load_user`.
+
+    Raises DataError for a malformed one, SettingsError where two would have one name.
+    """
+    files: dict[str, bytes] = {}
+    for path in map(Path, paths):
+        load_user(path, shape)
+        name = slug_of(path.stem)[:100] + ".toml"
+        if name in files:
+            raise SettingsError(f"Two overlay files are called {name}.", "Rename one of them.")
+        files[name] = read_bytes(path)
+    return files
+
+
 _AGAIN = "Score it again with 'reportgen run', or restore the folder from a copy."
 
 
 def _read_manifest(path: Path) -> Manifest:
+    if not there(path / MANIFEST):
+        raise RunError(f"{path} is not a run folder (no {MANIFEST}).", "Make one with 'reportgen run'.")
     file = path / MANIFEST
-    try:
-        raw = file.read_bytes()
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is not a run folder (no {MANIFEST}).", "Make one with 'reportgen run'.") from error
-    except OSError as error:
-        raise RunError(f"Can't read {file}: {error.strerror}.", "Check the path and its permissions.") from error
-    try:
-        version = msgspec.json.decode(raw, type=_Versioned).schema_version
-        if version > SCHEMA_VERSION:
-            raise RunError(
-                f"{file} has schema {version}; this reportgen reads up to {SCHEMA_VERSION}.",
-                "Upgrade: pip install -U reportgen.",
-            )
-        manifest = msgspec.json.decode(raw, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise RunError(f"{file} is damaged: {error}.", _AGAIN) from error
-    for name, record in manifest.suites.items():
-        for part in (name, *record.sha256):
-            if not _SLUG.fullmatch(part):
-                raise RunError(f"{file} names a file {part!r} that is not a plain name.", _AGAIN)
+    manifest = read_versioned(file, Manifest, SCHEMA_VERSION, _AGAIN)
+    names = [manifest.model.slug, *manifest.overlays]
+    names += [name for suite, record in manifest.suites.items() for name in (suite, *record.sha256)]
+    for name in names:
+        if not is_slug(name):
+            raise RunError(f"{file} names a file {name!r} that is not a plain name.", _AGAIN)
     return manifest
 
 
@@ -145,11 +173,21 @@ class _Versioned(msgspec.Struct):
     schema_version: int
 
 
+def read_versioned(file: Path, kind: type[T], newest: int, again: str) -> T:
+    """A JSON file that says its schema_version, as a `kind`; RunError when it is damaged or newer than `newest`."""
+    place = f"{file} is damaged"
+    text = as_text(read_bytes(file, again, error=RunError), place, error=RunError)
+    value = parse_json(text, place, again, error=RunError)
+    version = convert(value, _Versioned, place, again, error=RunError).schema_version
+    if version > newest:
+        raise RunError(
+            f"{file} has schema {version}; this reportgen reads up to {newest}.", "Upgrade: pip install -U reportgen."
+        )
+    return convert(value, kind, place, again, error=RunError)
+
+
 def _read_checked(path: Path, want: str) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"Can't read {path}: {error.strerror}.", _AGAIN) from error
+    raw = read_bytes(path, _AGAIN, error=RunError)
     if hashlib.sha256(raw).hexdigest() != want:
         raise RunError(f"{path} differs from the digest in {MANIFEST}: it was changed or cut short.", _AGAIN)
     return raw
@@ -160,6 +198,7 @@ def owned(path: Path) -> Iterator[None]:
     """Own the run folder `path` for the block. RunError when another process does, or it can't be written."""
     lock = FileLock(path / ".lock")
     try:
+        check_inside(path)
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -206,7 +245,7 @@ class RunWriter:
 
     def _keep_finished(self) -> None:
         """Keep an earlier run's finished suites when it is the same model's, else RunError."""
-        if not (self.path / MANIFEST).exists():
+        if not there(self.path / MANIFEST):
             return
         old = _read_manifest(self.path)
         new = self.manifest.model

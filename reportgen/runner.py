@@ -27,10 +27,12 @@ import msgspec
 
 from reportgen import __version__, suites
 from reportgen.config import Given, Options
-from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, nearest, one_line
+from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, one_line
 from reportgen.files import digest
-from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
-from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
+from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
+from reportgen.published import catalogue
+from reportgen.reading import is_file
+from reportgen.runfolder import Run, RunWriter, check_slug, overlay_files, resume_key, slug_of
 from reportgen.scores import BadScores, SuiteResult
 from reportgen.selftest.record import ensured, known
 from reportgen.suites.base import Context, Suite
@@ -94,10 +96,14 @@ def plan(options: Options) -> list[Job]:
         if name not in names:
             suites.find(name)  # an unknown name is named as such; a known one is not part of this run
             raise SettingsError(f"Settings for suite {name!r}, which this run leaves out.", f"Add --suite {name}.")
+    if options.name:
+        check_slug(options.name)
+    overlay_files(options.overlays)
+    catalogue.sets_for("", options.published)
     jobs = [_job(suite, options.preset, options.settings) for suite in chosen]
     for job in jobs:
-        for path in job.suite.data(job.settings):
-            if not path.is_file():
+        for path in _data(job):
+            if not is_file(path):
                 raise DataError(f"There is no file {path} (suite {job.suite.name}).", "Check the path.")
             if not os.access(path, os.R_OK):
                 raise DataError(f"Can't read {path} (suite {job.suite.name}).", "Check its permissions.")
@@ -106,7 +112,18 @@ def plan(options: Options) -> list[Job]:
 
 def _job(suite: Suite, preset: str, given: Given) -> Job:
     said = given.get(suite.name, {})
-    return Job(suite, suite.make_settings(preset, said), said)
+    with suites.answerable(suite):
+        return Job(suite, suite.make_settings(preset, said), said)
+
+
+def _data(job: Job) -> list[Path]:
+    with suites.answerable(job.suite):
+        return [Path(path) for path in job.suite.data(job.settings)]
+
+
+def _says(job: Job, seed: int) -> list[str]:
+    with suites.answerable(job.suite):
+        return [str(line) for line in job.suite.says(job.settings, seed)]
 
 
 def run(options: Options, listener: Listener | None = None, writer_of: WriterOf = RunWriter) -> Run:
@@ -118,9 +135,9 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
     """
     listener = listener or Silent()
     jobs = plan(options)
-    overlays = _overlay_files(options.overlays)
+    overlays = overlay_files(options.overlays)
     for job in jobs:
-        for line in job.suite.says(job.settings, options.seed):
+        for line in _says(job, options.seed):
             listener.stage(line)
     listener.stage(f"Loading {options.model}")
     model = _load(options)
@@ -133,7 +150,7 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
             writer.keep_overlay(name, content)
         for index, job in enumerate(jobs):
             listener.suite_started(job.suite, index, len(jobs))
-            _one_suite(model, job, writer, listener)
+            _one_suite(model, job, writer, listener, options.offline)
         return writer.run
 
 
@@ -154,10 +171,10 @@ def _load(options: Options) -> Model | Weights:
     )
 
 
-def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Listener) -> None:
+def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Listener, offline: bool) -> None:
     """Score one suite, or keep the finished one; its record goes into the manifest either way."""
     suite, seed = job.suite, writer.manifest.seed
-    data = [(path.name, digest(path)) for path in suite.data(job.settings)]
+    data = [(path.name, digest(path)) for path in _data(job)]
     key = resume_key(
         suite=suite.name,
         version=suite.version,
@@ -178,6 +195,7 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
         head_sets={name: result.head_sets for name, result in done.items()},
         results=done,
         progress=lambda n, total, words: listener.suite_progress(suite, n, total, words),
+        offline=offline,
     )
     record = SuiteRecord("done", suite.version, job.as_dict, dict(job.given), resume_key=key, data=dict(data))
     started = time.monotonic()
@@ -260,7 +278,7 @@ def _manifest(model: Model | Weights, slug: str, options: Options) -> Manifest:
         preset=options.preset,
         created=now,
         updated=now,
-        argv=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        argv=command_line(),
         versions=_versions(),
         git_commit=commit,
         git_dirty=dirty,
@@ -291,18 +309,3 @@ def _git() -> tuple[str, bool]:
 
     commit = git("rev-parse", "HEAD")
     return commit, bool(commit and git("status", "--porcelain", "--untracked-files=no"))
-
-
-def _overlay_files(paths: tuple[str, ...]) -> dict[str, bytes]:
-    """The user's overlay files by the name they get in the run; read and checked before the model is loaded."""
-    from reportgen.published.catalogue import load_user
-
-    files: dict[str, bytes] = {}
-    for text in paths:
-        path = Path(text)
-        load_user(path)
-        name = slug_of(path.stem) + ".toml"
-        if name in files:
-            raise SettingsError(f"Two overlay files are called {name}.", nearest(name, files))
-        files[name] = path.read_bytes()
-    return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sys
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from reportgen.compare.lineage import lineage
 from reportgen.compare.numbers import Correlation, at_depths, difference, profile, sized, spearman
 from reportgen.compare.settings import Row, differences
 from reportgen.errors import RunError, SettingsError, nearest
-from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
+from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
 from reportgen.report.leading import is_signed
 from reportgen.report.numbers import run_hash
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
@@ -44,7 +44,7 @@ def compare(runs: Sequence[Run], asked: Asked, out: Path, name: str = "") -> Run
     """
     if not 2 <= len(runs) <= MOST_RUNS:
         raise RunError(f"{len(runs)} runs to compare: expected 2 to {MOST_RUNS}.", "reportgen compare RUN RUN")
-    if len({run.path.resolve() for run in runs}) < len(runs):
+    if len({os.path.realpath(run.path) for run in runs}) < len(runs):
         raise RunError("A run can't be compared with itself.", "Name different run folders.")
     names = _names(runs)
     shared = common(runs, asked.measures)
@@ -227,6 +227,6 @@ def _manifest(names: Sequence[str], runs: Sequence[Run], slug: str) -> Manifest:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Manifest(
         schema_version=SCHEMA_VERSION, model=record, device="", device_name="", threads=0, seed=0, preset="",
-        created=now, updated=now, argv=[Path(sys.argv[0]).name, *sys.argv[1:]], versions={"reportgen": __version__},
+        created=now, updated=now, argv=command_line(), versions={"reportgen": __version__},
         synthetic=any(run.manifest.synthetic for run in runs), published_as=runs[0].manifest.published_as,
     )  # fmt: skip

@@ -6,14 +6,18 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
 from reportgen.errors import DataError
+from reportgen.reading import readable
 
 MOST_BYTES = 200_000_000
+# What numpy raises for a header that is no header: it is parsed as Python.
+_BAD_HEADER = (ValueError, EOFError, OverflowError, TokenError, SyntaxError, RecursionError, MemoryError)
 NO_PARQUET = "Type: pip install 'reportgen[parquet]', or save the table as CSV."
 
 
@@ -31,13 +35,8 @@ def read(path: Path, shape: tuple[int, int]) -> Columns:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: expected a file that ends in {', '.join(READERS)}.", "Save the table as one of them.")
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise DataError(f"{path} has {size:,} bytes; at most {MOST_BYTES:,} are read.", "Leave out other columns.")
+    with readable(path, "Give the path of a table of scores.", most=MOST_BYTES):
         return reader(path, shape)
-    except OSError as error:
-        raise DataError(f"Can't read {path}: {error.strerror or error}.", "Check the path.") from error
 
 
 def _csv(path: Path, shape: tuple[int, int]) -> Columns:
@@ -67,7 +66,7 @@ def _parquet(path: Path, shape: tuple[int, int]) -> Columns:
         _few(path, file.metadata.num_rows, shape)
         table = file.read()
         rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    except (ArrowException, ValueError) as error:
+    except (ArrowException, ValueError, OverflowError) as error:
         raise DataError(f"{path} is not a Parquet file: {error}.", "Save it again, or as CSV.") from error
     return Columns(tuple(str(name) for name in table.column_names), rows, 1)
 
@@ -75,7 +74,7 @@ def _parquet(path: Path, shape: tuple[int, int]) -> Columns:
 def _npy(path: Path, shape: tuple[int, int]) -> Columns:
     try:
         array = open_memmap(path, mode="r")  # reads the header alone, and refuses Python objects
-    except (ValueError, EOFError) as error:
+    except _BAD_HEADER as error:
         raise DataError(
             f"{path} is no NPY file of plain numbers: {error}.", "Save one: np.save(path, values)."
         ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,9 +16,9 @@ from reportgen import __version__
 from reportgen.errors import NotApplicable, SettingsError
 from reportgen.files import digest
 from reportgen.imported.table import Imported, Measured, read_table
-from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
+from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
 from reportgen.published import catalogue
-from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
+from reportgen.runfolder import Run, RunWriter, check_slug, overlay_files, resume_key, slug_of
 from reportgen.scores import HeadScores, NotComputed, SuiteResult
 from reportgen.suites.imported.suite import NAME, NOT_GIVEN, SUITE
 
@@ -55,17 +54,15 @@ def import_table(path: Path, source: Source, out: Path, name: str = "", overlays
     shape = (source.layers, source.heads)
     found = read_table(path, *shape)
     catalogue.sets_for("", source.published, shape)
-    kept = {slug_of(file.stem) + ".toml": file for file in overlays}
-    for file in overlays:
-        catalogue.load_user(file, shape)
+    kept = overlay_files(overlays, shape)
     slug = check_slug(name) if name else slug_of(source.model_name)
     settings: dict[str, object] = {
         "table": path.name, "sha256": digest(path), "columns": [m.name for m in found.measures]
     }  # fmt: skip
     record = SuiteRecord("done", SUITE.version, settings, {}, resume_key=resume_key(suite=NAME, settings=settings))
     with RunWriter(out / slug, _manifest(source, slug)) as writer:
-        for toml, file in kept.items():
-            writer.keep_overlay(toml, file.read_bytes())
+        for toml, content in kept.items():
+            writer.keep_overlay(toml, content)
         writer.store(NAME, result(found, path.name), record)
         return writer.run
 
@@ -116,7 +113,7 @@ def _manifest(source: Source, slug: str) -> Manifest:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Manifest(
         schema_version=SCHEMA_VERSION, model=model, device="", device_name="", threads=0, seed=0, preset="",
-        created=now, updated=now, argv=[Path(sys.argv[0]).name, *sys.argv[1:]], versions={"reportgen": __version__},
+        created=now, updated=now, argv=command_line(), versions={"reportgen": __version__},
         published_as=source.published,
     )  # fmt: skip
 

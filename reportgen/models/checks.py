@@ -6,7 +6,6 @@ no code of the repository is run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from reportgen.errors import ModelError
 from reportgen.models.layouts import LAYOUTS
+from reportgen.reading import as_text, parse_json, read_bytes
 
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf")
@@ -109,14 +109,10 @@ def read_config(path: Path, label: str) -> dict[str, Any]:
 
 def read_json(path: Path, label: str) -> dict[str, Any]:
     """A JSON object from a file of bounded size."""
-    try:
-        if path.stat().st_size > _LIMIT:
-            raise ModelError(
-                f"{path.name} of {label} is larger than {_LIMIT >> 20} MiB.", "It is not a model's config."
-            )
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} of {label} can't be read: {error}.", "Download it again.") from error
+    hint = "Download it again."
+    place = f"{path.name} of {label}"
+    text = as_text(read_bytes(path, hint, most=_LIMIT, error=ModelError), place, error=ModelError)
+    value = parse_json(text, place, hint, strict=False, error=ModelError)
     if not isinstance(value, dict):
         raise ModelError(f"{path.name} of {label} is not a JSON object.", "Download it again.")
     return value
@@ -222,9 +218,24 @@ def _check_tensors(facts: Facts, label: str) -> None:
 def layer_count(config: Mapping[str, Any], label: str) -> int:
     """The number of layers by the config, under any of the names that families use."""
     for name in ("num_hidden_layers", "n_layer", "num_layers"):
-        if isinstance(value := config.get(name), int) and value > 0:
+        if isinstance(value := config.get(name), int) and value is not True and value > 0:
             return value
     raise ModelError(f"config.json of {label} gives no number of layers.", "Download it again.")
+
+
+def check_sizes(config: Any, facts: Facts, label: str) -> None:
+    """The sizes that a model's record holds, as transformers read them, against each other and the embedding."""
+    hint = "Download it again."
+    sizes = {n: getattr(config, n, None) for n in ("hidden_size", "num_attention_heads", "max_position_embeddings")}
+    for name, value in sizes.items():
+        if not isinstance(value, int) or not 0 < value < 1 << 31:
+            raise ModelError(f"config.json of {label}: {name} is {value!r}, expected a whole number from 1 on.", hint)
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    if not getattr(config, "head_dim", None) and width % heads:
+        raise ModelError(f"config.json of {label}: {heads} heads do not divide hidden_size {width}.", hint)
+    stored = facts.find(f"{LAYOUTS[facts.family].embed}.weight")
+    if stored is not None and stored.shape[1:] != (width,):
+        raise ModelError(f"config.json of {label}: hidden_size is {width}, the embedding's {stored.shape[1:]}.", hint)
 
 
 def check_vocabulary(size: int, facts: Facts, label: str) -> None:

@@ -47,7 +47,9 @@ class Digests:
 def content_hash(folder: Path, *, trust_blobs: bool = False, digests: Digests | None = None) -> str:
     """sha256 of the folder's model files as hex. `trust_blobs`: the folder is a snapshot in the hub's own cache."""
     names = ["config.json", *TOKENIZER_FILES]
-    files = [p for n in names if (p := folder / n).is_file()] + sorted(folder.glob("*.safetensors"))
+    files = [p for n in names if (p := folder / n).is_file()] + sorted(
+        p for p in folder.glob("*.safetensors") if p.is_file()
+    )
     used = digests or Digests()
     total = hashlib.sha256()
     for path in sorted(files, key=lambda p: p.name):

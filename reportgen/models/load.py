@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.resources
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,10 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from reportgen.config import check_threads
 from reportgen.errors import ModelError
 from reportgen.manifest import ModelRecord, SelfCheck
+from reportgen.mini import bundled_folder
 from reportgen.models import checks, hub, selfcheck
 from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
@@ -33,13 +34,13 @@ from reportgen.models.memory import check_memory, main_dtype, needed_bytes, pick
 from reportgen.models.model import Model
 from reportgen.models.statics import DiskSource, StaticWeights, Weights
 from reportgen.models.tokens import Tokens
+from reportgen.reading import expanded, is_folder
 
 REMADE = {
     "mini": "reportgen mini train",
     "mini-sparse": "reportgen sparsify mini --corpus mini --out sparse, then --set sparse.sparse_model=sparse",
 }
 ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
-BUNDLED = {"mini": "checkpoint", "mini-sparse": "checkpoint-sparse"}  # name -> folder in reportgen.mini
 
 _AUTO_MODEL: Any = AutoModelForCausalLM  # half-typed upstream
 
@@ -126,7 +127,8 @@ def random_twin(model: Model, seed: int) -> Model:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use this many CPU threads; 0 leaves its own choice."""
+    """Let torch use this many CPU threads; 0 leaves its own choice. SettingsError for a number no machine has."""
+    check_threads(threads)
     if threads > 0:
         torch.set_num_threads(threads)
 
@@ -148,6 +150,7 @@ def _find(
     place = _resolve(name, revision, offline=offline, trust_remote_code=trust_remote_code, admit=admit)
     facts = checks.check_folder(place.folder, place.id, trust_remote_code=trust_remote_code)
     config = _read_config(place.folder, place.id, trust_remote_code=trust_remote_code)
+    checks.check_sizes(config, facts, place.id)
     tokens = read_tokens(place.folder, place.id, bos, trust_remote_code=trust_remote_code)
     checks.check_vocabulary(tokens.size, facts, place.id)
     return _Found(place.folder, facts, config, tokens, _record(place, facts, config, tokens))
@@ -155,13 +158,14 @@ def _find(
 
 def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool, admit: hub.Admit) -> hub.Place:
     """Where the model's files lie on this machine; downloads them when `name` is a hub id."""
-    if name in BUNDLED:
-        folder = Path(str(importlib.resources.files("reportgen.mini"))) / BUNDLED[name]
+    bundled = bundled_folder(name)
+    if bundled is not None:
+        folder = bundled
         if not folder.is_dir():
             raise ModelError(f"The bundled model {name!r} is not part of this copy.", f"Make it: {REMADE[name]}")
         return hub.Place(folder, name, "bundled")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = expanded(name)
+    if is_folder(folder):
         return hub.Place(folder, folder.resolve().name, "folder")
     if hub.looks_like_path(name):
         raise ModelError(f"There is no folder {name!r}.", "Give a Hugging Face folder, a hub id, or mini.")
@@ -169,7 +173,9 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
 
 
 # What transformers raises for a config that is well-formed JSON and still makes no sense.
-_BAD_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
+_BAD_CONFIG = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, StrictDataclassError,
+)  # fmt: skip
 
 
 def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:
@@ -198,8 +204,14 @@ def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_cod
         raise ModelError(f"The tokenizer of {label} can't be read: {error}.", "Download it again.") from error
     path = folder / "tokenizer_config.json"
     adds_bos = bool(checks.read_json(path, label).get("add_bos_token")) if path.is_file() else False
-    tokens = Tokens(tokenizer, bos, adds_bos=adds_bos)
-    if not tokens.encode("a") or tokens.size == 0:
+    try:
+        tokens = Tokens(tokenizer, bos, adds_bos=adds_bos)
+        is_silent = not tokens.encode("a") or tokens.size == 0
+    except ModelError:
+        raise
+    except Exception as error:  # as above: one that was read and still cannot be used
+        raise ModelError(f"The tokenizer of {label} can't be used: {error}.", "Download it again.") from error
+    if is_silent:
         raise ModelError(f"The tokenizer of {label} turns text into nothing.", "Save it again as tokenizer.json.")
     return tokens
 

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,13 +18,14 @@ import msgspec
 
 from reportgen.errors import DataError, SettingsError, nearest
 from reportgen.published.papers import Paper, bibtex_of, short, text_of
+from reportgen.reading import MOST_TOML, convert, parse_toml, read_text
 from reportgen.scores import Head, HeadSet, head_name, parse_head
 
 T = TypeVar("T", bound=msgspec.Struct)
+S = TypeVar("S", str, Head)
 Index = Annotated[int, msgspec.Meta(ge=0, le=9999)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10000)]
 _ALIASES = ("openai-community/",)  # the hub's later home of ids that papers and tools write without it
-_SIZE_LIMIT_BYTES = 4_000_000
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_": "class"}):
@@ -141,7 +142,7 @@ def load_user(path: Path | str, shape: tuple[int, int] | None = None) -> list[He
     entry's own n_layers and n_heads do the same. Raises DataError that names file, entry and what is expected.
     """
     path = Path(path)
-    raw = _toml(_read(path), path.name, {"paper", "entry"})
+    raw = _toml(read_text(path, "Give a list of head sets.", most=MOST_TOML), path.name, {"paper", "entry"})
     if not raw.get("entry"):
         raise DataError(f"{path.name}: no [[entry]] in it.", 'Write e.g. [[entry]] class = "Mine" heads = ["L9H6"].')
     papers = dict(load_catalogue().papers)
@@ -156,7 +157,7 @@ def load_user(path: Path | str, shape: tuple[int, int] | None = None) -> list[He
         if entry.overlay != "off" and heads:
             sets.append(_users(entry, heads, path, papers.get(entry.paper), where))
     keys = [s.key for s in sets]
-    if twice := sorted({k for k in keys if keys.count(k) > 1}):
+    if twice := repeated(keys):
         raise DataError(f"{path.name}: the class {twice[0].split('/')[-1]!r} is given twice.", "Rename one of them.")
     return sets
 
@@ -175,6 +176,11 @@ def short_citation(key: str) -> str:
 def bibtex(key: str) -> str:
     """The BibTeX entry of a paper. KeyError for an unknown key."""
     return bibtex_of(load_catalogue().papers[key])
+
+
+def repeated(found: Iterable[S]) -> list[S]:
+    """What is in `found` more than once, sorted."""
+    return sorted(item for item, count in Counter(found).items() if count > 1)
 
 
 def slug(text: str) -> str:
@@ -240,7 +246,7 @@ def _heads(entry: Entry, where: str, shape: tuple[int, int] | None) -> tuple[Hea
             heads.append(parse_head(item) if isinstance(item, str) else item)
         except ValueError as error:
             raise DataError(f"{where}: {error}.", 'Write heads as [layer, head] or "L9H6", 0-based.') from error
-    if twice := sorted({head for head in heads if heads.count(head) > 1}):
+    if twice := repeated(heads):
         raise DataError(f"{where}: {head_name(*twice[0])} is listed twice.")
     layers, count = shape or (None, None)
     for layer, head in heads:
@@ -252,34 +258,17 @@ def _heads(entry: Entry, where: str, shape: tuple[int, int] | None) -> tuple[Hea
 
 
 def _convert(item: object, kind: type[T], where: str) -> T:
-    try:
-        return msgspec.convert(item, kind)
-    except msgspec.ValidationError as error:
-        raise DataError(f"{where}: {error}.") from error
+    return convert(item, kind, where)
 
 
 def _toml(text: str, origin: str, known: set[str]) -> dict[str, list[object]]:
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{origin} is not TOML: {error}.") from error
+    raw = parse_toml(text, origin)
     for name, value in raw.items():
         if name not in known:
             raise DataError(f"{origin}: unknown table {name!r}.", nearest(name, known))
         if not isinstance(value, list):
             raise DataError(f"{origin}: [{name}] should be [[{name}]].")
     return raw
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > _SIZE_LIMIT_BYTES:
-            raise DataError(f"{path} is larger than {_SIZE_LIMIT_BYTES // 1_000_000} MB.", "Give a list of head sets.")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text.") from error
 
 
 def out_of_grid(sets: Sequence[HeadSet], shape: tuple[int, int]) -> list[str]:

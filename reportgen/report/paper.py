@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from reportgen.errors import DataError
 from reportgen.figures import export
+from reportgen.reading import is_file, read_bytes
 from reportgen.report.build import all_figures
 from reportgen.report.numbers import expected, read, slugs
 from reportgen.report.scene import RunLike
@@ -73,21 +75,21 @@ def _texts(paper: Path) -> dict[Path, str]:
         if path in texts:
             continue
         try:
-            texts[path] = path.read_text("utf-8", errors="replace")
-        except OSError as error:
+            texts[path] = read_bytes(path, "Name a .tex file.", most=MOST_BYTES).decode("utf-8", errors="replace")
+        except DataError:
             if path == paper:
-                raise DataError(f"Can't read {paper}: {error.strerror}.", "Name a .tex file.") from error
+                raise
             continue  # an input that LaTeX finds elsewhere, e.g. a package's
         for name in _INPUT.findall(_COMMENT.sub("", texts[path])):
             file = paper.parent / name.strip()
-            waiting.append(file if file.suffix else file.with_suffix(".tex"))
+            waiting.append(file if file.suffix else file.parent / f"{file.name}.tex")
     return texts
 
 
 def _folders(copies: Sequence[tuple[Path, dict[str, str]]]) -> list[Path]:
     """Run folders of the numbers.tex files that were read from where the report wrote them."""
-    folders = [path.resolve().parent.parent for path, _ in copies]
-    return [folder for folder in dict.fromkeys(folders) if (folder / MANIFEST).is_file()]
+    folders = [Path(os.path.realpath(path)).parent.parent for path, _ in copies]
+    return [folder for folder in dict.fromkeys(folders) if is_file(folder / MANIFEST)]
 
 
 def _numbers(used: Sequence[str], held: dict[str, str], now: dict[str, str]) -> Iterator[str]:
@@ -120,7 +122,7 @@ def _drawings(folder: Path, body: str) -> Iterator[Path]:
         places += [folder / name for name in re.findall(r"\{([^{}]*)\}", group)]
     for name in _GRAPHICS.findall(body):
         tries = [place / f"{name.strip()}{ending}" for place in places for ending in _ENDINGS]
-        yield next((path for path in tries if path.is_file()), folder / name.strip())
+        yield next((path for path in tries if is_file(path)), folder / name.strip())
 
 
 def _figures(drawings: Sequence[Path], stamps: dict[str, str]) -> Iterator[str]:
@@ -139,6 +141,6 @@ def _stamp(path: Path) -> tuple[str, str] | None:
     try:
         with path.open("rb") as file:
             match = _STAMP.search(file.read(MOST_BYTES))
-    except OSError:
+    except (OSError, ValueError):
         return None
     return (match[1].decode(), match[0].decode()) if match else None

@@ -8,7 +8,7 @@ runs = ["runs/*"]
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from reportgen.errors import DataError, RunError, SettingsError
+from reportgen.reading import is_file, is_folder, read_toml
 from reportgen.runfolder import MANIFEST, Run
 
 MOST_RUNS = 2000
@@ -31,7 +32,10 @@ class Site:
     url: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError as error:  # http://[
+            raise SettingsError(f"url {self.url!r} is not an http address ({error}).") from error
         if self.url and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
             raise SettingsError(f"url {self.url!r} is not an http address.", "For example https://me.github.io/heads/")
         if self.url and not self.url.endswith("/"):
@@ -52,17 +56,16 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def read_site(path: Path) -> tuple[Site, list[Path]]:
     """The site and the run folders that a site.toml names (patterns are relative to it). DataError names the place."""
-    try:
-        said = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
-    except OSError as error:
-        raise DataError(f"Can't read {path}: {error.strerror}.", "Give the path of a site.toml to --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise DataError(f"{path}: {error}.", "It can hold title, description, url and runs.") from error
+    said = read_toml(path, _File, "It can hold title, description, url and runs.")
     folders: list[Path] = []
     for pattern in said.runs:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise DataError(f"{path}: runs {pattern!r} leads out of its folder.", "Give paths below site.toml.")
-        found = sorted(p for p in path.parent.glob(pattern) if (p / MANIFEST).is_file())
+        try:
+            found = sorted(p for p in path.parent.glob(pattern) if is_file(p / MANIFEST))
+        except (ValueError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{path}: runs {pattern!r} is no pattern ({why}).", "For example runs/*") from error
         if not found:
             raise DataError(f"{path}: no run folder matches {pattern!r}.", "Store one there: reportgen run --out ...")
         folders += found
@@ -72,7 +75,7 @@ def read_site(path: Path) -> tuple[Site, list[Path]]:
 def open_runs(paths: Iterable[Path]) -> list[Run]:
     """The runs in these folders; a folder of runs stands for all of them. RunError: none, or two of one name."""
     runs: dict[str, Run] = {}
-    for path in dict.fromkeys(found.resolve() for given in paths for found in _expanded(given)):
+    for path in dict.fromkeys(Path(os.path.realpath(found)) for given in paths for found in _expanded(given)):
         run = Run.open(path)
         slug = run.manifest.model.slug
         if slug in runs:
@@ -86,6 +89,6 @@ def open_runs(paths: Iterable[Path]) -> list[Run]:
 
 
 def _expanded(path: Path) -> Sequence[Path]:
-    if (path / MANIFEST).exists() or not path.is_dir():
+    if is_file(path / MANIFEST) or not is_folder(path):
         return [path]
     return sorted(p.parent for p in path.glob(f"*/{MANIFEST}")) or [path]

@@ -5,13 +5,16 @@ Looking a suite up imports its suite.py alone, never torch or altair.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from reportgen.errors import SettingsError, nearest
+from reportgen.errors import SettingsError, UserError, nearest
+from reportgen.reading import is_file
 from reportgen.suites.attention.suite import SUITE as ATTENTION
 from reportgen.suites.base import Context, Measure, Suite
 from reportgen.suites.circuits.suite import SUITE as CIRCUITS
@@ -21,7 +24,7 @@ from reportgen.suites.imported.suite import SUITE as IMPORTED
 from reportgen.suites.relations.suite import SUITE as RELATIONS
 from reportgen.suites.sparse.suite import SUITE as SPARSE
 
-__all__ = ["BUILT_IN", "Context", "Measure", "Suite", "choose", "drawable", "find", "known"]
+__all__ = ["BUILT_IN", "Context", "Measure", "Suite", "answerable", "choose", "drawable", "find", "known"]
 
 BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE, SPARSE)  # in the order they are run
 STORED: tuple[Suite, ...] = (IMPORTED, COMPARED)  # what only stored runs have: never scored, only drawn
@@ -29,11 +32,15 @@ ENTRY_POINTS = "reportgen.suites"
 _named: dict[str, Suite] = {}  # suites from files that this process was given: a run of theirs can be drawn
 
 
+_files: dict[str, Path] = {}  # suite -> the file it came from
+
+
 def known() -> dict[str, Suite]:
     """Built-in suites and those that installed packages offer under the entry point `reportgen.suites`."""
     suites = {suite.name: suite for suite in BUILT_IN}
     for point in entry_points(group=ENTRY_POINTS):
-        suite = point.load()
+        with _blamed(Path(point.value)):
+            suite = point.load()
         if not isinstance(suite, Suite):
             raise SettingsError(f"Entry point {point.name!r} of {ENTRY_POINTS} is not a reportgen.suites.Suite.")
         suites.setdefault(suite.name, suite)
@@ -73,7 +80,7 @@ def choose(names: Iterable[str]) -> list[Suite]:
 
 
 def _from_file(path: Path) -> Suite:
-    if not path.is_file():
+    if not is_file(path):
         raise SettingsError(f"No suite file {path}.", "Give the path of a Python file that defines one Suite.")
     name = f"reportgen_user_suite_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -81,8 +88,39 @@ def _from_file(path: Path) -> Suite:
         raise SettingsError(f"{path} is not a Python file.", "Give the path of a file that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # so that "module:function" in the suite resolves to this very file
-    spec.loader.exec_module(module)
+    with _blamed(path):
+        spec.loader.exec_module(module)
     found = [value for value in vars(module).values() if isinstance(value, Suite)]
     if len(found) != 1:
         raise SettingsError(f"{path} defines {len(found)} Suites.", "Define exactly one at the top level.")
+    _files[found[0].name] = path
     return found[0]
+
+
+@contextlib.contextmanager
+def answerable(suite: Suite) -> Iterator[None]:
+    """What a suite from a user's file raises in the block, one line with the file; of other suites it is a bug."""
+    if _named.get(suite.name) is not suite:
+        yield
+        return
+    with _blamed(_files[suite.name], passing=(UserError,)):
+        yield
+
+
+@contextlib.contextmanager
+def _blamed(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Whatever a user's file raises, as one line with the file, its line and the error; `passing` goes through."""
+    try:
+        yield
+    except passing:
+        raise
+    except SyntaxError as error:
+        raise SettingsError(f"{path}, line {error.lineno or 1}: {error.msg}.", "Mend the file.") from error
+    except (Exception, SystemExit) as error:
+        if sys.flags.dev_mode:  # python -X dev shows the whole way there
+            traceback.print_exc()
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path.absolute())]
+        at = f"{path}, line {frames[-1].lineno}" if frames else str(path)
+        said = traceback.format_exception_only(error)[-1]  # also where the error cannot be put into words
+        words = str(error) if isinstance(error, UserError) else said.strip()
+        raise SettingsError(f"{at}: {words}", "Mend the file; 'python -X dev -m reportgen' shows more.") from error

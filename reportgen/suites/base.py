@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,11 @@ from reportgen.scores import HeadSet, SuiteResult
 
 if TYPE_CHECKING:
     from reportgen.figures.figure import Figure, View
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,60}")
+_ONE_FILE = "README.md has a whole suite in one file."
+MOST = 2**31 - 1  # the largest whole number a setting can be
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Context:
     head_sets   every finished suite's sets, by suite name
     results     every finished suite's result: read scores from it, never import another suite
     progress    progress(done, total, words): called now and then; also where Ctrl-C is noticed
+    offline     another model that the suite loads must be on this machine
     """
 
     seed: int
@@ -86,6 +93,7 @@ class Context:
     head_sets: Mapping[str, tuple[HeadSet, ...]] = field(default_factory=dict)
     results: Mapping[str, SuiteResult] = field(default_factory=dict)
     progress: Callable[[int, int, str], None] = lambda done, total, words: None
+    offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,18 @@ class Suite:
     check: Check = field(default_factory=Check)  # for `reportgen suite check`
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
+    def __post_init__(self) -> None:
+        """Refuse a suite that would fail later: its name becomes file names, its settings are made from strings."""
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise SettingsError(f"Suite name {self.name!r}: expected lower-case letters, digits and '_'.")
+        if not dataclasses.is_dataclass(self.settings) or not isinstance(self.settings, type):
+            raise SettingsError(f"Suite {self.name}: settings is no dataclass type.", _ONE_FILE)
+        for half in (self.score, self.figures):
+            if not isinstance(half, str) or half.count(":") != 1:
+                raise SettingsError(f"Suite {self.name}: {half!r} is not 'module:function'.", _ONE_FILE)
+        if not all(isinstance(measure, Measure) for measure in self.measures):
+            raise SettingsError(f"Suite {self.name}: measures are not all of the type Measure.", _ONE_FILE)
+
     def measure(self, name: str) -> Measure:
         """The measure of this name; KeyError when the suite has none."""
         return next(m for m in self.measures if m.name == name)
@@ -141,7 +161,7 @@ class Suite:
             values[name] = _read(self.name, name, value, getattr(self.settings(), name))
         try:
             return self.settings(**values)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise SettingsError(f"suite {self.name}: {error}", f"See 'reportgen suites {self.name}'.") from error
 
 
@@ -157,9 +177,16 @@ def _read(suite: str, name: str, value: object, default: object) -> object:
     """`value` as the type of `default`; strings come from the command line. Lists are comma-separated."""
     try:
         return _convert(value, default)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         kind = "on or off" if isinstance(default, bool) else type(default).__name__
-        raise SettingsError(f"{suite}.{name}={value!r}: expected {kind}, e.g. {default!r}.") from error
+        raise SettingsError(f"{suite}.{name}={_shown(value)}: expected {kind}, e.g. {default!r}.") from error
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _convert(value: object, default: object) -> object:
@@ -173,15 +200,21 @@ def _convert(value: object, default: object) -> object:
     if isinstance(default, int):
         if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
             raise ValueError(value)
-        return int(cast("Any", value))
-    if isinstance(default, float):
-        if isinstance(value, bool):
+        whole = int(cast("Any", value))
+        if abs(whole) > MOST:
             raise ValueError(value)
-        return float(cast("Any", value))
+        return whole
+    if isinstance(default, float):
+        number = float("nan" if isinstance(value, bool) else cast("Any", value))
+        if not math.isfinite(number):
+            raise ValueError(value)
+        return number
     if isinstance(default, tuple):
+        if not isinstance(value, str | list | tuple):
+            raise TypeError(value)
         items = value.split(",") if isinstance(value, str) else value
         inner = default[0] if default else ""
         return tuple(_convert(item, inner) for item in cast("Any", items) if item != "")
-    if not isinstance(value, str | Path):
+    if not isinstance(value, str | Path) or "\0" in str(value):
         raise TypeError(value)
     return str(value)

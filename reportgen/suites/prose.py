@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.errors import DataError
 from reportgen.mini import corpus
+from reportgen.reading import read_text
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
@@ -40,10 +40,7 @@ def windows(tokens: Tokens, file: str, count: int, length: int, seed: int, n_ctx
         made = corpus.windows(seed, count, length, heldout=True).astype(np.int64)
         return Prose(made, "held-out documents of the bundled model's own corpus (synthetic)")
     path = Path(file) if file else PASSAGES
-    try:
-        words = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Can't read {path} as UTF-8 text.", "Give the path of a plain text file.") from error
+    words = read_text(path, "Give the path of a plain text file.")
     ids = tokens.encode(words)
     unknown = sum(i == tokens.unk_id for i in ids) / max(1, len(ids))
     if unknown > MOST_UNKNOWN:

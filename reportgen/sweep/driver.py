@@ -5,7 +5,6 @@ Whatever ends it (Ctrl-C, a kill, a lost machine), the same command goes on from
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,9 @@ from filelock import FileLock, Timeout
 from reportgen import runner
 from reportgen.errors import RunError
 from reportgen.files import unwritable, write_atomic
-from reportgen.manifest import Manifest
+from reportgen.manifest import Manifest, command_line
 from reportgen.models.hashing import Digests
+from reportgen.reading import expanded, is_folder
 from reportgen.report.csv import scores_csv
 from reportgen.runfolder import MANIFEST, Run, check_slug, slug_of
 from reportgen.runner import Job
@@ -53,13 +53,13 @@ class Listener(Watcher, Protocol):
 def home_of(spec: SweepSpec) -> Path:
     """The sweep's folder: <out>/<name>; the name of a sweep of one model is the model's."""
     name = spec.name or (f"{_slug(spec)}-sweep" if len(spec.models) == 1 else "sweep")
-    return Path(spec.options.out).expanduser().absolute() / check_slug(name)
+    return expanded(spec.options.out).absolute() / check_slug(name)
 
 
 def _slug(spec: SweepSpec) -> str:
     first = spec.models[0]
-    folder = Path(first.model).expanduser()
-    return slug_of(first.label or (folder.resolve().name if folder.is_dir() else first.model))
+    folder = expanded(first.model)
+    return slug_of(first.label or (folder.resolve().name if is_folder(folder) else first.model))
 
 
 def sweep(spec: SweepSpec, listener: Listener) -> Sweep:
@@ -155,7 +155,7 @@ class _Book:
             )
             for m in every
         }  # fmt: skip
-        argv = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        argv = command_line()
         self.record = SweepRecord(SCHEMA_VERSION, home.name, created, now(), argv, spec.engine, suites, [])
         self.save()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from reportgen.errors import ModelError, SettingsError, nearest
+from reportgen.reading import expanded, is_file, is_folder
 from reportgen.runfolder import slug_of
 from reportgen.sweep.spec import ModelSpec, SweepSpec
 
@@ -71,8 +72,8 @@ def step_of(name: str) -> int | None:
 
 def _of_model(model: ModelSpec, earlier: Commits, *, offline: bool) -> list[Member]:
     named = [_named(text) for text in model.revisions]
-    folder = Path(model.model).expanduser()
-    if folder.is_dir():
+    folder = expanded(model.model)
+    if is_folder(folder):
         return _of_folder(folder.absolute(), model, named)
     if model.model.startswith(("/", ".", "~")):
         raise ModelError(f"There is no folder {model.model!r}.", "Give a folder of checkpoint folders, or a hub id.")
@@ -100,8 +101,8 @@ def _named(text: str) -> tuple[str, int | None]:
 
 def _of_folder(folder: Path, model: ModelSpec, named: list[tuple[str, int | None]]) -> list[Member]:
     label = model.label or folder.resolve().name
-    inside = {path.name: path for path in folder.iterdir() if (path / "config.json").is_file()}
-    if not named and (folder / "config.json").is_file():
+    inside = {path.name: path for path in folder.iterdir() if is_file(path / "config.json")}
+    if not named and is_file(folder / "config.json"):
         return [Member(slug_of(label), str(folder), "", label, "", step_of(folder.name), folder)]
     if not inside:
         raise ModelError(f"{folder} holds no checkpoint folder.", "Give a folder whose folders have a config.json.")

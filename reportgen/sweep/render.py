@@ -15,7 +15,7 @@ from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style
 from reportgen.figures.svg import size_of
 from reportgen.figures.widths import legible
-from reportgen.files import write_atomic
+from reportgen.files import check_inside, write_atomic
 from reportgen.report.bundle import archive
 from reportgen.report.csv import COLUMNS, escape, scores_csv
 from reportgen.report.parts import Grid, Pairs, Plate
@@ -35,6 +35,7 @@ def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False) -
     Raises UserError: a damaged run, a folder that can't be written.
     """
     style = style or Style()
+    check_inside(sweep.path)
     report = build(sweep, style)
     made = {
         f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)

@@ -25,7 +25,6 @@ sweep.toml:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -34,11 +33,13 @@ from typing import Any
 import msgspec
 
 from reportgen.config import Options
-from reportgen.errors import DataError, SettingsError, nearest
+from reportgen.errors import SettingsError, nearest
+from reportgen.reading import read_toml
 
 ENGINES = ("local", "ray")
 PER = ("model", "suite")
 _GIB = 2**30
+_MOST = 1_000_000  # CPUs, GPUs, GiB or retries
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class RayOptions:
         if self.per not in PER:
             raise SettingsError(f"--per {self.per!r} is neither model nor suite.", nearest(self.per, PER))
         for name in ("cpus", "gpus", "memory_gib", "retries"):
-            if getattr(self, name) < 0:
-                raise SettingsError(f"--{name.replace('_', '-')} is below 0.", "Give 0 or more.")
+            if not 0 <= getattr(self, name) <= _MOST:
+                raise SettingsError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 0 to {_MOST:,}.")
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise SettingsError(
                 f"--gpus {self.gpus:g}: Ray lends whole GPUs above 1.", "Give a fraction below 1, or 2."
@@ -141,12 +142,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def read_spec(path: Path) -> dict[str, Any]:
     """What a sweep.toml says, as the fields that `make_spec` takes; DataError names the file and the place."""
-    try:
-        said = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
-    except OSError as error:
-        raise DataError(f"Can't read {path}: {error.strerror}.", "Give the path of a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise DataError(f"{path}: {error}.", "README.md has a sweep.toml to start from.") from error
+    said = read_toml(path, _File, "README.md has a sweep.toml to start from.")
     values = {f: getattr(said, f) for f in said.__struct_fields__ if f not in ("models", "ray", "suite", "suites")}
     values["models"] = tuple(ModelSpec(m.model, tuple(m.revisions), m.label) for m in said.models)
     values["suites"] = tuple(said.suite) if said.suite is not None else None

@@ -5,20 +5,26 @@ sweep.json    what was swept and how each member ended; written by the driver al
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 from reportgen import __version__
 from reportgen.errors import RunError
 from reportgen.files import write_atomic
-from reportgen.runfolder import MANIFEST, Run, check_slug
+from reportgen.reading import is_file, there
+from reportgen.runfolder import MANIFEST, Run, is_slug, read_versioned
 
 SCHEMA_VERSION = 1
 RECORD = "sweep.json"
+
+
+Step = Annotated[int, msgspec.Meta(ge=0, lt=10**12)]
 
 
 class MemberRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -29,8 +35,8 @@ class MemberRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     revision: str  # hub commit; empty for folders
     label: str  # the model in words
     name: str  # the revision as typed
-    step: int | None = None  # training step
-    status: str = "waiting"  # "waiting" | "done" | "failed"
+    step: Step | None = None  # training step
+    status: Literal["waiting", "done", "failed"] = "waiting"
     error: str = ""  # reason of a failure, one line
     elapsed_s: float = 0.0  # of the attempt that ended it, 0 where it was kept
     kept: bool = False  # finished by an earlier sweep
@@ -56,10 +62,6 @@ class SweepRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     version: str = ""
 
 
-class _Versioned(msgspec.Struct):
-    schema_version: int
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A sweep folder, read."""
@@ -72,29 +74,22 @@ class Sweep:
         """The sweep at `path`; RunError in one line when there is none, it is damaged or of a newer reportgen."""
         path = Path(path)
         file = path / RECORD
-        try:
-            raw = file.read_bytes()
-            version = msgspec.json.decode(raw, type=_Versioned).schema_version
-            if version > SCHEMA_VERSION:
-                raise RunError(
-                    f"{file} has schema {version}; this reportgen reads up to {SCHEMA_VERSION}.",
-                    "Upgrade: pip install -U reportgen.",
-                )
-            record = msgspec.json.decode(raw, type=SweepRecord)
-        except FileNotFoundError as error:
-            raise RunError(f"{path} is not a sweep (no {RECORD}).", "Make one with 'reportgen sweep'.") from error
-        except OSError as error:
-            raise RunError(f"Can't read {file}: {error.strerror}.", "Check the path and its permissions.") from error
-        except msgspec.DecodeError as error:
-            raise RunError(f"{file} is damaged: {error}.", "Type the same 'reportgen sweep' again.") from error
-        for member in record.members:
-            check_slug(member.slug)
+        again = "Type the same 'reportgen sweep' again."
+        if not there(file):
+            raise RunError(f"{path} is not a sweep (no {RECORD}).", "Make one with 'reportgen sweep'.")
+        record = read_versioned(file, SweepRecord, SCHEMA_VERSION, again)
+        names = [record.name, *(member.slug for member in record.members)]
+        for name in names:
+            if not is_slug(name):
+                raise RunError(f"{file} names a folder {name!r} that is not a plain name.", again)
+        if doubles := sorted(name for name, count in Counter(names[1:]).items() if count > 1):
+            raise RunError(f"{file} has the member {doubles[0]!r} twice.", again)
         return cls(path, record)
 
     def runs(self) -> list[tuple[MemberRecord, Run]]:
         """Members with a run folder, in order; those that never got one are left out."""
         found = [(m, self.path / m.slug) for m in self.record.members]
-        return [(member, Run.open(path)) for member, path in found if (path / MANIFEST).is_file()]
+        return [(member, Run.open(path)) for member, path in found if is_file(path / MANIFEST)]
 
     def failed(self) -> list[MemberRecord]:
         """Members that could not be scored, or a suite of which failed."""
@@ -103,7 +98,7 @@ class Sweep:
 
 def is_sweep(path: Path) -> bool:
     """Whether the folder is a sweep's."""
-    return (path / RECORD).is_file()
+    return is_file(path / RECORD)
 
 
 def save(path: Path, record: SweepRecord, members: Sequence[MemberRecord], elapsed_s: float) -> SweepRecord:

@@ -110,7 +110,7 @@ def _left(path: Path, model: str) -> dict[str, SuiteRecord]:
     for file in sorted((path / "scores").glob(f"*{_RECORD}")):
         try:
             left = msgspec.json.decode(file.read_bytes(), type=_Left)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, RecursionError):
             continue
         if left.model == model:
             found[file.name.removesuffix(_RECORD)] = left.record

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from reportgen import mini
 from reportgen.errors import NotApplicable
 from reportgen.models import checks, memory
 from reportgen.models import load as load_module
@@ -32,7 +33,7 @@ def test_mini_takes_the_same_path_as_any_folder() -> None:
 
 
 def test_mini_that_is_not_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(load_module.BUNDLED, "mini", "not-there")
+    monkeypatch.setitem(mini.BUNDLED, "mini", "not-there")
     assert "reportgen mini train" in refusal("mini")
 
 

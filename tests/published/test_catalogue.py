@@ -92,7 +92,7 @@ def test_empty_and_switched_off_lists_are_left_out() -> None:
         (('where = "Fig. 1"', ""), r"where and source are needed"),
         (("overlay", "scores = [0.1, 0.2]\noverlay"), r"2 scores for 1 heads"),
         (("[[entry]]", "[entry]"), r"\[entry\] should be \[\[entry\]\]"),
-        (("[[paper]]", "[[paper]]]"), r"is not TOML"),
+        (("[[paper]]", "[[paper]]]"), r"not TOML"),
     ],
 )
 def test_a_malformed_entry_is_named(change: tuple[str, str], said: str) -> None:
@@ -146,7 +146,7 @@ def test_a_users_mistake_is_named_with_file_and_entry(tmp_path: Path, text: str,
 
 
 def test_a_file_that_cannot_be_read_is_a_users_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.toml cannot be read"):
+    with pytest.raises(DataError, match=r"Can't read .*none\.toml: No such file"):
         load_user(tmp_path / "none.toml")
     (tmp_path / "bin.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"not UTF-8"):

@@ -128,7 +128,7 @@ def test_settings_out_of_range_say_what_to_type() -> None:
         make_spec({})
     with pytest.raises(SettingsError, match="neither model nor suite"):
         RayOptions(per="head")
-    with pytest.raises(SettingsError, match="below 0"):
+    with pytest.raises(SettingsError, match="expected 0 to"):
         RayOptions(cpus=-1)
     with pytest.raises(SettingsError, match="whole GPUs above 1"):
         RayOptions(gpus=1.5)

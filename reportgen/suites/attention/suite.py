@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from reportgen.manifest import ModelRecord
+from reportgen.reading import check_text
 from reportgen.suites.base import Check, Measure, Planted, Suite
 from reportgen.suites.prose import PASSAGES
 
@@ -37,6 +38,7 @@ class Settings:
     text_tokens: int = field(default=48, metadata={"help": "tokens in a window"})
 
     def __post_init__(self) -> None:
+        check_text(self.text_file)
         ordered = sorted(self.lags)
         if len(ordered) < 2 or ordered[0] < 4:
             raise ValueError(f"lags {self.lags}: give at least two block lengths of 4 tokens or more.")

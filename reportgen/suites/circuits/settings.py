@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from reportgen.reading import check_text
 from reportgen.suites.prose import PASSAGES
 
 TASKS = ("ioi", "colored_objects", "capitals", "greater_than")
@@ -134,6 +135,15 @@ class Settings:
             wrong = [kind for kind in getattr(self, name) if kind not in INPUTS]
             if wrong:
                 raise ValueError(f"{name} {getattr(self, name)}: known inputs are {', '.join(INPUTS)}.")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """A user's files are read here, before any model is loaded. DataError names the place."""
+        check_text(self.text_file)
+        if self.tasks_file:
+            from reportgen.suites.circuits.tasks import user
+
+            user.read(self.tasks_file, TASKS)
 
 
 def data_files(settings: Settings) -> tuple[Path, ...]:

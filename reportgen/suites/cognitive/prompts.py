@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Protocol
 
 from reportgen.errors import DataError
+from reportgen.reading import read_text
 from reportgen.suites.cognitive.recipe import Recipe
 from reportgen.suites.cognitive.rows import Earlier, Row
 
@@ -90,21 +92,20 @@ def template(name: str) -> Format:
         return Format("plain", "", " ", ".")
     if name == "cogqa":
         return Format("cogqa", _COGQA, ' [ {"answer": "', '"} ]')
+    body = read_text(Path(name), "Give plain, cogqa or a text file.")
     try:
-        body = Path(name).read_text("utf-8")
-    except OSError as error:
-        raise DataError(
-            f"Can't read the prompt {name}: {error.strerror}.", "Give plain, cogqa or a text file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: not UTF-8 text.", "Save the prompt as UTF-8.") from error
-    try:
-        body.format(**dict.fromkeys(_PLACES, ""))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        fields = [(place, spec or "", way) for _, place, spec, way in Formatter().parse(body) if place is not None]
+    except ValueError as error:
         raise DataError(
             f"{name}: expected no placeholders but {{question}}, {{context}} and {{subquestion}} ({error}).",
             "Write other braces twice.",
         ) from error
+    odd = [place for place, spec, way in fields if place not in _PLACES or spec or way]
+    if odd:
+        raise DataError(
+            f"{name}: expected no placeholders but {{question}}, {{context}} and {{subquestion}}, found {odd[0]!r}.",
+            "Write other braces twice.",
+        )
     if "{subquestion}" not in body:
         raise DataError(f"{name}: expected the placeholder {{subquestion}}.", "Put it where the question is asked.")
     return Format(name, body, " ", ".")

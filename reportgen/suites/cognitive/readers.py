@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from reportgen.errors import DataError
+from reportgen.reading import parse_json, read_text
 from reportgen.suites.cognitive.rows import REQUIRED, Reader, Row
 
 _KINDS = ".jsonl, .csv or .json"
@@ -25,13 +26,7 @@ def read(path: Path) -> tuple[Row, ...]:
     readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".json": _json}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path} is not a data file that can be read.", f"Give a file that ends in {_KINDS}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"Can't read {path}: {error.strerror}.", "Give the path of a data file.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 text.", "Save the file as UTF-8.") from error
+    text = read_text(path, "Give the path of a data file.")
     reader = Reader(str(path))
     readers[path.suffix.lower()](reader, text)
     return reader.finish()
@@ -52,6 +47,8 @@ def _csv(reader: Reader, text: str) -> None:
         if missing:
             found = ", ".join(table.fieldnames or ()) or "nothing"
             raise DataError(f"{reader.file}, line 1: columns {', '.join(missing)} are missing; found {found}.")
+        if twice := sorted(n for n, count in Counter(table.fieldnames or ()).items() if count > 1):
+            raise DataError(f"{reader.file}, line 1: two columns are called {twice[0]!r}.", "Rename one of them.")
         for record in table:
             where = f"line {table.line_num}"
             if "" in record:
@@ -92,10 +89,4 @@ def _chain(reader: Reader, entry: Mapping[str, object], number: int) -> None:
 
 
 def _parse(reader: Reader, text: str, where: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = where or f"line {error.lineno}"
-        raise DataError(f"{reader.file}, {place}: not JSON ({error.msg}, column {error.colno}).") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
-        raise DataError(f"{reader.file}, {where or 'line 1'}: not JSON that can be read ({error}).") from error
+    return parse_json(text, f"{reader.file}, {where}" if where else reader.file, lines=not where)

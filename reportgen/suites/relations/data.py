@@ -10,18 +10,18 @@ Everything here is untrusted input: what is malformed is refused with the file a
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from reportgen.errors import DataError, SettingsError, nearest
+from reportgen.reading import is_file, is_folder, parse_json, read_text, read_toml
 
 BUNDLED = Path(__file__).parent / "data"
 TABLE = "relations.toml"
+MOST_K = 1_000_000
 _STEM = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _FIELDS: dict[str, type] = {
     "title": str,
@@ -79,13 +79,13 @@ class Kept:
 def data_files(folder: str = "") -> tuple[Path, ...]:
     """Every pair list of the folder (empty: the bundled one) and its relations.toml, sorted; DataError without any."""
     root = Path(folder) if folder else BUNDLED
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"relations_dir: no folder {str(root)!r}.", "Give a folder of NAME.json pair lists.")
     lists = [*root.glob("*.json"), *(p for p in root.glob("*/*.json") if p.stem == p.parent.name)]
     if not lists:
         raise DataError(f"{root}: no pair list.", "Expected NAME.json or NAME/NAME.json, a list of [source, target].")
     table = root / TABLE
-    return (*sorted(lists), *([table] if table.is_file() else []))
+    return (*sorted(lists), *([table] if is_file(table) else []))
 
 
 def load_relations(folder: str = "", only: Sequence[str] = ()) -> list[Relation]:
@@ -114,22 +114,21 @@ def load_relations(folder: str = "", only: Sequence[str] = ()) -> list[Relation]
 def load_templates(folder: str = "") -> tuple[str, ...]:
     """The `templates` of relations.toml (each has <X> for the source); the bundled ones where it names none."""
     path = (Path(folder) if folder else BUNDLED) / TABLE
-    tables = _parse_toml(path) if path.is_file() else {}
+    tables = _parse_toml(path) if is_file(path) else {}
     if "templates" not in tables:
         path = BUNDLED / TABLE
         tables = _parse_toml(path)
     templates = tables["templates"]
-    if not isinstance(templates, list) or not all(isinstance(t, str) and t.count("<X>") >= 1 for t in templates):
+    right = isinstance(templates, list) and all(isinstance(t, str) and "<X>" in t for t in templates)
+    if not templates or not right:
         raise DataError(f"{path}: templates: expected a list of sentences with <X> for the source.")
     return tuple(templates)
 
 
 def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
     """The pairs of one file; DataError names the file, the entry (from 1) and what is expected."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not readable as JSON ({error}).", "Expected a list of [source, target].") from error
+    form = "Expected a list of [source, target]."
+    entries = parse_json(read_text(path, form), str(path), form)
     if not isinstance(entries, list):
         raise DataError(f"{path}: a JSON {type(entries).__name__}, expected a list of [source, target].")
     return tuple(_pair(path, i, entry) for i, entry in enumerate(entries, start=1))
@@ -188,8 +187,8 @@ def _check_field(place: str, name: str, value: object) -> None:
     kind = _FIELDS[name]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise DataError(f"{place}, expected {kind.__name__}.")
-    if name == "k" and cast("int", value) < 1:
-        raise DataError(f"{place}, expected 1 or more.")
+    if name == "k" and not 1 <= cast("int", value) <= MOST_K:
+        raise DataError(f"{place}, expected 1 to {MOST_K:,}.")
     if name == "prompt" and value and cast("str", value).count("<X>") != 1:
         raise DataError(f"{place}, expected a prompt with one <X> for the source.")
     if name in ("title", "category") and not cast("str", value).strip():
@@ -197,10 +196,7 @@ def _check_field(place: str, name: str, value: object) -> None:
 
 
 def _parse_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path}: not readable as TOML ({error}).") from error
+    return read_toml(path, dict[str, Any])
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,6 @@ sparsify.json  settings, losses, edges, controls, training log
 from __future__ import annotations
 
 import copy
-import importlib.resources
 import json
 import shutil
 from collections.abc import Mapping
@@ -24,85 +23,22 @@ from reportgen.files import unwritable, write_atomic
 from reportgen.models import hub
 from reportgen.models.boot import quiet
 from reportgen.models.hashing import TOKENIZER_FILES
-from reportgen.models.load import BUNDLED, load
+from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse.gates import CONFIG_KEY, Gate, gate_of
+from reportgen.suites.sparse.gates import Gate, gate_of
+from reportgen.suites.sparse.record import AGAIN, CONFIG_KEY, RECORD, Record, folder_of
+from reportgen.suites.sparse.record import Point as Point
+from reportgen.suites.sparse.record import read_record as read_record
 from reportgen.suites.sparse.trainees import own_tensors
 
-RECORD = "sparsify.json"
-AGAIN = "Make it again with reportgen sparsify."
-_LIMIT = 1 << 24  # bytes of a record
 _AUTO: Any = AutoModelForCausalLM  # half-typed upstream
-
-
-class Point(msgspec.Struct, frozen=True):
-    """One line of the training log; losses and edges on the first reporting sequences."""
-
-    step: int
-    loss_hard_nats: float
-    loss_sampled_nats: float  # mean over the training batches since the last line
-    edges_percent: float
-    edges_per_token: float
-    weight: float  # of sparsity, set by the dual steps
-
-
-class Record(msgspec.Struct, frozen=True):
-    """How a sparse checkpoint was made, and what came of it. Losses in nats on the reporting sequences."""
-
-    schema: int
-    dense_id: str
-    dense_hash: str
-    text: str
-    text_sha256: str
-    training_tokens: int  # of the text; 0: generated
-    settings: dict[str, bool | int | float | str]
-    steps: int  # taken
-    chosen: dict[str, float]  # the step kept, and its excess and edges on the steering text; see training.py
-    length: int  # tokens a sequence
-    elapsed_s: float
-    threads: int
-    device: str
-    dense_nats: float
-    sparse_hard_nats: float
-    sparse_sampled_nats: float
-    gates_off_nats: float
-    limit_nats: float  # dense_nats + slack
-    constraint_met: bool
-    edges_percent: float
-    edges_per_token: float
-    finetuned_nats: float | None  # the dense model trained on for as many steps
-    cuts: list[dict[str, float]]  # the dense pattern cut at thresholds, see measure.Cut
-    log_dense_nats: float  # the dense model on the sequences of the log
-    log: list[Point]
-
-
-def folder_of(name: str) -> Path | None:
-    """Where a bundled model or a folder lies; None for a hub id, whose record is not read."""
-    if name in BUNDLED:
-        return Path(str(importlib.resources.files("reportgen.mini"))) / BUNDLED[name]
-    folder = Path(name).expanduser()
-    return folder if folder.is_dir() else None
-
-
-def read_record(name: str) -> Record | None:
-    """The record beside a sparse checkpoint, None where there is none. ModelError for a damaged one."""
-    folder = folder_of(name)
-    path = folder / RECORD if folder else None
-    if path is None or not path.is_file():
-        return None
-    try:
-        if path.stat().st_size > _LIMIT:
-            raise ModelError(f"{path} is larger than {_LIMIT >> 20} MiB.", AGAIN)
-        return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"{path} can't be read: {error}.", AGAIN) from error
 
 
 def load_sparse(
     name: str, *, device: str = "auto", dtype: str = "float32", offline: bool = False
 ) -> tuple[Model, Gate]:
     """A checkpoint with its gate. ModelError when it has none: without gates these weights are another model."""
-    model = load(name, device=device, dtype=dtype)
+    model = load(name, device=device, dtype=dtype, offline=offline)
     gate = gate_of(model.config, model.record.id)
     if gate is None:
         raise ModelError(

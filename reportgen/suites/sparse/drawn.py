@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +16,7 @@ from reportgen.scores import head_name
 from reportgen.suites.sparse import edges, prompts
 from reportgen.suites.sparse.compare import Scope, agreement, causal
 from reportgen.suites.sparse.edges import Column
+from reportgen.suites.sparse.forms import GROUPS_FORM, read_feature_groups
 from reportgen.suites.sparse.prompts import Group, Ids, Task
 from reportgen.suites.sparse.suite import Settings
 
@@ -25,14 +24,6 @@ if TYPE_CHECKING:
     from reportgen.models.model import Model
 
 MOST_PANELS = 48  # heads drawn per model
-
-
-class FeatureGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of the user's file: a named group of features at a position, over a range of layers."""
-
-    name: str
-    position: int
-    layers: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +124,9 @@ def _feature_groups(settings: Settings, size: int, n_layers: int) -> list[dict[s
     if not settings.feature_groups:
         return []
     path = Path(settings.feature_groups)
-    form = 'Expected [{"name": "large", "position": 5, "layers": [0, 3]}, ...].'
-    try:
-        groups = msgspec.convert(json.loads(path.read_text("utf-8")), list[FeatureGroup])
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise DataError(f"{path}: {error}.", form) from error
+    groups = read_feature_groups(path)
     for group in groups:
         low, high = group.layers
         if not (0 <= group.position < size and 0 <= low <= high <= n_layers):
-            raise DataError(f"{path}: {group.name!r} is outside the prompt or the model.", form)
+            raise DataError(f"{path}: {group.name!r} is outside the prompt or the model.", GROUPS_FORM)
     return [{"name": g.name, "position": g.position, "layers": list(g.layers)} for g in groups]

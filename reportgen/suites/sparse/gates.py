@@ -12,18 +12,17 @@ Our own implementation of the idea of Draye et al., arXiv 2512.05865, section 3;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
-from reportgen.errors import ModelError, NotApplicable
+from reportgen.errors import NotApplicable
 from reportgen.models.model import HookFn, Model
+from reportgen.suites.sparse.record import CONFIG_KEY, RULE, gate_numbers
 
-CONFIG_KEY = "attention_gate"  # in config.json of a sparse checkpoint
-RULE = "score + bias > 0"
 MASKED = -1e4  # what a masked score counts as: sigmoid and its gradient are exactly 0 there, never NaN
 EPSILON = 1e-6  # noise stays this far from 0 and 1
 
@@ -63,14 +62,7 @@ def gate_of(config: Any, label: str) -> Gate | None:
     found = getattr(config, CONFIG_KEY, None)
     if found is None:
         return None
-    hint = "Make the checkpoint again with reportgen sparsify."
-    if not isinstance(found, Mapping) or found.get("rule") != RULE:
-        raise ModelError(f"{label} has a gate of another kind than {RULE!r} in its config.", hint)
-    bias, slack = found.get("bias"), found.get("slack_nats")
-    numbers = [v for v in (bias, slack) if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(numbers) != 2 or not all(abs(v) < 1e3 for v in numbers):
-        raise ModelError(f"The gate of {label} has no usable bias and slack_nats.", hint)
-    return Gate(float(numbers[0]), float(numbers[1]))
+    return Gate(*gate_numbers(found, label))
 
 
 def every_edge(scores: Tensor, pattern: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportgen.errors import DataError, ModelError, NotApplicable
-from reportgen.models.load import BUNDLED
+from reportgen.mini import BUNDLED
 from reportgen.models.model import Model
 from reportgen.suites.sparse import checkpoint, texts
-from reportgen.suites.sparse.checkpoint import Record
 from reportgen.suites.sparse.gates import Gate, gate_of
+from reportgen.suites.sparse.record import Record
 from reportgen.suites.sparse.suite import BUNDLED_PAIRS, Settings
 from reportgen.suites.sparse.texts import Ids
 
@@ -24,7 +24,7 @@ class Partner:
     record: Record | None
 
 
-def find(dense: Model, settings: Settings) -> Partner:
+def find(dense: Model, settings: Settings, *, offline: bool = False) -> Partner:
     """The sparse partner. NotApplicable, with the next thing to type, where there is none or it does not fit."""
     record = dense.record
     if gate_of(dense.config, record.id) is not None:
@@ -40,7 +40,7 @@ def find(dense: Model, settings: Settings) -> Partner:
             "add --set sparse.sparse_model=DIR."
         )
     try:
-        model, gate = checkpoint.load_sparse(name, device=str(dense.device), dtype=record.dtype)
+        model, gate = checkpoint.load_sparse(name, device=str(dense.device), dtype=record.dtype, offline=offline)
         made = checkpoint.read_record(name)
     except ModelError as error:
         raise NotApplicable(str(error)) from error

@@ -6,31 +6,21 @@ BOS, or with <|endoftext|> where the tokenizer puts none in front but has it (th
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.errors import DataError, NotApplicable, SettingsError
+from reportgen.errors import NotApplicable, SettingsError
 from reportgen.models.tokens import Tokens
+from reportgen.suites.sparse.forms import BUNDLED as BUNDLED
+from reportgen.suites.sparse.forms import Task as Task
+from reportgen.suites.sparse.forms import read_task as read_task
 
 Ids = npt.NDArray[np.int64]
-BUNDLED = Path(__file__).parent / "data" / "antonyms.toml"
 END = "<|endoftext|>"
 LEAST = 40  # prompts behind an interval
-
-
-class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The TOML file: templates with one {x}, pairs (word, answer), the pair that is drawn."""
-
-    title: str
-    templates: list[str]
-    pairs: list[tuple[str, str]]
-    drawn: tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,18 +46,6 @@ class Group:
         corrupted = None if self.corrupted is None else self.corrupted[part]
         foils = None if self.foils is None else self.foils[part]
         return Group(self.template, self.ids[part], self.answers[part], corrupted, foils, self.key)
-
-
-def read_task(path: Path) -> Task:
-    """The task in a TOML file. DataError names the file and the place."""
-    try:
-        task = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Task)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise DataError(f"{path}: {error}.", f"See {BUNDLED.name} for the form.") from error
-    bad = [text for text in task.templates if text.count("{x}") != 1]
-    if bad or not task.templates or len(task.pairs) < 3:
-        raise DataError(f"{path}: every template needs one {{x}}, and three pairs are the least.", f"Mend {bad[:1]}.")
-    return task
 
 
 def start(tokens: Tokens) -> list[int]:

@@ -49,7 +49,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     if not model.can_edit_pattern:
         raise NotApplicable(f"Attention edges of a {model.record.family} model can't be gated: its scores are hidden.")
     finite.require_logits(model)
-    found = partner.find(model, settings)
+    found = partner.find(model, settings, offline=context.offline)
     finite.require_logits(found.model)
     task = prompts.read_task(Path(settings.prompts) if settings.prompts else prompts.BUNDLED)
     groups = prompts.groups(model.tokens, task, settings.per_template, context.seed)

@@ -25,11 +25,12 @@ from filelock import FileLock, Timeout
 
 from reportgen.errors import ModelError, RunError, SettingsError
 from reportgen.files import unwritable, write_atomic
-from reportgen.models.load import load
+from reportgen.models.load import load, set_threads
 from reportgen.models.model import Model
+from reportgen.reading import check_text, there
 from reportgen.suites.sparse import checkpoint, measure, texts
-from reportgen.suites.sparse.checkpoint import Point, Record
 from reportgen.suites.sparse.gates import Gate, every_edge, gate_of
+from reportgen.suites.sparse.record import Point, Record
 from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.texts import Text
 from reportgen.suites.sparse.trainees import trainee
@@ -100,8 +101,8 @@ def sparsify(options: Options, progress: Progress = lambda done, total, words: N
     SettingsError (options), DataError (too little text, with the number needed), ModelError (the model),
     RunError (OUT is taken or in use, or training diverged).
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    set_threads(options.threads)
+    _check_paths(options)
     dense = _load(options)
     length = min(options.length, dense.record.n_ctx)
     text = _text(options, dense, length)
@@ -139,6 +140,15 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
     checkpoint.write_record(record, folder)
     _publish(work, folder, options.out)
     return record
+
+
+def _check_paths(options: Options) -> None:
+    """What can be refused before a model is loaded: the text, and a folder that is taken or has no name."""
+    check_text(options.text)
+    if not options.out.name or "\0" in options.out.name:
+        raise SettingsError(f"--out {str(options.out)!r} is no name for a new folder.", "For example --out sparse")
+    if there(options.out):
+        raise RunError(f"{options.out} exists already.", "Choose another folder with --out DIR.")
 
 
 def _load(options: Options) -> Model:
@@ -183,11 +193,11 @@ def _owned(work: Path) -> Iterator[None]:
 
 def _claim(work: Path, options: Options, dense: Model, text: Text) -> None:
     """Write down what the work folder is for; RunError when it is for something else or OUT is taken."""
-    if options.out.exists():
+    if there(options.out):
         raise RunError(f"{options.out} exists already.", "Choose another folder with --out DIR.")
     found = json.dumps({**options.recorded, "dense": dense.record.content_hash, "sha256": text.sha256}, indent=1)
     path = work / "options.json"
-    if path.exists() and path.read_text(encoding="utf-8") != found:
+    if path.exists() and path.read_bytes() != found.encode():
         raise RunError(
             f"{work} holds a run with other options.", f"Delete it, or choose another --out than {options.out}."
         )

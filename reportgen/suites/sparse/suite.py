@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reportgen.reading import check_text, expanded, is_file, is_folder
 from reportgen.suites.base import Measure, Suite
 
 TASKS = ("dense", "sparse")  # tasks of the measure edges_per_token
@@ -61,6 +62,19 @@ class Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least {low}.")
         if self.link:
             self.positions()
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """A user's files are read here, before any model is loaded. UserError names the place."""
+        from reportgen.suites.sparse import forms, record
+
+        check_text(self.text)
+        if self.prompts:
+            forms.read_task(Path(self.prompts))
+        if self.feature_groups:
+            forms.read_feature_groups(Path(self.feature_groups))
+        if self.sparse_model:
+            record.check(self.sparse_model)
 
     def positions(self) -> tuple[int, int] | None:
         """(key, query) as given, None where the strongest link is to be taken."""
@@ -74,12 +88,12 @@ class Settings:
 
 def _data(settings: Settings) -> tuple[Path, ...]:
     """Files whose bytes enter the resume key: the sparse model's, the prompts, text and feature groups."""
-    folder = Path(settings.sparse_model).expanduser() if settings.sparse_model else _CHECKPOINT
+    folder = expanded(settings.sparse_model) if settings.sparse_model else _CHECKPOINT
     named = [Path(name) for name in (settings.text, settings.feature_groups) if name]
     files = [Path(settings.prompts) if settings.prompts else _PROMPTS, *named]
-    if folder.is_dir():
+    if is_folder(folder):
         files += [folder / "config.json", *sorted(folder.glob("*.safetensors")), folder / "sparsify.json"]
-    return tuple(path for path in files if path.is_file())
+    return tuple(path for path in files if is_file(path))
 
 
 _DRAYE = "draye2025sparse; counts ours"

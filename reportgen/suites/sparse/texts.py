@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from reportgen.errors import DataError, SettingsError
 from reportgen.models.tokens import Tokens
+from reportgen.reading import as_text, read_bytes
 
 Ids = npt.NDArray[np.int64]  # [sequence pos]
 STEERING, REPORTING = 128, 64  # held-out sequences of a text file
@@ -75,11 +76,8 @@ def sequences(path: Path, tokens: Tokens, length: int) -> Ids:
 
 
 def _read(path: Path) -> tuple[bytes, str]:
-    try:
-        raw = path.read_bytes()
-        return raw, raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Can't read {path} as UTF-8 text: {error}.", "Give the path of a text file.") from error
+    raw = read_bytes(path, "Give the path of a text file.")
+    return raw, as_text(raw, str(path))
 
 
 @lru_cache(maxsize=4)

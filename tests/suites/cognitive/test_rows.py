@@ -100,7 +100,7 @@ FILES = [
         '[{"question": "m", "generated": [{"subquestion": "q", "answer": "a"}]}]',
         "'cognitive_skill' is missing",
     ),
-    ("a.json", "[" * 100_000, "not JSON that can be read"),
+    ("a.json", "[" * 100_000, "nested too deeply"),
     ("a.csv", "subquestion,answer\nq,a\n", "line 1: columns function are missing; found subquestion, answer"),
     ("a.csv", "subquestion,answer,function\nq,a,f,x\n", "line 2: more cells than columns"),
     ("a.csv", 'subquestion,answer,function\n"q,a,f\n', "Check the quotes"),

@@ -17,11 +17,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from reportgen.errors import DataError
+from reportgen.reading import convert, parse_json, read_text
 from reportgen.suites.circuits.tasks.task import END, Ids, Metric, Pair, Task
 
 if TYPE_CHECKING:
@@ -32,15 +33,19 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _MOST = 100_000  # lines
 
 
+Several = Annotated[list[str], msgspec.Meta(min_length=1)]
+Place = Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)]
+
+
 class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One prompt pair of the file."""
 
     task: str
     clean: str
     corrupted: str
-    answer: str | list[str]
-    foil: str | list[str]
-    roles: dict[str, str | int] = {}
+    answer: str | Several
+    foil: str | Several
+    roles: dict[str, str | Place] = {}
     metric: Metric = "logit_diff"
     template: str = ""
 
@@ -50,14 +55,9 @@ def read(path: str, taken: Sequence[str]) -> dict[str, list[Line]]:
 
     Raises DataError with the file, the line and what is expected.
     """
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"Can't read {path} as UTF-8 text.", "Give the path of a JSONL file of prompt pairs."
-        ) from error
+    text = read_text(Path(path), "Give the path of a JSONL file of prompt pairs.")
     found: dict[str, list[Line]] = {}
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.split("\n"), 1):
         if not raw.strip():
             continue
         if number > _MOST:
@@ -73,13 +73,8 @@ def read(path: str, taken: Sequence[str]) -> dict[str, list[Line]]:
 
 
 def _line(path: str, number: int, raw: str, taken: Sequence[str]) -> Line:
-    try:
-        line = msgspec.json.decode(raw, type=Line)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            f"{path}, line {number}: {error}.",
-            "Expected task, clean, corrupted, answer, foil (roles, metric, template).",
-        ) from error
+    place, form = f"{path}, line {number}", "Expected task, clean, corrupted, answer, foil (roles, metric, template)."
+    line = convert(parse_json(raw, place, form, lines=False), Line, place, form)
     if not _NAME.fullmatch(line.task) or line.task in taken or line.task in ("reuse", "natural_text"):
         hint = "Use letters, digits, _ or -, and no name of a task that ships."
         raise DataError(f"{path}, line {number}: task {line.task!r}.", hint)
