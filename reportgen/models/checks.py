@@ -226,11 +226,13 @@ def layer_count(config: Mapping[str, Any], label: str) -> int:
 def check_sizes(config: Any, facts: Facts, label: str) -> None:
     """The sizes that a model's record holds, as transformers read them, against each other and the embedding."""
     hint = "Download it again."
-    sizes = {n: getattr(config, n, None) for n in ("hidden_size", "num_attention_heads", "max_position_embeddings")}
-    for name, value in sizes.items():
+    sizes: list[int] = []
+    for name in ("hidden_size", "num_attention_heads", "max_position_embeddings"):
+        value = getattr(config, name, None)
         if not isinstance(value, int) or not 0 < value < 1 << 31:
             raise ModelError(f"config.json of {label}: {name} is {value!r}, expected a whole number from 1 on.", hint)
-    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+        sizes.append(value)
+    width, heads, _ = sizes
     if not getattr(config, "head_dim", None) and width % heads:
         raise ModelError(f"config.json of {label}: {heads} heads do not divide hidden_size {width}.", hint)
     stored = facts.find(f"{LAYOUTS[facts.family].embed}.weight")

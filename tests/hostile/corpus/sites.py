@@ -44,7 +44,7 @@ CASES = (
         )
     ),
     Case("site-no-runs", ("site", "--out", "{here}/out"), "No runs for the site"),
-    Case("site-loop", ("site", "{here}/a", "--out", "{here}/out"), "not a run folder", {"a": Link("a")}),
+    Case("site-run-loop", ("site", "{here}/a", "--out", "{here}/out"), "not a run folder", {"a": Link("a")}),
     Case("site-long", ("site", "r" * 5_000, "--out", "{here}/out"), "not a run folder"),
     Case("site-not-ours", (*SITE[:3], "{here}/mine"), "not an earlier site", {"mine/x": "y"}, ("run",)),
     Case("site-file", (*SITE[:3], "{here}/mine"), "not an earlier site", {"mine": "y"}, ("run",)),
