@@ -55,7 +55,7 @@ def _cell(name: str, cell: str, says: str = "row 2, column score") -> Case:
 
 _WHOLE = io.BytesIO()
 np.save(_WHOLE, np.zeros((2, 3), np.float32))
-_GOOD = _WHOLE.getvalue()
+GOOD = _WHOLE.getvalue()
 
 CASES = (
     *(_csv(name, content, says.replace("t.csv.*", "")) for name, content, says in odd_files("t.csv")),
@@ -89,8 +89,8 @@ CASES = (
     _cell("escape", "\x1b[31m1", r"row 2, column score: '\\\\x1b"),
     _table("npy", "empty", b"", "no NPY"),
     _table("npy", "text", "layer,head\n", "no NPY"),
-    _table("npy", "truncated", _GOOD[:-8], "no NPY|Can't read|no NPY file"),
-    _table("npy", "half-header", _GOOD[:40], "no NPY"),
+    _table("npy", "truncated", GOOD[:-8], "no NPY|Can't read|no NPY file"),
+    _table("npy", "half-header", GOOD[:40], "no NPY"),
     _table("npy", "pickle", pickle.dumps(_Bomb()), "no NPY"),
     _npy("objects", np.array([_Bomb()] * 6, dtype=object), "no NPY"),
     _npy("strings", np.array(["a"] * 6), "expected numbers"),
@@ -117,7 +117,7 @@ CASES = (
     _header("wrong-descr", "{'descr': 5, 'fortran_order': False, 'shape': (6,)}", "no NPY"),
     _header("object-descr", "{'descr': '|O', 'fortran_order': False, 'shape': (6,)}", "no NPY"),
     _header("nul-descr", "{'descr': '<f8\\x00', 'fortran_order': False, 'shape': (6,)}", "no NPY"),
-    _table("npy", "future", b"\x93NUMPY\x09\x00" + _GOOD[8:], "no NPY"),
+    _table("npy", "future", b"\x93NUMPY\x09\x00" + GOOD[8:], "no NPY"),
     _table("parquet", "empty", b"", ""),
     _table("parquet", "text", TABLE, "not a Parquet file|Can't read"),
     _table("parquet", "magic-alone", b"PAR1PAR1", "not a Parquet file|Can't read"),

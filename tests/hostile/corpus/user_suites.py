@@ -61,5 +61,5 @@ CASES = (
     _toy("data", "    settings=Settings,", "    settings=Settings, data=lambda s: 1 / 0,", rf"{AT}, line \d+: ZeroDiv"),
     _toy("data-text", "    settings=Settings,", "    settings=Settings, data=lambda s: 'x',", r"no file x"),
     _toy("settings-raise", 'scale: float = field(default=1.0, metadata={"help": "multiplies the norm"})',
-         'scale: float = 1.0\n\n    def __post_init__(self):\n        raise KeyError("k")', rf"{AT}, line \d+: KeyError"),
+         "scale: float = 1.0\n\n    def __post_init__(self):\n        raise KeyError", rf"{AT}, line \d+: KeyError"),
 )  # fmt: skip
