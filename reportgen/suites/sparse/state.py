@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reportgen.errors import RunError
 from reportgen.files import write_atomic
+from reportgen.reading import convert, parse_json, read_text
 
 Groups = Mapping[str, Mapping[str, Tensor]]
 
@@ -59,8 +60,11 @@ def lines(path: Path, step: int) -> list[dict[str, float]]:
     file = log_of(path)
     if not file.exists():
         return []
-    found: list[dict[str, float]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [line for line in found if line["step"] <= step]
+    again = "Delete it and start again."
+    text = read_text(file, again, error=RunError).splitlines()
+    found = [parse_json(line, f"{file}, line {i}", again, error=RunError) for i, line in enumerate(text, 1)]
+    points = convert(found, list[dict[str, int | float]], str(file), again, error=RunError)
+    return [point for point in points if point.get("step", 0.0) <= step]
 
 
 def cut(path: Path, step: int) -> None:
