@@ -20,6 +20,7 @@ from reportgen.reading import as_text, parse_json, read_bytes
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
 _LIMIT = 1 << 24  # bytes of a config or index; real ones are far below
 # Switches that change where weights lie, and the one setting that a family's layout is for (its default, too).
 _ONLY: dict[str, dict[str, bool]] = {
@@ -223,12 +224,18 @@ def layer_count(config: Mapping[str, Any], label: str) -> int:
     raise ModelError(f"config.json of {label} gives no number of layers.", "Download it again.")
 
 
+def context_of(config: Any) -> Any:
+    """Tokens a context holds, as the config says under one of its names."""
+    found = getattr(config, "max_position_embeddings", None)
+    return getattr(config, "seq_length", ALIBI_CONTEXT) if found is None else found
+
+
 def check_sizes(config: Any, facts: Facts, label: str) -> None:
     """The sizes that a model's record holds, as transformers read them, against each other and the embedding."""
     hint = "Download it again."
     sizes: list[int] = []
-    for name in ("hidden_size", "num_attention_heads", "max_position_embeddings"):
-        value = getattr(config, name, None)
+    named = {name: getattr(config, name, None) for name in ("hidden_size", "num_attention_heads")}
+    for name, value in {**named, "context": context_of(config)}.items():
         if not isinstance(value, int) or not 0 < value < 1 << 31:
             raise ModelError(f"config.json of {label}: {name} is {value!r}, expected a whole number from 1 on.", hint)
         sizes.append(value)

@@ -40,7 +40,6 @@ REMADE = {
     "mini": "reportgen mini train",
     "mini-sparse": "reportgen sparsify mini --corpus mini --out sparse, then --set sparse.sparse_model=sparse",
 }
-ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
 
 _AUTO_MODEL: Any = AutoModelForCausalLM  # half-typed upstream
 
@@ -259,7 +258,6 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
     n_heads = config.num_attention_heads
     d_model = config.hidden_size
     multi_query = getattr(config, "multi_query", False)
-    n_ctx: Any = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", ALIBI_CONTEXT)
     return ModelRecord(
         id=place.id,
         slug=place.id.replace("/", "--"),
@@ -273,7 +271,7 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
         d_model=d_model,
         d_head=getattr(config, "head_dim", None) or d_model // n_heads,
         d_vocab=facts.embedding_rows,
-        n_ctx=n_ctx,
+        n_ctx=checks.context_of(config),
         n_params=facts.n_params,
         dtype=main_dtype(facts.counts),
         weights="raw",
