@@ -46,7 +46,7 @@ def test_weights_that_the_file_lacks(folder: Path) -> None:
 
 
 def test_weights_of_another_shape(folder: Path) -> None:
-    edit_config(folder, n_embd=64)
+    edit_config(folder, n_inner=64)
     assert "net can't be loaded" in refusal(folder)
 
 
