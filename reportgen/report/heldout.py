@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import stdtrit
 
 from reportgen.report.leading import is_signed
-from reportgen.scores import HeadScores, SuiteResult, head_name, parse_head
+from reportgen.scores import HeadScores, NamedArray, SuiteResult, head_name, parse_head
 
 LEAST = 4  # examples a half needs
 
@@ -69,7 +70,10 @@ def _read(found: Mapping[str, Any], unit: str) -> Held | None:
 
 
 def _split(result: SuiteResult, scores: HeadScores) -> Held | None:
-    """Even sequences pick the head, odd ones measure it, with Student's interval of the mean."""
+    """Half of the sequences pick the head, the others measure it, with Student's interval of the mean.
+
+    Every other sequence of each block length (array `lag`), so that both halves have all of them alike.
+    """
     stored = result.arrays.get("per_sequence")
     if stored is None or stored.dims != ("measure", "sequence", "layer", "head"):
         return None
@@ -77,7 +81,8 @@ def _split(result: SuiteResult, scores: HeadScores) -> Held | None:
     if scores.measure not in names:
         return None
     values = stored.values[names.index(scores.measure)].astype(np.float64)  # [sequence layer head]
-    even, odd = values[::2], values[1::2]
+    second = _second_half(result.arrays.get("lag"), len(values))
+    even, odd = values[~second], values[second]
     if values.shape[1:] != scores.values.shape or len(odd) < LEAST or not np.isfinite(values).all():
         return None
     if not np.allclose(values.mean(0), scores.values, atol=1e-4):  # the score is something else than their mean
@@ -88,4 +93,13 @@ def _split(result: SuiteResult, scores: HeadScores) -> Held | None:
     half = float(stdtrit(len(sample) - 1, 0.975) * sample.std(ddof=1) / math.sqrt(len(sample)))
     mean = float(sample.mean())
     name = head_name(int(layer), int(head))
-    return Held(name, mean, mean - half, mean + half, len(sample), "the even sequences", "the odd ones")
+    return Held(name, mean, mean - half, mean + half, len(sample), "half of the sequences", "the other half")
+
+
+def _second_half(lag: NamedArray | None, count: int) -> npt.NDArray[np.bool_]:
+    """[sequence] whether it measures: every other one of those that share a value of `lag`, or of all."""
+    kinds = np.zeros(count) if lag is None or lag.values.shape != (count,) else lag.values
+    second = np.zeros(count, bool)
+    for kind in np.unique(kinds):
+        second[np.flatnonzero(kinds == kind)[1::2]] = True
+    return second

@@ -65,6 +65,21 @@ def test_the_head_of_the_even_sequences_is_measured_on_the_odd_ones() -> None:
     assert held.high - held.value == pytest.approx(half, rel=1e-4)
 
 
+def test_both_halves_have_every_block_length() -> None:
+    """A head that scores with one block length alone is measured at its mean over all of them."""
+    draw = np.random.default_rng(2)
+    lags = np.tile([13, 17], 12)
+    values = draw.uniform(0, 0.1, (1, 24, 2, 2))
+    values[0, lags == 13, 1, 0] += 0.8
+    found = scores(values[0].mean(0))
+    arrays = {**sequences(values), "lag": NamedArray(("sequence",), lags.astype(np.int32))}
+    held = held_out(result(found, arrays=arrays), found)
+    assert held is not None
+    assert (held.head, held.n) == ("L1H0", 12)
+    assert held.value == pytest.approx(0.45, abs=0.03)
+    assert held.low < 0.45 < held.high
+
+
 def test_sequences_that_are_not_the_scores_own_say_nothing() -> None:
     values = np.random.default_rng(1).uniform(0, 1, (1, 20, 2, 3))
     found = scores(values[0].mean(0))

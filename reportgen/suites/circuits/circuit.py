@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from reportgen.scores import Head
 from reportgen.stats import sign_flip_null, step_down_max_t
@@ -85,6 +86,21 @@ def ratio_of_means(
     low, high = np.quantile(ratios, (0.025, 0.975), axis=0)
     shape = top.shape[1:]
     return low.reshape(shape), high.reshape(shape), ratios.reshape(len(weights), *shape)
+
+
+def few_templates(estimate: float, draws: Floats, count: int) -> tuple[float, float]:
+    """95 % interval of an estimate over `count` templates from its bootstrap draws [draw].
+
+    Percentiles of so few clusters are too narrow (docs/calibration.md): Student's quantile for count - 1 degrees of
+    freedom times the draws' standard deviation, which resampling `count` of `count` makes too small by the square root
+    of (count - 1) / count (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008). One template speaks for itself
+    alone: percentiles.
+    """
+    if count < 2:
+        low, high = np.quantile(draws, (0.025, 0.975))
+        return float(low), float(high)
+    half = float(stdtrit(count - 1, 0.975) * draws.std() * np.sqrt(count / (count - 1)))
+    return estimate - half, estimate + half
 
 
 def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float, family: int) -> Floats:

@@ -15,7 +15,7 @@ from reportgen.suites import finite, ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
 from reportgen.suites.circuits import twins as twin
-from reportgen.suites.circuits.circuit import Effects, ratio_of_means
+from reportgen.suites.circuits.circuit import Effects, few_templates, ratio_of_means
 from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
 from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs
@@ -219,14 +219,15 @@ def _top_head(effects: Effects, of: Runs, each: PerPrompt) -> dict[str, object]:
     layer, head = (int(i) for i in np.unravel_index(int(np.nanargmax(np.abs(chosen))), chosen.shape))
     rows = of.whole.templates % 2 == 1
     weights = template_weights(of.whole.templates[rows].tolist(), of.settings.resamples, of.rng)
-    low, high, _ = ratio_of_means(each[rows, layer, head], of.whole.gap[rows], weights)
+    _, _, draws = ratio_of_means(each[rows, layer, head], of.whole.gap[rows], weights)
+    low, high = few_templates(float(measured[layer, head]), draws, len(np.unique(of.whole.templates[rows])))
     found = {
         "head": head_name(layer, head),
         "chosen_on": "templates of even index",
         "measured_on": "templates of odd index",
         "effect": float(measured[layer, head]),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "n": int(rows.sum()),
     }
     return {"top_head": found}

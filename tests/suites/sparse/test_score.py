@@ -14,6 +14,7 @@ from reportgen.errors import DataError, NotApplicable, SettingsError
 from reportgen.figures import export
 from reportgen.figures.figure import Figure, View
 from reportgen.models.load import load
+from reportgen.report.csv import scores_csv
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.sparse import compare
@@ -72,6 +73,12 @@ def test_the_sparse_model_needs_fewer_edges(result: SuiteResult) -> None:
         assert ratios["dense"][name]["low"] <= ratios["dense"][name]["mean"] <= ratios["dense"][name]["high"]
     nonzero = result.arrays["values"].values[:, compare.PER_PROMPT.index("nonzero")]
     assert set(nonzero[0]) == {8 * 45.0, 8 * 66.0}  # every causal pair of 2 layers x 4 heads
+
+
+def test_the_same_seed_gives_the_same_bytes(pair: Pair, settings: Settings, result: SuiteResult) -> None:
+    again = score(pair.dense, settings, CONTEXT)
+    assert scores_csv({"sparse": again}) == scores_csv({"sparse": result})
+    assert codec.encode(again) == codec.encode(result)
 
 
 def test_maps_of_edges_hold_the_open_gates(pair: Pair, result: SuiteResult) -> None:
