@@ -23,7 +23,7 @@ bench: $(DEV)  ## timings as ratios against a plain reference, one run
 	$(BIN)/python -m benchmarks
 
 soak: $(DEV)  ## the long version of the tests
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 -m 'soak or not soak'
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "reportgen needs Python 3.11-3.13; type: make PYTHON=python3.12")'
