@@ -92,7 +92,7 @@ def hooks(model: Model, rule: Rule, edit: Edit | None = None) -> dict[tuple[str,
     Raises NotApplicable where the family's pattern cannot be written.
     """
     if not model.can_edit_pattern:
-        raise NotApplicable(f"Attention edges of a {model.record.family} model can't be gated: its scores are hidden.")
+        raise NotApplicable(f"Attention edges can't be gated in {model.record.family} models: their scores are hidden.")
     made: dict[tuple[str, int], HookFn] = {}
     for layer in range(model.record.n_layers):
         made["scores", layer], made["pattern", layer] = _two(layer, rule, edit)

@@ -47,7 +47,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     """Compare. Raises NotApplicable where there is no sparse partner, with the next thing to type, and where logits are
     not finite."""
     if not model.can_edit_pattern:
-        raise NotApplicable(f"Attention edges of a {model.record.family} model can't be gated: its scores are hidden.")
+        raise NotApplicable(f"Attention edges can't be gated in {model.record.family} models: their scores are hidden.")
     finite.require_logits(model)
     found = partner.find(model, settings, offline=context.offline)
     finite.require_logits(found.model)

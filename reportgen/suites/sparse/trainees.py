@@ -45,7 +45,7 @@ def trainee(model: Model, *, general: bool = False) -> Trainee:
     Raises NotApplicable where the family's pattern cannot be written.
     """
     if not model.can_edit_pattern:
-        raise NotApplicable(f"Attention edges of a {model.record.family} model can't be gated: its scores are hidden.")
+        raise NotApplicable(f"Attention edges can't be gated in {model.record.family} models: their scores are hidden.")
     if not general and fits(model.config):
         return _Plain(model)
     return _Bridged(model)
