@@ -37,7 +37,12 @@ class Reporter:
         if self.json_lines or not self.console.is_terminal:
             yield self
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self.console, transient=True) as self.progress:
             yield self
         self.progress = None

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from reportgen import runner
 from reportgen.config import Options
+from reportgen.errors import one_line
 from reportgen.manifest import ModelRecord
 from reportgen.runner import Job
 
@@ -42,14 +43,14 @@ def print_plan(options: Options, json_lines: bool) -> None:
         return
     console = Console(highlight=False)
     grid = f"{record.n_layers} layers x {record.n_heads} heads"
-    console.print(Text(f"{record.id}: {grid}, {record.n_params / 1e6:.1f} M parameters, {record.dtype}"))
+    console.print(Text(f"{one_line(record.id)}: {grid}, {record.n_params / 1e6:.1f} M parameters, {record.dtype}"))
     console.print(Text(f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"))
     table = Table("suite", "about", "settings", box=None, pad_edge=False)
     for job, seconds in rows:
         about = "not estimated" if seconds is None else f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
         plain = Job(job.suite, job.suite.settings()).as_dict
         changed = ", ".join(f"{k}={v}" for k, v in job.as_dict.items() if v != plain[k])
-        table.add_row(job.suite.name, about, Text(changed or "defaults"))
+        table.add_row(job.suite.name, about, Text(one_line(changed) or "defaults"))
     console.print(table)
     console.print(Text("Times are lower bounds from operation counts at this machine's speed; nothing was scored."))
 

@@ -48,7 +48,7 @@ class SweepReporter:
             return
         columns = (
             SpinnerColumn(), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
         )  # fmt: skip
         with Progress(*columns, console=self.console, transient=True) as self.progress:
             yield self
