@@ -128,7 +128,7 @@ def training(result: SuiteResult, view: View) -> Figure | None:
             f"Open edges and held-out loss with hard gates over {made['steps']:,} steps of post-training on "
             f"{made['text']}, sequences of T = {made['length']} tokens, seed {made['seed']}. Grey line: dense model; "
             f"red: the limit. Final, on all reporting sequences: {made['sparse_hard_nats']:.4f} against "
-            f"{made['dense_nats']:.4f} nats, {made['edges_percent']:.2f} % of the edges.",
+            f"{made['dense_nats']:.4f} nats{_excess(made)}, {made['edges_percent']:.2f} % of the edges.",
             _finetuned(made),
             sentences.gate(result.facts),
             captions.synthetic(view),
@@ -137,6 +137,12 @@ def training(result: SuiteResult, view: View) -> Figure | None:
         chart=_styled(curves.stacked([upper, curves.framed(shown, "", 120)]), view),
         data=Table("sparse/training", "Post-training", tuple(Column(c) for c in log.labels["field"]), _rows(log)),
     )
+
+
+def _excess(made: dict[str, Any]) -> str:
+    if len(found := made.get("excess_nats", ())) != 3:
+        return ""
+    return f" ({found[0]:+.4f} [{found[1]:.4f}, {found[2]:.4f}], n = {made['sequences']:,})"
 
 
 def _finetuned(made: dict[str, Any]) -> str:

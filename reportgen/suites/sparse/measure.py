@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reportgen.models.model import Model
+from reportgen.stats import bootstrap_interval
 from reportgen.suites.sparse.gates import EPSILON, Gate, Rule, above, every_edge, hooks, renormalised, straight_through
 from reportgen.suites.sparse.texts import Ids
 from reportgen.suites.sparse.trainees import divergence
@@ -49,6 +50,14 @@ class OnText:
     def edges_percent(self) -> float:
         """Of all causal pairs of positions of all heads. It depends on `length`: never compare across lengths."""
         return float(100 * self.edges_per_token / (self.edges[0].size * (self.length + 1) / 2))
+
+
+def excess(sparse: OnText, dense: OnText, seed: int, draws: int = 5000) -> tuple[float, float, float]:
+    """Mean of sparse minus dense loss in nats over the same sequences, and its 95 % bootstrap interval."""
+    differences = sparse.loss - dense.loss
+    rng = np.random.default_rng([seed, 85])
+    low, high = bootstrap_interval(differences, [0] * len(differences), rng, draws=draws)
+    return float(differences.mean()), float(low), float(high)
 
 
 def sampled(gate: Gate, seed: int, device: torch.device) -> Rule:

@@ -61,6 +61,8 @@ class Record(msgspec.Struct, frozen=True):
     cuts: list[dict[str, float]]  # the dense pattern cut at thresholds, see measure.Cut
     log_dense_nats: float  # the dense model on the sequences of the log
     log: list[Point]
+    sequences: int = 0  # behind these losses; 0: not written down
+    excess_nats: list[float] = []  # sparse minus dense: mean and ends of its 95 % interval over sequences
 
 
 def folder_of(name: str) -> Path | None:

@@ -3,7 +3,8 @@
 `facts` of the result (None in place of a number that does not exist):
     sparse_model, gate {rule, bias, slack_nats}, start (token before every prompt)
     text {name, sequences, length, is_text}
-    loss_nats {dense, sparse, sparse_sampled, gates_off, thresholded}, limit_nats, constraint_met    (with text)
+    loss_nats {dense, sparse, sparse_sampled, gates_off, thresholded}, limit_nats,
+    excess_nats [mean, low, high]    (with text)
     edges_percent, edges_per_token {dense, thresholded, sparse}; dead_heads (below 0.01 edges per token in the sparse)
     on_curve      {dense, sparse} each {loss_nats, edges_percent} on the `curve_sequences` of the threshold curve
     threshold     of the pattern, of the column `thresholded`

@@ -49,11 +49,20 @@ def losses(facts: Facts) -> str:
     nats = facts.get("loss_nats")
     if not isinstance(nats, Mapping):
         return ""
-    met = "within" if facts.get("constraint_met") else "NOT within"
     return (
-        f"Loss on held-out text: dense {nats['dense']:.4f}, sparse {nats['sparse']:.4f} nats, {met} the slack; "
+        f"Loss on held-out text: dense {nats['dense']:.4f}, sparse {nats['sparse']:.4f} nats{_excess(facts)}; "
         f"its gates sampled {nats['sparse_sampled']:.4f}, all open {nats['gates_off']:.4f}."
     )
+
+
+def _excess(facts: Facts) -> str:
+    """How far the loss is above the dense one, and whether that is within the slack as far as these sequences say."""
+    found, gate, text = facts.get("excess_nats"), facts.get("gate"), facts.get("text")
+    if not (isinstance(found, list) and isinstance(gate, Mapping) and isinstance(text, Mapping)):
+        return ""
+    slack, (mean, low, high) = float(gate["slack_nats"]), found
+    told = "within" if high <= slack else "above" if low > slack else "too few sequences to tell from"
+    return f", {mean:+.4f} [{low:.4f}, {high:.4f}] over n = {text['sequences']}, {told} the slack of {slack:g}"
 
 
 def agreement(facts: Facts) -> str:

@@ -243,6 +243,8 @@ def _record(options: Options, dense: Model, sparse: Model, gate: Gate, text: Tex
         cuts=[dataclasses.asdict(cut) for cut in measure.threshold_curve(dense, ids[: texts.REPORTING], progress)],
         log_dense_nats=0.0,
         log=[],
+        sequences=len(ids),
+        excess_nats=list(measure.excess(hard, whole, options.seed)),
     )
 
 

@@ -192,5 +192,6 @@ def _made(found: Partner) -> dict[str, object] | None:
     if record is None:
         return None
     names = ("text", "steps", "length", "elapsed_s", "dense_nats", "sparse_hard_nats", "finetuned_nats", "limit_nats",
-             "constraint_met", "edges_percent", "training_tokens", "log_dense_nats")  # fmt: skip
+             "constraint_met", "edges_percent", "training_tokens", "log_dense_nats", "sequences",
+             "excess_nats")  # fmt: skip
     return {name: getattr(record, name) for name in names} | {"seed": record.settings.get("seed")}

@@ -53,6 +53,10 @@ def test_the_record_s_numbers_are_the_saved_model_s(pair: Pair) -> None:
     assert measure.on_text(pair.dense, every_edge, text.reporting).loss_nats == pytest.approx(pair.record.dense_nats)
     hard = measure.on_text(pair.sparse, pair.gate, text.reporting)
     assert hard.loss_nats == pytest.approx(pair.record.sparse_hard_nats)
+    mean, low, high = pair.record.excess_nats
+    assert mean == pytest.approx(pair.record.sparse_hard_nats - pair.record.dense_nats, abs=1e-6)
+    assert low < mean < high
+    assert pair.record.sequences == len(text.reporting)
     assert hard.edges_percent == pytest.approx(pair.record.edges_percent)
     assert pair.record.training_tokens > 0
     assert len(pair.record.text_sha256) == 64
