@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reportgen import codec
-from reportgen.errors import DataError, NotApplicable, SettingsError
+from reportgen.errors import DataError, ModelError, NotApplicable, SettingsError
 from reportgen.figures import export
 from reportgen.figures.figure import Figure, View
 from reportgen.models.load import load
@@ -182,8 +182,8 @@ def test_models_without_a_partner_are_told_what_to_type(pair: Pair, settings: Se
         score(pair.dense, dataclasses.replace(settings, sparse_model=""), CONTEXT)
     with pytest.raises(NotApplicable, match="sparse model itself"):
         score(pair.sparse, settings, CONTEXT)
-    with pytest.raises(NotApplicable, match="no attention_gate"):
-        score(pair.dense, dataclasses.replace(settings, sparse_model=str(pair.base / "dense")), CONTEXT)
+    with pytest.raises(ModelError, match="no attention_gate"):  # before any model is loaded
+        dataclasses.replace(settings, sparse_model=str(pair.base / "dense"))
     other = load(tiny_folder("gpt2", tmp_path / "other"), device="cpu")
     with pytest.raises(NotApplicable, match="n_layers"):
         score(other, settings, CONTEXT)
