@@ -1,0 +1,67 @@
+"""The same seed gives the same scores.csv, byte for byte; other numbers of threads, within docs/repeatability.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reportgen.runfolder import Run
+from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from tests.soak import threads
+from tests.soak.threads import INTERVALS, VALUES, csv_of, difference, few_questions
+
+SUITES = ("relations", "attention", "circuits", "cognitive")  # sparse: tests/suites/sparse/test_score.py
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """Mini through four suites: on one thread, on one thread again, on two."""
+    folder = tmp_path_factory.mktemp("threads")
+    small = {name: dict(threads.SMALL[name]) for name in SUITES}
+    small["cognitive"]["data"] = str(few_questions(folder))
+    before = torch.get_num_threads()
+    made = {name: threads.score("mini", folder / name, n, small, *SUITES) for name, n in (("a", 1), ("b", 1), ("c", 2))}
+    assert torch.get_num_threads() == 2
+    yield made
+    torch.set_num_threads(before)
+
+
+def test_the_same_threads_give_the_same_bytes(runs: dict[str, Run]) -> None:
+    assert runs["a"].done() == sorted(SUITES, key=runs["a"].done().index)
+    assert len(runs["a"].done()) == len(SUITES)
+    assert csv_of(runs["a"]) == csv_of(runs["b"])
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_other_threads_stay_within_the_tolerance(runs: dict[str, Run], suite: str) -> None:
+    found = difference(runs["a"].result(suite), runs["c"].result(suite))
+    assert found.scores > 1
+    assert found.values <= VALUES[suite]
+    assert found.intervals <= INTERVALS[suite]
+    assert found.labels == 0
+
+
+def test_a_difference_is_seen() -> None:
+    grid = np.array([[0.5, np.nan], [0.25, 1.0]], np.float32)
+
+    def result(values: np.ndarray, p: float, *heads: tuple[int, int]) -> SuiteResult:
+        p_values = np.full((2, 2), p, np.float32)
+        ends = {"low": values - 0.1, "high": values + 0.1, "p": p_values}
+        scores = HeadScores("s/m/t", "S", values, n=9, **ends, range=(0, 1), reasons={"L0H1": "x"})
+        return SuiteResult("s", (scores,), head_sets=(HeadSet("s/a", "A", heads, "A", "computed", "rule"),))
+
+    same = difference(result(grid, 0.04, (0, 0)), result(grid.copy(), 0.04, (0, 0)))
+    assert (same.identical, same.values, same.intervals, same.p, same.labels, same.significant) == (True, 0, 0, 0, 0, 0)
+    other = difference(result(grid, 0.04, (0, 0)), result(grid + np.float32(0.125), 0.06, (1, 1)))
+    assert (other.identical, other.values, other.labels, other.significant) == (False, 0.125, 2, 4)
+    assert other.p == pytest.approx(0.02, abs=1e-6)
+
+
+def test_the_page_says_the_tolerance() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "repeatability.md").read_text("utf-8")
+    for suite, value in VALUES.items():
+        assert f"| {suite} | {value:g} | {INTERVALS[suite]:g} |" in page
