@@ -51,7 +51,7 @@ def test_a_difference_is_seen() -> None:
     def result(values: np.ndarray, p: float, *heads: tuple[int, int]) -> SuiteResult:
         p_values = np.full((2, 2), p, np.float32)
         ends = {"low": values - 0.1, "high": values + 0.1, "p": p_values}
-        scores = HeadScores("s/m/t", "S", values, n=9, **ends, range=(0, 1), reasons={"L0H1": "x"})
+        scores = HeadScores("s/m/t", "S", values, n=9, **ends, range=(0, 2), reasons={"L0H1": "x"})
         return SuiteResult("s", (scores,), head_sets=(HeadSet("s/a", "A", heads, "A", "computed", "rule"),))
 
     same = difference(result(grid, 0.04, (0, 0)), result(grid.copy(), 0.04, (0, 0)))
