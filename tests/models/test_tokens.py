@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -134,6 +136,10 @@ def test_bos_by_the_tokenizers_config(tmp_path: Path) -> None:
     assert read_tokens(tmp_path, "x").bos_id == 0
 
 
+@pytest.mark.skipif(
+    Version(version("transformers")) < Version("5.16"),
+    reason="older ones can't read such folders with tokenizers 0.22; the line that says so is a ModelError",
+)
 def test_old_gpt2_folders_without_tokenizer_json(tmp_path: Path) -> None:
     """vocab.json and merges.txt alone, as early checkpoints have them."""
     new = byte_level()
