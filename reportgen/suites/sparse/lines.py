@@ -16,6 +16,7 @@ from reportgen.suites.sparse import curves, sentences
 from reportgen.suites.sparse.curves import Axis
 
 _DRAWS = 1000  # bootstrap draws of the band
+_DOTS = 60  # more lines of a log are drawn without dots
 
 
 def _field(array: NamedArray, name: str) -> npt.NDArray[np.float64]:
@@ -104,16 +105,17 @@ def training(result: SuiteResult, view: View) -> Figure | None:
     hues = curves.colours(view.style.palette)
     steps, percent, hard = (_field(log, name) for name in ("step", "edges_percent", "loss_hard_nats"))
     across = Axis("training step", 0, float(steps[-1]), form=",d")
+    dots = len(steps) <= _DOTS
     low, high = 10 ** math.floor(math.log10(max(percent.min(), 1e-3))), 100.0
     top = curves.channels(across, Axis("open edges, % of causal pairs", low, high, log=True))
-    upper = curves.framed(curves.line("edges", list(zip(steps, percent, strict=True)), hues["sparse"], top, dots=True),
+    upper = curves.framed(curves.line("edges", list(zip(steps, percent, strict=True)), hues["sparse"], top, dots=dots),
                           _title(view, "post-training to sparse attention"), 150)  # fmt: skip
     dense = float(made["log_dense_nats"])
     slack = float(result.facts["gate"]["slack_nats"])  # type: ignore[index]
     ends = [*hard, dense, dense + slack]
     pad = 0.2 * (max(ends) - min(ends))
     down = curves.channels(across, Axis("held-out loss, nats", min(ends) - pad, max(ends) + pad))
-    shown = curves.line("loss", list(zip(steps, hard, strict=True)), hues["sparse"], down, dots=True)
+    shown = curves.line("loss", list(zip(steps, hard, strict=True)), hues["sparse"], down, dots=dots)
     shown += [
         curves.rule("dense", dense, hues["dense"], down, (1, 0)),
         curves.rule("limit", dense + slack, "#b23", down),
