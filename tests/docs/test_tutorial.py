@@ -19,6 +19,7 @@ from reportgen.runfolder import Run
 from tests.docs.reading import DOCS, ROOT, blocks, prose, steps
 
 PAGE = DOCS / "tutorial.md"
+STORED = ROOT / "site" / "runs" / "mini"
 ELSEWHERE = {"git", "cd", "make", "."}
 _DRAWN = re.compile(r'fill="(#[0-9a-fA-F]+)"|>([^<>]+)</text>')
 
@@ -55,7 +56,7 @@ def type_in(words: list[str], text: str) -> None:
 
 
 def stored() -> None:
-    run = Run.open(shutil.copytree(ROOT / "site" / "runs" / "mini", Path("runs/mini")))
+    run = Run.open(shutil.copytree(STORED, Path("runs/mini"), ignore=shutil.ignore_patterns("report")))
     (run.path / "report").mkdir()
     (run.path / "report" / "numbers.tex").write_text(
         numbers_tex(run.manifest, [find_figure(run, "attention-induction")]), "utf-8"
