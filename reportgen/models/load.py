@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,28 +192,32 @@ def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_cod
     """The folder's tokenizer. tokenizer.json is read as it stands; older folders go through AutoTokenizer."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{label} has no tokenizer.", "Put its tokenizer.json into the folder.")
-    try:
-        with quiet():
-            if (folder / "tokenizer.json").is_file():
-                tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=trust_remote_code
-                )
-    except Exception as error:  # tokenizers (Rust) raises bare Exceptions
-        raise ModelError(f"The tokenizer of {label} can't be read: {error}.", "Download it again.") from error
+    with _tokenizer(label), quiet():
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
     path = folder / "tokenizer_config.json"
     adds_bos = bool(checks.read_json(path, label).get("add_bos_token")) if path.is_file() else False
-    try:
+    with _tokenizer(label):  # one that was read may still be of no use
         tokens = Tokens(tokenizer, bos, adds_bos=adds_bos)
         is_silent = not tokens.encode("a") or tokens.size == 0
-    except ModelError:
-        raise
-    except Exception as error:  # as above: one that was read and still cannot be used
-        raise ModelError(f"The tokenizer of {label} can't be used: {error}.", "Download it again.") from error
     if is_silent:
         raise ModelError(f"The tokenizer of {label} turns text into nothing.", "Save it again as tokenizer.json.")
     return tokens
+
+
+@contextmanager
+def _tokenizer(label: str) -> Iterator[None]:
+    """Whatever tokenizers raises becomes a ModelError: in Rust, it raises bare Exceptions."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"The tokenizer of {label} can't be read: {error}.", "Download it again.") from error
 
 
 def _read_weights(found: _Found, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
