@@ -64,6 +64,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     """`reportgen WORDS` in this process, as the installed command runs it, with `tmp_path` as working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / ".cache" / "inductor"))  # made where torch is imported
     monkeypatch.setenv("COLUMNS", "100")
     before = signal.getsignal(signal.SIGTERM)
 
