@@ -202,6 +202,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address or "local", **quiet)
     except Exception as error:  # Ray raises bare Exceptions too: what is not known goes on
+        ray.shutdown()  # a refused connection leaves half of one behind
         if problem := _refusal(address, error):
             raise problem from error
         raise

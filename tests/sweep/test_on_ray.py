@@ -145,6 +145,7 @@ def test_another_version_of_ray(cluster: Any, training: Path, tmp_path: Path, mo
         sweep(toy_spec(training, tmp_path, at(cluster)), Ledger())
     assert f"pip install ray=={true}" in str(caught.value)
     assert not ray.is_initialized()
+    assert ray._private.worker.global_worker.node is None  # nothing of the refused connection is left
 
 
 def test_more_than_any_machine_has_is_said(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
