@@ -77,12 +77,15 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, terminate)
     try:
-        code = app(words, standalone_mode=False)
+        code = app(words, prog_name="reportgen", standalone_mode=False)
     except UserError as error:
         _say(str(error))
         code = 2
     except TyperException as error:
-        _say(f"{error.format_message().rstrip('.')}. See 'reportgen --help'.")
+        context = getattr(error, "ctx", None)  # of a usage error: the verb it is about
+        where = context.command_path if context else "reportgen"
+        said = error.format_message().rstrip(".")
+        _say(f"{said}{'' if said.endswith('?') else '.'} See '{where} --help'.")
         code = 2
     except (typer.Abort, KeyboardInterrupt):
         code = 130

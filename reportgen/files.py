@@ -62,6 +62,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def check_writable(folder: Path) -> None:
+    """RunError where `folder` could not be made or written, said before hours of work rather than after them."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise unwritable(folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise unwritable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 def unwritable(path: Path, error: OSError) -> RunError:
     """One line for a path that cannot be written, with the next thing to do."""
     if error.errno in _FULL:

@@ -28,7 +28,7 @@ import msgspec
 from reportgen import __version__, suites
 from reportgen.config import Given, Options
 from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, one_line
-from reportgen.files import digest
+from reportgen.files import check_writable, digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
 from reportgen.published import catalogue
 from reportgen.reading import is_file
@@ -136,16 +136,17 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
     listener = listener or Silent()
     jobs = plan(options)
     overlays = overlay_files(options.overlays)
+    check_writable(Path(options.out))
+    slug = check_slug(options.name) if options.name else ""
     for job in jobs:
         for line in _says(job, options.seed):
             listener.stage(line)
     listener.stage(f"Loading {options.model}")
     model = _load(options)
-    slug = check_slug(options.name) if options.name else slug_of(model.record.id, options.revision)
-    tested = ensured(listener.stage) if options.selftest else known()
-    manifest = msgspec.structs.replace(_manifest(model, slug, options), self_test=tested)
-    with writer_of(Path(options.out) / slug, manifest) as writer:
-        writer.save()
+    slug = slug or slug_of(model.record.id, options.revision)
+    with writer_of(Path(options.out) / slug, _manifest(model, slug, options)) as writer:
+        tested = ensured(listener.stage) if options.selftest else known()
+        writer.save(msgspec.structs.replace(writer.manifest, self_test=tested))
         for name, content in overlays.items():
             writer.keep_overlay(name, content)
         for index, job in enumerate(jobs):

@@ -137,7 +137,23 @@ def test_a_model_from_a_hub(model: Path, tmp_path: Path) -> None:
 
 def test_output_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert "--out DIR" in refused("run", str(model), "--suite", TOY, "--out", str(tmp_path / "file"), "--threads", "1")
+    words = ("run", str(model), "--suite", TOY, "--out", str(tmp_path / "file"), "--threads", "1")
+    done = reportgen(*words, XDG_CACHE_HOME=str(tmp_path / "empty"))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()  # before the model is loaded, and before the self-test
+    assert line.endswith("Not a directory. Choose another folder with --out DIR.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rend",), "No such command 'rend'. Did you mean 'render'? See 'reportgen --help'."),
+        (("render", "x", "--figures"), "No such option: --figures. See 'reportgen render --help'."),
+        (("mini", "train", "--lenght", "3"), "No such option: --lenght. See 'reportgen mini train --help'."),
+    ],
+)
+def test_a_mistyped_word_names_the_help_of_its_verb(words: tuple[str, ...], said: str) -> None:
+    assert refused(*words) == f"reportgen: {said}"
 
 
 def test_a_newer_or_damaged_run_is_refused(tmp_path: Path) -> None:

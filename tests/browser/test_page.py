@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,28 @@ def test_contents_stand_beside_the_report_or_fold_into_it(visit: Visitor) -> Non
     assert phone.locator("details.narrow").is_visible()
     wide.locator("nav.side a", has_text="Provenance").click()
     assert wide.evaluate("document.querySelector('#provenance').getBoundingClientRect().top") < 450
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_fragment_opens_where_it_says(chromium: Browser, report_folder: Path, scripts: bool, width: int) -> None:
+    """Also below thirty figures that have no height of their own until they come near."""
+    text = (report_folder / "index.html").read_text()
+    plate = re.search(r'<div class="plate.*?</figure>', text, re.DOTALL)
+    assert plate is not None
+    many = report_folder / f"many-{scripts}-{width}.html"
+    many.write_text(text.replace(plate[0], (re.sub(r' id="[^"]*"', "", plate[0]) + "</div>") * 30 + plate[0]))
+    options: dict[str, Any] = {"java_script_enabled": scripts, "viewport": {"width": width, "height": 500}}
+    options["reduced_motion"] = "no-preference"
+    page = Visitor(chromium, many.as_uri())("#not-computed", **options).page
+    seen = [0.0]
+    while len(seen) < 40 and not (10 <= seen[-1] <= 20 and seen[-1] == seen[-4:][0]):
+        page.wait_for_timeout(50)
+        box = page.locator("#not-computed").bounding_box()
+        assert box is not None
+        seen.append(box["y"])
+    page.context.close()
+    assert 10 <= seen[-1] <= 20, seen
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

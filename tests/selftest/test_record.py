@@ -11,8 +11,9 @@ import torch
 from reportgen import runner
 from reportgen.cli import app
 from reportgen.config import Options
+from reportgen.errors import RunError
 from reportgen.manifest import SelfTest
-from reportgen.runfolder import Run
+from reportgen.runfolder import Run, owned
 from reportgen.selftest import checks, record
 from reportgen.selftest.found import exactly
 from reportgen.selftest.models import Bench
@@ -65,6 +66,12 @@ def test_without_it_a_run_says_what_is_known(model: str, tmp_path: Path) -> None
     found = score(model, tmp_path / "second", selftest=False).manifest.self_test
     assert found is not None
     assert found.failed == ["wrong"]
+
+
+def test_a_folder_that_is_taken_is_refused_before_it(model: str, tmp_path: Path) -> None:
+    with owned(tmp_path / "tiny-gpt2"), pytest.raises(RunError, match="Another reportgen is writing"):
+        score(model, tmp_path)
+    assert ASKED == []
 
 
 def test_it_leaves_threads_and_seeds_alone() -> None:
