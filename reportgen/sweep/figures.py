@@ -1,4 +1,4 @@
-"""The figures of a sweep's report: circuits along a training run, and families of models by relative depth."""
+"""The figures of a sweep's report: circuits along a training run, section by section."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reportgen.figures.appearing import Appearing, appearances
-from reportgen.figures.curves import Curve, Panel, curves
 from reportgen.figures.emergence import Band, Line, LogPanel, log_panels
 from reportgen.figures.figure import Figure, Style
 from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.runfolder import slug_of
-from reportgen.scores import Cell, Column, Table, head_name
-from reportgen.sweep.series import ALPHA, Labelled, Point, Story, Track, Training
+from reportgen.scores import Cell, head_name
+from reportgen.sweep.captions import (
+    as_table,
+    axis_title,
+    gaps,
+    line_words,
+    mark,
+    panel_title,
+    short_label,
+    text,
+    where,
+)  # fmt: skip
+from reportgen.sweep.families import family
+from reportgen.sweep.series import Labelled, Point, Story, Track, Training
 
 MOST_FRAMES = 16  # maps of a filmstrip; the page's slider and the CSV have every step
 MOST_ROWS = 40  # heads in the figure of appearances
-_HUES = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2")
 
 
 def figures(story: Story, style: Style) -> Iterator[tuple[str, list[Figure]]]:
@@ -51,43 +61,6 @@ def _id(training: Training, *parts: str) -> str:
     return slug_of("-".join(("sweep", training.label.lower(), *parts)))[:150]
 
 
-def _where(training: Training) -> str:
-    point = next(iter(next(iter(training.tracks.values()))[-1].points))
-    steps = [member.step or 0 for member in training.members]
-    return (
-        f"{training.label}, {len(steps)} checkpoints from step {steps[0]:,} to {steps[-1]:,}, "
-        f"{point.shape[0]} layers × {point.shape[1]} heads."
-    )
-
-
-def _line_words(point: Point) -> str:
-    """What 'above the line' means for this score."""
-    words = f"family-wise adjusted p ≤ {ALPHA} over the heads of one checkpoint"
-    if point.scores.p is None:
-        words = "above the checkpoint's family-wise line"
-    if point.threshold is not None:
-        words += f", and {'|score|' if point.signed else 'score'} ≥ {point.threshold:g}"
-    return f"Above the line: {words}; not corrected over checkpoints."
-
-
-def _gaps(training: Training, tracks: Sequence[Track]) -> str:
-    """That some checkpoints lack a score, and what that means."""
-    short = sum(len(track.points) < len(training.members) for track in tracks)
-    return (
-        "Where the suite gives a checkpoint no score (a task not solved yet, say), nothing is drawn." if short else ""
-    )
-
-
-def _mark(synthetic: bool) -> str:
-    return (
-        "SYNTHETIC: untrained weights or made-up numbers; this says nothing about a trained model." if synthetic else ""
-    )
-
-
-def _text(*sentences: str) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
-
-
 def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, *, synthetic: bool) -> Figure:
     """The best head's score and the spread of all heads against the step."""
     panels, rows = [], []
@@ -99,7 +72,7 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         last = track.points[-1].best()
         panels.append(
             LogPanel(
-                _panel_title(track, tracks), f"highest at the end: {head_name(*last)}" if last else "", track.steps,
+                panel_title(track, tracks), f"highest at the end: {head_name(*last)}" if last else "", track.steps,
                 (Line("highest head", tuple(tops)), Line("median head", mid, colour="#7f7f7f", dashed=True)),
                 (Band("5–95 % of heads", low, high, 0.16), Band("25–75 %", q1, q3, 0.22)),
                 () if threshold is None else ((threshold, f"the suite's threshold, {threshold:g}"),),
@@ -110,13 +83,13 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
             name = head_name(*head) if head else None
             rows.append((training.label, track.key, point.member.step, name, *numbers))
     signed = any(track.signed for track in tracks)
-    caption = _text(
-        f"Score of the highest head and of all heads against training step. {_where(training)}",
+    caption = text(
+        f"Score of the highest head and of all heads against training step. {where(training)}",
         "The highest head is chosen anew at every step: being the highest of many, it lies above what a fresh "
         "sample would give. Bands: quantiles over heads.",
         "Sizes of signed scores." if signed else "",
-        _gaps(training, tracks),
-        _mark(synthetic),
+        gaps(training, tracks),
+        mark(synthetic),
     )
     unit = tracks[0].points[0].scores.range
     top = 1.0 if unit == (0.0, 1.0) else 0.0
@@ -127,30 +100,9 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         title="Best score against training step",
         caption=caption,
         alt=f"Lines that show how the best score of {len(tracks)} quantities grows over training.",
-        chart=log_panels(panels, _axis_title(tracks, signed=signed), style, top=top, synthetic=synthetic),
-        data=_table(_id(training, suite, "best"), "Best score and quantiles over heads", columns, rows),
+        chart=log_panels(panels, axis_title(tracks, signed=signed), style, top=top, synthetic=synthetic),
+        data=as_table(_id(training, suite, "best"), "Best score and quantiles over heads", columns, rows),
     )
-
-
-def _common(tracks: Sequence[Track]) -> str:
-    """The label that all scores share, before their tasks; empty where they share none."""
-    starts = {track.label.removesuffix(f": {track.task}") for track in tracks}
-    return starts.pop() if len(starts) == 1 and len(tracks) > 1 else ""
-
-
-def _panel_title(track: Track, tracks: Sequence[Track]) -> str:
-    """The task where all panels are of one quantity, else the score's label."""
-    return track.task[:1].upper() + track.task[1:] if _common(tracks) else track.label
-
-
-def _axis_title(tracks: Sequence[Track], *, signed: bool) -> str:
-    words = _short_label(_common(tracks)) or "Score"
-    return f"|{words}|" if signed else words
-
-
-def _short_label(label: str) -> str:
-    """A label for a narrow place: what stands in brackets at its end goes."""
-    return label.rsplit(" (", 1)[0] if label.endswith(")") else label
 
 
 def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style, *, synthetic: bool) -> Figure:
@@ -165,13 +117,13 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         if track.points[-1].threshold is not None:
             lines.append(Line("beats its null, whatever the size", beats, colour="#7f7f7f", dashed=True))
         total = int(np.isfinite(track.points[-1].scores.values).sum())
-        panels.append(LogPanel(_panel_title(track, tracks), f"of {total} heads", track.steps, tuple(lines)))
+        panels.append(LogPanel(panel_title(track, tracks), f"of {total} heads", track.steps, tuple(lines)))
         for point, a, b in zip(track.points, over, beats, strict=True):
             rows.append((training.label, track.key, point.member.step, _count(a), _count(b), total))
-    caption = _text(
-        f"Number of heads above the line against training step. {_where(training)}",
-        _line_words(tracks[-1].points[-1]),
-        _mark(synthetic),
+    caption = text(
+        f"Number of heads above the line against training step. {where(training)}",
+        line_words(tracks[-1].points[-1]),
+        mark(synthetic),
     )
     columns = ("model", "key", "step", "heads above the line", "heads beating the null", "heads scored")
     name = _id(training, suite, "count")
@@ -182,7 +134,7 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         caption=caption,
         alt=f"Lines that show how many heads reach the line for {len(tracks)} quantities over training.",
         chart=log_panels(panels, "Heads", style, whole=True, synthetic=synthetic),
-        data=_table(name, "Heads above the line", columns, rows),
+        data=as_table(name, "Heads above the line", columns, rows),
     )
 
 
@@ -211,14 +163,14 @@ def appearing(training: Training, suite: str, labelled: Sequence[Labelled], styl
     top = 1.0 if labelled[0].track.points[0].scores.range == (0.0, 1.0) else _largest(rows)
     shown = rows[:MOST_ROWS]
     never = sum(row[4] is None for row in table)
-    caption = _text(
-        f"When each labelled head appears: the first step at which it is above the line (ringed). {_where(training)}",
+    caption = text(
+        f"When each labelled head appears: the first step at which it is above the line (ringed). {where(training)}",
         f"Heads that the suite labels at step {steps[-1]:,}, by set and by their score there. Discs: above the line, "
         "coloured by the score; dots: below it; the thicker line starts at the first step above.",
-        _line_words(labelled[0].track.points[-1]),
+        line_words(labelled[0].track.points[-1]),
         f"{never} of them never are." if never else "",
         f"The first {MOST_ROWS} of {len(rows)}; the CSV has all." if len(rows) > MOST_ROWS else "",
-        _mark(synthetic),
+        mark(synthetic),
     )
     name = _id(training, suite, "appearance")
     columns = ("model", "set", "head", "key", "first step above the line", "steps above", "steps", "last score")
@@ -229,7 +181,7 @@ def appearing(training: Training, suite: str, labelled: Sequence[Labelled], styl
         caption=caption,
         alt=f"{len(shown)} heads as rows, training steps across; a disc where the head is above the line.",
         chart=appearances(shown, steps, "Score", style, top=top, synthetic=synthetic),
-        data=_table(name, "First step above the line per labelled head", columns, table),
+        data=as_table(name, "First step above the line per labelled head", columns, table),
         head_sets=tuple({item.heads.key: item.heads for item in labelled}.values()),
     )
 
@@ -276,13 +228,13 @@ def filmstrip(training: Training, track: Track, style: Style, *, synthetic: bool
             over = None if above is None else bool(above[layer, head])
             rows.append((training.label, track.key, point.member.step, layer, head, known, over))
     left_out = len(track.points) - len(points)
-    caption = _text(
-        f"{track.label} of every head, step by step, on one colour scale. {_where(training)}",
-        f"White dots: above the line. {_line_words(track.points[-1])}" if points[-1].above() is not None else
+    caption = text(
+        f"{track.label} of every head, step by step, on one colour scale. {where(training)}",
+        f"White dots: above the line. {line_words(track.points[-1])}" if points[-1].above() is not None else
         f"No null: {track.points[-1].scores.no_null}.",
         f"{len(points)} of {len(track.points)} checkpoints are drawn; the CSV has all." if left_out else "",
-        _gaps(training, [track]),
-        _mark(synthetic),
+        gaps(training, [track]),
+        mark(synthetic),
     )  # fmt: skip
     _, measure, task = track.key.split("/")
     name = _id(training, track.key.split("/")[0], measure, task)
@@ -295,13 +247,13 @@ def filmstrip(training: Training, track: Track, style: Style, *, synthetic: bool
         alt=f"{len(points)} maps of layers by heads, one for each of {len(points)} training steps.",
         chart=maps(
             panels,
-            _short_label(track.points[0].scores.label),
+            short_label(track.points[0].scores.label),
             style,
             signed=track.signed,
             synthetic=synthetic,
             in_row=_in_row(len(points)),
         ),
-        data=_table(name, f"{track.label} by step", columns, rows),
+        data=as_table(name, f"{track.label} by step", columns, rows),
     )
 
 
@@ -313,50 +265,3 @@ def _in_row(count: int) -> int:
 def _best_words(point: Point) -> str:
     head = point.best()
     return "" if head is None else f"{head_name(*head)} {float(point.scores.values[head]):.2f}".replace("-", "−")
-
-
-def family(suite: str, story: Story, style: Style) -> Figure:
-    """The best score of every layer against relative depth, one line a model."""
-    panels, rows = [], []
-    found = list(story.families[suite].items())
-    labels = list(dict.fromkeys(p.member.label for _, points in found for p in points))
-    for key, points in found:
-        lines = []
-        for point in points:
-            sizes = np.where(np.isfinite(point.sizes), point.sizes, -np.inf).max(axis=1)  # [layer]
-            layers = len(sizes)
-            depth = tuple(layer / max(1, layers - 1) for layer in range(layers))
-            known = [(d, float(s)) for d, s in zip(depth, sizes, strict=True) if np.isfinite(s)]
-            hue = _HUES[labels.index(point.member.label) % len(_HUES)]
-            lines.append(Curve(point.member.label, tuple(d for d, _ in known), tuple(s for _, s in known), hue))
-            rows += [
-                (point.member.label, point.member.name, key, round(d * max(1, layers - 1)), layers, d, s)
-                for d, s in known
-            ]
-        panels.append(Panel(points[0].scores.label, "", tuple(lines)))
-    signed = any(point.signed for _, points in found for point in points)
-    name = slug_of(f"sweep-families-{suite}")
-    caption = _text(
-        f"Best score in every layer against relative depth, layer / (layers − 1), of {len(labels)} models at their "
-        "last checkpoint of the sweep. Heads of different models do not correspond: only depth and score are compared.",
-        "Sizes of signed scores." if signed else "",
-        _mark(story.synthetic),
-    )
-    columns = ("model", "revision", "key", "layer", "layers", "relative depth", "best score in layer")
-    return Figure(
-        id=name,
-        suite=suite,
-        title=f"{story.titles[suite]}: models by relative depth",
-        caption=caption,
-        alt=f"One line for each of {len(labels)} models: the best score by relative depth.",
-        chart=curves(
-            panels, "Relative depth", "Best score", style, top=0.0 if signed else 1.0,
-            ticks=(0, 0.25, 0.5, 0.75, 1),
-            synthetic=story.synthetic,
-        ),
-        data=_table(name, "Best score by relative depth", columns, rows),
-    )  # fmt: skip
-
-
-def _table(key: str, title: str, columns: Sequence[str], rows: Sequence[tuple[Cell, ...]]) -> Table:
-    return Table(key, title, tuple(Column(name, digits=4) for name in columns), tuple(rows))

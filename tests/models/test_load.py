@@ -64,6 +64,24 @@ def test_code_beside_a_known_family_is_not_run(folder: Path, model_of: ModelOf) 
     assert not (folder / "ran").exists()
 
 
+def test_code_beside_a_known_family_is_run_when_asked_for(
+    folder: Path, model_of: ModelOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In so many words only: its own class stands in the place of the family's, and the scores are of that."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    (folder / "net.py").write_text(
+        f"""from transformers import GPT2LMHeadModel
+open({str(folder / "ran")!r}, 'w').close()
+class Net(GPT2LMHeadModel):
+    pass
+"""
+    )
+    edit_config(folder, auto_map={"AutoModelForCausalLM": "net.Net"})
+    assert torch.equal(load(folder, device="cpu", trust_remote_code=True).logits(IDS), model_of("gpt2").logits(IDS))
+    assert (folder / "ran").exists()
+
+
 def test_folder_record(folder: Path) -> None:
     record = load(folder, device="cpu").record
     assert (record.id, record.slug, record.source, record.hub_id, record.revision) == ("net", "net", "folder", "", "")
