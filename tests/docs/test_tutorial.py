@@ -21,7 +21,7 @@ from tests.docs.reading import DOCS, ROOT, blocks, prose, steps
 PAGE = DOCS / "tutorial.md"
 STORED = ROOT / "site" / "runs" / "mini"
 ELSEWHERE = {"git", "cd", "make", "."}
-_DRAWN = re.compile(r'fill="(#[0-9a-fA-F]+)"|>([^<>]+)</text>')
+DRAWN = re.compile(r'fill="(#[0-9a-fA-F]+)"|>([^<>]+)</text>')
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def test_the_figures_shown_are_the_ones_made(place: Path) -> None:
     assert len(shown) == 3
     for name in shown:
         text = (DOCS / name).read_text("utf-8")
-        drawn = _DRAWN.findall(text)
-        assert drawn == _DRAWN.findall((place / Path(name).name).read_text("utf-8")), name
+        drawn = DRAWN.findall(text)
+        assert drawn == DRAWN.findall((place / Path(name).name).read_text("utf-8")), name
         assert len(drawn) > 48
         assert len(text) < 40_000
 
