@@ -68,7 +68,7 @@ def settings(base: Path) -> dict[str, dict[str, object]]:
             "curve_sets": 2, "cache": False,
         },
         "sparse": {
-            "sparse_model": str(base / "large-sparse"), "sequences": 8, "length": 32, "draws": 1, "per_template": 14,
+            "sparse_model": str(base / "large-sparse"), "sequences": 8, "length": 32, "draws": 1, "per_template": 6,
         },
     }  # fmt: skip
 

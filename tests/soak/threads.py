@@ -46,7 +46,7 @@ SMALL: dict[str, dict[str, object]] = {
         "permutations": 99, "seeds": 1, "null_seeds": 1, "random_sets": 2, "curve_sets": 2, "resamples": 50,
         "most_steps": 20, "cache": False, "proj": 4, "hidden": 8,
     },
-    "sparse": {"per_template": 14, "sequences": 8, "draws": 1, "zeroed": False, "resamples": 50},
+    "sparse": {"per_template": 6, "sequences": 8, "draws": 1, "zeroed": False, "resamples": 50},
 }  # fmt: skip
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from reportgen.scores import Head
-from reportgen.stats import sign_flip_null, step_down_max_t
+from reportgen.stats import interval_of, sign_flip_null, step_down_max_t
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -57,8 +56,9 @@ def summarise(
     """
     each, gaps = np.asarray(effects, np.float64), np.asarray(gap, np.float64)
     value = each.mean(0) / gaps.mean()
-    low, high, draws = ratio_of_means(each, gaps, weights)
-    raw_low, raw_high, _ = ratio_of_means(each, np.ones(len(gaps)), weights)
+    clusters = len(np.unique(templates))
+    low, high, draws = ratio_of_means(each, gaps, weights, clusters)
+    raw_low, raw_high, _ = ratio_of_means(each, np.ones(len(gaps)), weights, clusters)
     kept = (np.abs(draws) >= share) & (np.sign(draws) == np.sign(value))
     stability = np.where(np.isnan(value), np.nan, kept.mean(0))
     return Effects(
@@ -75,32 +75,16 @@ def summarise(
 
 
 def ratio_of_means(
-    numerator: npt.ArrayLike, denominator: npt.ArrayLike, weights: Floats
+    numerator: npt.ArrayLike, denominator: npt.ArrayLike, weights: Floats, clusters: int
 ) -> tuple[Floats, Floats, Floats]:
     """Mean numerator over mean denominator in every bootstrap draw: (low [...], high [...], draws [draw ...]).
 
-    numerator [prompt ...], denominator [prompt], weights [draw prompt]; 95 % percentile interval.
+    numerator [prompt ...], denominator [prompt], weights [draw prompt]; `clusters` templates (stats.interval_of).
     """
-    top = np.asarray(numerator, np.float64)
-    ratios = (weights @ top.reshape(len(top), -1)) / (weights @ np.asarray(denominator, np.float64))[:, None]
-    low, high = np.quantile(ratios, (0.025, 0.975), axis=0)
-    shape = top.shape[1:]
-    return low.reshape(shape), high.reshape(shape), ratios.reshape(len(weights), *shape)
-
-
-def few_templates(estimate: float, draws: Floats, count: int) -> tuple[float, float]:
-    """95 % interval of an estimate over `count` templates from its bootstrap draws [draw].
-
-    Percentiles of so few clusters are too narrow (docs/calibration.md): Student's quantile for count - 1 degrees of
-    freedom times the draws' standard deviation, which resampling `count` of `count` makes too small by the square root
-    of (count - 1) / count (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008). One template speaks for itself
-    alone: percentiles.
-    """
-    if count < 2:
-        low, high = np.quantile(draws, (0.025, 0.975))
-        return float(low), float(high)
-    half = float(stdtrit(count - 1, 0.975) * draws.std() * np.sqrt(count / (count - 1)))
-    return estimate - half, estimate + half
+    top, under = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    ratios = (weights @ top.reshape(len(top), -1)) / (weights @ under)[:, None]
+    draws = ratios.reshape(len(weights), *top.shape[1:])
+    return *interval_of(top.mean(0) / under.mean(), draws, clusters), draws
 
 
 def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float, family: int) -> Floats:

@@ -15,7 +15,7 @@ from reportgen.suites import finite, ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
 from reportgen.suites.circuits import twins as twin
-from reportgen.suites.circuits.circuit import Effects, few_templates, ratio_of_means
+from reportgen.suites.circuits.circuit import Effects, ratio_of_means
 from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
 from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs
@@ -28,7 +28,10 @@ from reportgen.suites.circuits.writing import writes
 if TYPE_CHECKING:
     from reportgen.models.model import Model
 
-INTERVAL = "95 % percentile bootstrap, templates first, then prompts within them; ratio of means"
+INTERVAL = (
+    "95 %: Student's quantile for the number of templates times the spread of a bootstrap, templates first, then "
+    "prompts within them; ratio of means. Percentiles where there is one template"
+)
 NULL = SUITE.measure("direct").null
 REMARK = "the null is a mean effect of zero, which many heads fail when there are many prompts"
 
@@ -75,7 +78,7 @@ def _performance(out: Outcome, of: Runs) -> str:
     clean, gap, least = of.clean, of.whole.gap, of.settings.min_accuracy
     count, right = len(gap), int((clean.m > 0).sum())
     low, high = wilson(right, count)
-    gap_low, gap_high, _ = ratio_of_means(gap, np.ones(count), of.whole.weights)
+    gap_low, gap_high, _ = ratio_of_means(gap, np.ones(count), of.whole.weights, of.whole.clusters)
     out.facts.update(
         accuracy=right / count, accuracy_low=float(low), accuracy_high=float(high),
         top=int(clean.top.sum()) / count, p_answer=float(clean.p_answer.mean()),
@@ -219,15 +222,15 @@ def _top_head(effects: Effects, of: Runs, each: PerPrompt) -> dict[str, object]:
     layer, head = (int(i) for i in np.unravel_index(int(np.nanargmax(np.abs(chosen))), chosen.shape))
     rows = of.whole.templates % 2 == 1
     weights = template_weights(of.whole.templates[rows].tolist(), of.settings.resamples, of.rng)
-    _, _, draws = ratio_of_means(each[rows, layer, head], of.whole.gap[rows], weights)
-    low, high = few_templates(float(measured[layer, head]), draws, len(np.unique(of.whole.templates[rows])))
+    clusters = len(np.unique(of.whole.templates[rows]))
+    low, high, _ = ratio_of_means(each[rows, layer, head], of.whole.gap[rows], weights, clusters)
     found = {
         "head": head_name(layer, head),
         "chosen_on": "templates of even index",
         "measured_on": "templates of odd index",
         "effect": float(measured[layer, head]),
-        "low": low,
-        "high": high,
+        "low": float(low),
+        "high": float(high),
         "n": int(rows.sum()),
     }
     return {"top_head": found}

@@ -40,8 +40,8 @@ class Scale:
         return faithfulness(m, float(self.clean.mean()), float(self.none.mean()))
 
     def interval(self, m: Floats) -> tuple[float, float]:
-        """95 % bootstrap interval of f of one set [prompt]: templates first, then prompts."""
-        low, high, _ = ratio_of_means(m - self.none, self.clean - self.none, self.of.weights)
+        """95 % interval of f of one set [prompt]."""
+        low, high, _ = ratio_of_means(m - self.none, self.clean - self.none, self.of.weights, self.of.clusters)
         return float(low), float(high)
 
 

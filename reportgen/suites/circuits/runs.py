@@ -65,6 +65,11 @@ class Sample:
     templates: npt.NDArray[np.int64]
     weights: Floats
 
+    @property
+    def clusters(self) -> int:
+        """How many templates there are."""
+        return len(np.unique(self.templates))
+
 
 @dataclass(frozen=True, eq=False)
 class Runs:

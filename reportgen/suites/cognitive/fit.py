@@ -159,7 +159,7 @@ def intervals(
     values: npt.NDArray[np.float32], labels: Ints, chains: Sequence[str], classes: int, draws: int,
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:  # fmt: skip
-    """95 % percentile intervals [function head] of mean importance, values [row head]; chains resampled."""
+    """95 % intervals [function head] of mean importance, values [row head]; chains resampled."""
     lows, highs = [], []
     for c in range(classes):
         mine = np.flatnonzero(labels == c)

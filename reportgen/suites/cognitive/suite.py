@@ -149,7 +149,7 @@ SUITE = Suite(
     title="Heads for cognitive functions",
     summary="A probe tells from head outputs at the answer which function a question asks for; importance is how much "
     "each head's output counts for the right function. Beside it: surface baselines, permuted labels, ablation.",
-    version=2,
+    version=3,
     settings=Settings,
     score="reportgen.suites.cognitive.score:score",
     figures="reportgen.suites.cognitive.figures:figures",

@@ -188,18 +188,27 @@ class Mean:
 
 
 def mean_of(
-    values: Floats, templates: npt.NDArray[np.int64], draws: int, rng: np.random.Generator, per: Floats | None = None
-) -> Mean:
-    """Mean (or ratio of means to `per`) over prompts that have a value; templates are resampled, then prompts."""
+    values: Floats, templates: npt.NDArray[np.int64], draws: int, rng: np.random.Generator, per: Floats | None = None,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Mean:  # fmt: skip
+    """Mean (or ratio of means to `per`) over prompts that have a value; templates are resampled, then prompts.
+
+    The interval ends at `bounds`, which no mean can pass.
+    """
     known = np.isfinite(values) & (np.isfinite(per) if per is not None else True)
     missing = int((~known).sum())
     if not known.any():
         return Mean(float("nan"), float("nan"), float("nan"), 0, missing)
     x, labels = values[known], [int(t) for t in templates[known]]
     scale = None if per is None else per[known]
-    low, high = bootstrap_interval(x, labels, rng, per=scale, draws=draws)
+    low, high = np.clip(bootstrap_interval(x, labels, rng, per=scale, draws=draws), *bounds)
     centre = float(x.mean() / (1.0 if scale is None else scale.mean()))
     return Mean(centre, float(low), float(high), int(known.sum()), missing)
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """Least and largest value of a metric per prompt."""
+    return (-np.inf, np.inf) if metric == "m" else (0.0, np.inf if metric in COUNTS else 1.0)
 
 
 def summary(
@@ -211,7 +220,8 @@ def summary(
     """
     means = {
         column: {
-            metric: mean_of(comparison.of(column, metric), comparison.templates, draws, rng) for metric in PER_PROMPT
+            metric: mean_of(comparison.of(column, metric), comparison.templates, draws, rng, bounds=bounds_of(metric))
+            for metric in PER_PROMPT
         }
         for column in comparison.columns
     }
@@ -221,7 +231,7 @@ def summary(
         both = (comparison.of(column, "solved") == 1) & (comparison.of(last, "solved") == 1)
         ratios[column] = {
             name: mean_of(np.where(both, comparison.of(column, name), np.nan), comparison.templates, draws, rng,
-                          per=comparison.of(last, name))
+                          per=comparison.of(last, name), bounds=bounds_of(name))
             for name in COUNTS
         }  # fmt: skip
     return means, ratios

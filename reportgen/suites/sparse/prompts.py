@@ -105,7 +105,12 @@ def _differs(ids: Ids, corrupted: Ids) -> int | None:
 
 
 def encoded(tokens: Tokens, prompt: str, answer: str) -> tuple[list[int], int] | None:
-    """(ids with the start token, id of the answer) or None where the answer is not one token or a word is unknown."""
+    """(ids with the start token, id of the answer) or None where the answer is not one token or a word is unknown.
+
+    A space at the prompt's end belongs to the answer's token.
+    """
+    if prompt.endswith(" "):
+        prompt, answer = prompt[:-1], f" {answer}"
     plain = tokens.encode(prompt)
     both = tokens.encode(prompt + answer)
     if not plain or both[: len(plain)] != plain or len(both) != len(plain) + 1 or tokens.unk_id in both:

@@ -33,7 +33,7 @@ class Settings:
         default="", metadata={"help": "KEY:QUERY positions of the drawn link, e.g. 5:8; the strongest by default"}
     )
     prompts: str = field(default="", metadata={"help": "TOML file of templates and pairs in place of the antonyms"})
-    per_template: int = field(default=16, metadata={"help": "prompts per template"})
+    per_template: int = field(default=12, metadata={"help": "prompts per template"})
     text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
     length: int = field(default=64, metadata={"help": "tokens a sequence of that text"})
     sequences: int = field(default=256, metadata={"help": "sequences of that text, at most"})
@@ -102,7 +102,7 @@ SUITE = Suite(
     title="Sparse against dense circuits",
     summary="The circuit of a prompt in the model and in a copy that was trained on until few attention edges are left "
     "(our own implementation of the idea of Draye et al., arXiv 2512.05865).",
-    version=1,
+    version=2,
     settings=Settings,
     score="reportgen.suites.sparse.score:score",
     figures="reportgen.suites.sparse.figures:figures",
@@ -120,7 +120,7 @@ SUITE = Suite(
         ),
     ),
     citations=("draye2025sparse",),
-    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 14, "sequences": 64},
+    quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 6, "sequences": 64},
     left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
 )

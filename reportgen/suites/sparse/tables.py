@@ -181,7 +181,8 @@ def facts(
         "link_share": LINK_SHARE,
         "draws": settings.draws,
         "resamples": settings.resamples,
-        "interval": "95 % percentile bootstrap, templates first, then prompts within them",
+        "interval": "95 %: Student's quantile for the number of templates times the spread of a bootstrap, templates "
+        "first, then prompts within them",
         "drawn": one.facts,
         "made": _made(found),
     }

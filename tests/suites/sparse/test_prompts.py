@@ -14,6 +14,8 @@ from reportgen.suites.sparse import prompts
 from tests.suites.sparse.toy import WORDS, write_task
 from tests.tiny import tiny_folder
 
+MINI = Path(__file__).parents[3] / "reportgen" / "mini" / "checkpoint"
+
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
@@ -100,6 +102,20 @@ def test_a_malformed_task_names_the_file(tmp_path: Path, content: str) -> None:
 
 def test_the_shipped_task_is_whole() -> None:
     task = prompts.read_task(prompts.BUNDLED)
-    assert len(task.templates) == 3
+    assert len(task.templates) == 7
     assert len(set(map(tuple, task.pairs))) == len(task.pairs) > 90
     assert tuple(task.drawn) in {tuple(pair) for pair in task.pairs}
+
+
+def test_a_space_at_a_templates_end_belongs_to_the_answer() -> None:
+    tokens = read_tokens(MINI, "mini")
+    task = prompts.read_task(prompts.BUNDLED)
+    found = prompts.groups(tokens, task, 6, 0)
+    assert [group.template for group in found] == task.templates
+    assert [len(group) for group in found] == [6] * 7
+    for group in found:
+        starts = {tokens.text(int(answer))[0] for answer in group.answers}
+        assert (starts == {" "}) == group.template.endswith(" ")
+    assert prompts.encoded(tokens, "The opposite of hot is ", "cold") == prompts.encoded(
+        tokens, "The opposite of hot is", " cold"
+    )
