@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "licences.md"
 # What may be used beside MIT code: permissive, and MPL-2.0, whose duties end at its own files.
 ACCEPTED = {
     "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python", "ISC",
-    "LLVM-exception", "MIT", "MPL-2.0", "PSF-2.0", "Zlib",
+    "LLVM-exception", "MIT", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib",
 }  # fmt: skip
 # Names of older metadata, where there is no SPDX expression.
 _SPDX = {
