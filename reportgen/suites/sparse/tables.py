@@ -71,9 +71,10 @@ def _counts(comparison: Comparison, means: Means, ratios: Means) -> Table:
             *(Column(f"{name} / sparse") for name in others),
         ),
         rows=tuple(rows),
-        caption="Means with 95 % intervals over templates (Student's, from a bootstrap of templates, then prompts). Ratios are of means over prompts that "
-        "both models solve. 'Without' counts prompts without a value: a gap that is not positive or a share that is "
-        "not reached. N90 and non-zero edges are nearly forced by the gates; the causal counts are not.",
+        caption="Means with 95 % intervals over templates (Student's, from a bootstrap of templates, then prompts). "
+        "Ratios are of means over prompts that both models solve. 'Without' counts prompts without a value: a gap that "
+        "is not positive or a share that is not reached. N90 and non-zero edges are nearly forced by the gates; the "
+        "causal counts are not.",
     )
 
 
