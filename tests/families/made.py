@@ -71,11 +71,11 @@ def own_task(model: Model, path: Path, count: int = 12) -> Path:
     triples = random.Random(0).sample(list(itertools.permutations(names, 3)), count)
     lines = []
     for at, (a, b, c) in enumerate(triples):
-        how = ("store", "garden")[at % 2]
+        how = ("store", "garden", "house", "tree", "table", "book")[at % 6]
         clean, corrupted = (f"When {x} and {b} went to the {how}, {x} gave a ring to" for x in (a, c))
         both = torch.tensor([model.tokens.prompt_ids(text) for text in (clean, corrupted)])
         seen = model.run(both, last=True)[:, -1, ids]  # [2 word]
-        liking = 2 * seen[0] - seen[1]
+        liking = 3 * seen[0] - 2 * seen[1]
         answer, foil = answers[int(liking.argmax())], answers[int(liking.argmin())]
         line = {"task": "own", "clean": clean, "corrupted": corrupted, "answer": answer, "foil": foil}
         lines.append(json.dumps(line | {"roles": {"giver": a, "other": b}, "template": how}))

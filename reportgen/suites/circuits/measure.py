@@ -93,7 +93,11 @@ def _performance(out: Outcome, of: Runs) -> str:
             f"({right / count:.0%}), at least {least:.0%} are needed"
         )
     if gap_low <= 0:
-        return f"the model does not do the task: the clean-corrupted gap of {out.facts['gap']:.3g} may be 0"
+        over = f"{of.whole.clusters} templates" if of.whole.clusters > 1 else f"{count} prompts"
+        return (
+            f"the model does not do the task: the clean-corrupted gap of {out.facts['gap']:.3g} may be 0 "
+            f"(95 % interval over {over}: {gap_low:.3g} to {gap_high:.3g})"
+        )
     out.facts.update(done=True, why="")
     return ""
 
