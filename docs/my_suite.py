@@ -45,7 +45,9 @@ def score(model, settings, context):
         context.progress(min(start + settings.batch, settings.sequences), settings.sequences, "sequences")
     each = torch.stack([torch.cat(kept) for kept in layers], dim=1).numpy()  # [sequence layer head]
 
-    low, high = bootstrap_interval(each, [0] * len(each), rng, draws=settings.resamples)
+    low, high = bootstrap_interval(
+        each, [0] * len(each), rng, draws=settings.resamples, bounds=(0, settings.tokens - 1)
+    )
     reach = HeadScores(
         key="reach/distance/random_tokens",
         label="Mean distance (tokens)",

@@ -182,11 +182,12 @@ def bootstrap_interval(
     per: npt.ArrayLike | None = None,
     draws: int = 2000,
     level: float = 0.95,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[Floats, Floats]:
     """Interval of a mean over prompts, or of a ratio of means, values [prompt ...] and per [prompt].
 
     Templates are resampled first, then prompts within them: template spread is larger than prompt spread. How the draws
-    become an interval: `interval_of`.
+    become an interval: `interval_of`. It ends at `bounds`, which no mean can pass.
     """
     x = np.asarray(values, dtype=np.float64)
     weights = template_weights(templates, draws, rng)
@@ -195,22 +196,27 @@ def bootstrap_interval(
         scale = weights @ np.asarray(per, dtype=np.float64) / weights.sum(axis=1)
         means = means / scale.reshape(-1, *[1] * (x.ndim - 1))
     estimate = x.mean(axis=0) / (1.0 if per is None else np.asarray(per, dtype=np.float64).mean())
-    return interval_of(estimate, means, len(set(templates)), level)
+    low, high = interval_of(estimate, means, units(templates), level)
+    return np.clip(low, *bounds), np.clip(high, *bounds)
 
 
-def interval_of(estimate: npt.ArrayLike, draws: Floats, clusters: int, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Interval of an estimate [...] over `clusters` templates from its bootstrap draws [draw ...].
+def units(templates: Sequence[object]) -> int:
+    """How many were drawn anew: the templates, or the prompts where they are all of one template."""
+    count = len(set(templates))
+    return count if count > 1 else len(templates)
 
-    Percentiles of so few clusters are too narrow (docs/calibration.md): Student's quantile for clusters - 1 degrees of
-    freedom times the draws' standard deviation, which resampling `clusters` of `clusters` makes too small by the square
-    root of (clusters - 1) / clusters (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008). One template speaks for
-    itself alone: percentiles.
+
+def interval_of(estimate: npt.ArrayLike, draws: Floats, count: int, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Interval of an estimate [...] over `count` units (templates, or prompts of one) from bootstrap draws [draw ...].
+
+    Percentiles of so few are too narrow (docs/calibration.md): Student's quantile for count - 1 degrees of freedom
+    times the draws' standard deviation, which resampling `count` of `count` makes too small by the square root of
+    (count - 1) / count (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008). No interval of one unit: NaN.
     """
-    if clusters < 2:
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
     middle = np.asarray(estimate, dtype=np.float64)
-    half = stdtrit(clusters - 1, (1 + level) / 2) * draws.std(axis=0) * np.sqrt(clusters / (clusters - 1))
+    if count < 2:
+        return np.full_like(middle, np.nan), np.full_like(middle, np.nan)
+    half = stdtrit(count - 1, (1 + level) / 2) * draws.std(axis=0) * math.sqrt(count / (count - 1))
     return middle - half, middle + half
 
 

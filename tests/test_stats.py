@@ -200,15 +200,24 @@ def test_few_templates_get_the_interval_that_they_need(count: int) -> None:
         low, high = stats.bootstrap_interval(values.ravel(), names, rng, draws=200)
         held += bool(low <= 1 <= high)
         draws = stats.template_weights(names, 200, rng) @ values.ravel() / values.size
-        low, high = stats.interval_of(values.mean(), draws, 1)
+        low, high = np.quantile(draws, (0.025, 0.975))
         percentiles += bool(low <= 1 <= high)
     assert held >= 0.92 * 300
     assert percentiles < 0.92 * 300
 
 
-def test_one_template_speaks_for_itself() -> None:
-    draws = np.linspace(0, 1, 401)
-    assert stats.interval_of(0.5, draws, 1) == pytest.approx((0.025, 0.975))
+def test_the_prompts_of_one_template_are_what_is_drawn_anew() -> None:
+    assert (stats.units([0, 0, 0]), stats.units(["a", "b", "a"]), stats.units([0])) == (3, 2, 1)
+    x = np.random.default_rng(0).normal(0.0, 1.0, 12)
+    low, high = stats.bootstrap_interval(x, [0] * 12, np.random.default_rng(1), draws=20_000)
+    half = 2.201 * x.std(ddof=1) / np.sqrt(12)  # Student's t for 11 degrees of freedom
+    assert (float(low), float(high)) == pytest.approx((x.mean() - half, x.mean() + half), abs=0.02)
+    assert np.isnan(stats.interval_of(0.5, np.full(9, 0.5), 1)).all()
+
+
+def test_an_interval_ends_where_no_mean_can_be() -> None:
+    low, high = stats.bootstrap_interval([0.0, 0.0, 0.9], [0] * 3, np.random.default_rng(0), bounds=(0.0, 1.0))
+    assert (float(low), 0.5 < float(high) <= 1.0) == (0.0, True)
 
 
 def test_many_templates_are_nearly_normal() -> None:

@@ -43,22 +43,23 @@ LONG_SEQUENCES, LONG_TEMPLATES, LONG_EACH = 1024, 150, 2
 
 @dataclass(frozen=True)
 class Covered:
-    """Whether the held-out interval holds the truth, and the one at face value (None: none was made)."""
+    """Whether the held-out interval of the best head holds the truth, and the same head's at face value; and the share
+    of all heads whose own interval does."""
 
     held_out: bool
-    face_value: bool | None
+    face_value: bool
+    every: float
 
 
 def _covered(low: float, high: float, truth: float) -> bool:
     return bool(low - 1e-9 <= truth <= high + 1e-9)
 
 
-def _face(scores: HeadScores, truth: Grid) -> bool:
-    """The best head of all the data, by its own interval."""
-    assert scores.low is not None
-    assert scores.high is not None
-    at = np.unravel_index(int(np.nanargmax(np.abs(scores.values))), scores.values.shape)
-    return _covered(float(scores.low[at]), float(scores.high[at]), float(truth[at]))
+def _outcome(is_held: bool, values: Any, low: Any, high: Any, truth: Grid) -> Covered:
+    """With the best head of all the data, and every head, by their own intervals; all [layer head]."""
+    holds = (low - 1e-9 <= truth) & (truth <= high + 1e-9)
+    best = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
+    return Covered(is_held, bool(holds[best]), float(holds.mean()))
 
 
 def relations(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
@@ -92,7 +93,8 @@ def relations(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
 def _both(found: SuiteResult, scores: HeadScores, truth: Grid) -> Covered:
     held = held_out(found, scores)
     assert held is not None
-    return Covered(_covered(held.low, held.high, float(truth[parse_head(held.head)])), _face(scores, truth))
+    is_held = _covered(held.low, held.high, float(truth[parse_head(held.head)]))
+    return _outcome(is_held, scores.values, scores.low, scores.high, truth)
 
 
 def _hits(twin: Model, ids: Sequence[int]) -> npt.NDArray[np.bool_]:
@@ -144,10 +146,9 @@ def circuits(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
         of, each = _effects(twin, _task(twin, rng, (first, second), ends, folder, count, prompts), seed)
         effects = of.summarise(each)
         top: Any = _top_head(effects, of, each)["top_head"]
-        held = _covered(top["low"], top["high"], float(truth[parse_head(top["head"])]))
-        at = np.unravel_index(int(np.abs(effects.value).argmax()), effects.value.shape)
-        face = _covered(float(effects.low[at]), float(effects.high[at]), float(truth[at]))
-        out[f"circuits: direct effect, {count} templates"] = Covered(held, face)
+        is_held = _covered(top["low"], top["high"], float(truth[parse_head(top["head"])]))
+        found = _outcome(is_held, effects.value, effects.low, effects.high, truth)
+        out[f"circuits: direct effect, {count} templates"] = found
     return out
 
 

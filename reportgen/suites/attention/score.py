@@ -126,7 +126,7 @@ def _collect(made: sequences.Sequences, tally: patterns.Tally, copying: Floats) 
 def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Generator) -> HeadScores:
     values = measured.per_sequence[name]  # [sequence layer head]
     count = len(values)
-    low, high = bootstrap_interval(values, [0] * count, rng, draws=settings.resamples)
+    low, high = bootstrap_interval(values, [0] * count, rng, draws=settings.resamples, bounds=(0.0, 1.0))
     p = _adjusted_p(name, measured, settings, rng)
     return HeadScores(
         key=f"attention/{name}/{TASK}",
@@ -277,7 +277,7 @@ def _facts(
         "copy_note": copy_note,
         "permutations": settings.permutations,
         "resamples": settings.resamples,
-        "interval": "95 % percentile bootstrap over sequences",
+        "interval": "95 %: Student's quantile for the number of sequences times the spread of a bootstrap over them",
         "null": {m.name: m.null for m in SUITE.measures if not m.null.startswith("none")},
         "best": best,
     }

@@ -82,7 +82,7 @@ SUITE = Suite(
     title="Attention patterns",
     summary="Where each head attends on random tokens repeated twice: previous token, itself, first position, earlier "
     "copy, token after the earlier copy; and how spread its rows are.",
-    version=2,
+    version=3,
     settings=Settings,
     score="reportgen.suites.attention.score:score",
     figures="reportgen.suites.attention.figures:figures",

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.scores import Head
-from reportgen.stats import interval_of, sign_flip_null, step_down_max_t
+from reportgen.stats import interval_of, sign_flip_null, step_down_max_t, units
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -56,9 +56,9 @@ def summarise(
     """
     each, gaps = np.asarray(effects, np.float64), np.asarray(gap, np.float64)
     value = each.mean(0) / gaps.mean()
-    clusters = len(np.unique(templates))
-    low, high, draws = ratio_of_means(each, gaps, weights, clusters)
-    raw_low, raw_high, _ = ratio_of_means(each, np.ones(len(gaps)), weights, clusters)
+    count = units(templates.tolist())
+    low, high, draws = ratio_of_means(each, gaps, weights, count)
+    raw_low, raw_high, _ = ratio_of_means(each, np.ones(len(gaps)), weights, count)
     kept = (np.abs(draws) >= share) & (np.sign(draws) == np.sign(value))
     stability = np.where(np.isnan(value), np.nan, kept.mean(0))
     return Effects(
@@ -75,16 +75,16 @@ def summarise(
 
 
 def ratio_of_means(
-    numerator: npt.ArrayLike, denominator: npt.ArrayLike, weights: Floats, clusters: int
+    numerator: npt.ArrayLike, denominator: npt.ArrayLike, weights: Floats, count: int
 ) -> tuple[Floats, Floats, Floats]:
     """Mean numerator over mean denominator in every bootstrap draw: (low [...], high [...], draws [draw ...]).
 
-    numerator [prompt ...], denominator [prompt], weights [draw prompt]; `clusters` templates (stats.interval_of).
+    numerator [prompt ...], denominator [prompt], weights [draw prompt] of `count` units (stats.interval_of).
     """
     top, under = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     ratios = (weights @ top.reshape(len(top), -1)) / (weights @ under)[:, None]
     draws = ratios.reshape(len(weights), *top.shape[1:])
-    return *interval_of(top.mean(0) / under.mean(), draws, clusters), draws
+    return *interval_of(top.mean(0) / under.mean(), draws, count), draws
 
 
 def _adjusted_p(effects: Floats, flips: int, rng: np.random.Generator, floor: float, family: int) -> Floats:

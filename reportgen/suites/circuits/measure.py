@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reportgen.errors import NotApplicable
 from reportgen.scores import Head, NamedArray, NotComputed, head_name
-from reportgen.stats import template_weights, wilson
+from reportgen.stats import template_weights, units, wilson
 from reportgen.suites import finite, ov
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 INTERVAL = (
     "95 %: Student's quantile for the number of templates times the spread of a bootstrap, templates first, then "
-    "prompts within them; ratio of means. Percentiles where there is one template"
+    "prompts within them; ratio of means. Prompts count in place of templates where there is one template"
 )
 NULL = SUITE.measure("direct").null
 REMARK = "the null is a mean effect of zero, which many heads fail when there are many prompts"
@@ -78,7 +78,7 @@ def _performance(out: Outcome, of: Runs) -> str:
     clean, gap, least = of.clean, of.whole.gap, of.settings.min_accuracy
     count, right = len(gap), int((clean.m > 0).sum())
     low, high = wilson(right, count)
-    gap_low, gap_high, _ = ratio_of_means(gap, np.ones(count), of.whole.weights, of.whole.clusters)
+    gap_low, gap_high, _ = ratio_of_means(gap, np.ones(count), of.whole.weights, of.whole.units)
     out.facts.update(
         accuracy=right / count, accuracy_low=float(low), accuracy_high=float(high),
         top=int(clean.top.sum()) / count, p_answer=float(clean.p_answer.mean()),
@@ -92,11 +92,10 @@ def _performance(out: Outcome, of: Runs) -> str:
             f"the model does not do the task: the answer stands above its foil on {right} of {count} prompts "
             f"({right / count:.0%}), at least {least:.0%} are needed"
         )
-    if gap_low <= 0:
-        over = f"{of.whole.clusters} templates" if of.whole.clusters > 1 else f"{count} prompts"
+    if not gap_low > 0:  # NaN: of one prompt nothing is known
         return (
             f"the model does not do the task: the clean-corrupted gap of {out.facts['gap']:.3g} may be 0 "
-            f"(95 % interval over {over}: {gap_low:.3g} to {gap_high:.3g})"
+            f"(95 % interval: {gap_low:.3g} to {gap_high:.3g})"
         )
     out.facts.update(done=True, why="")
     return ""
@@ -226,8 +225,8 @@ def _top_head(effects: Effects, of: Runs, each: PerPrompt) -> dict[str, object]:
     layer, head = (int(i) for i in np.unravel_index(int(np.nanargmax(np.abs(chosen))), chosen.shape))
     rows = of.whole.templates % 2 == 1
     weights = template_weights(of.whole.templates[rows].tolist(), of.settings.resamples, of.rng)
-    clusters = len(np.unique(of.whole.templates[rows]))
-    low, high, _ = ratio_of_means(each[rows, layer, head], of.whole.gap[rows], weights, clusters)
+    count = units(of.whole.templates[rows].tolist())
+    low, high, _ = ratio_of_means(each[rows, layer, head], of.whole.gap[rows], weights, count)
     found = {
         "head": head_name(layer, head),
         "chosen_on": "templates of even index",

@@ -41,7 +41,7 @@ class Scale:
 
     def interval(self, m: Floats) -> tuple[float, float]:
         """95 % interval of f of one set [prompt]."""
-        low, high, _ = ratio_of_means(m - self.none, self.clean - self.none, self.of.weights, self.of.clusters)
+        low, high, _ = ratio_of_means(m - self.none, self.clean - self.none, self.of.weights, self.of.units)
         return float(low), float(high)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.scores import Head, HeadScores, HeadSet, NamedArray, NotComputed, Table
-from reportgen.stats import template_weights
+from reportgen.stats import template_weights, units
 from reportgen.suites.base import Context
 from reportgen.suites.circuits.circuit import Circuit, Effects, circuit, summarise
 from reportgen.suites.circuits.settings import Settings
@@ -66,9 +66,9 @@ class Sample:
     weights: Floats
 
     @property
-    def clusters(self) -> int:
-        """How many templates there are."""
-        return len(np.unique(self.templates))
+    def units(self) -> int:
+        """How many templates there are; prompts, where they are of one."""
+        return units(self.templates.tolist())
 
 
 @dataclass(frozen=True, eq=False)

@@ -191,17 +191,14 @@ def mean_of(
     values: Floats, templates: npt.NDArray[np.int64], draws: int, rng: np.random.Generator, per: Floats | None = None,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Mean:  # fmt: skip
-    """Mean (or ratio of means to `per`) over prompts that have a value; templates are resampled, then prompts.
-
-    The interval ends at `bounds`, which no mean can pass.
-    """
+    """Mean (or ratio of means to `per`) over prompts that have a value; templates are resampled, then prompts."""
     known = np.isfinite(values) & (np.isfinite(per) if per is not None else True)
     missing = int((~known).sum())
     if not known.any():
         return Mean(float("nan"), float("nan"), float("nan"), 0, missing)
     x, labels = values[known], [int(t) for t in templates[known]]
     scale = None if per is None else per[known]
-    low, high = np.clip(bootstrap_interval(x, labels, rng, per=scale, draws=draws), *bounds)
+    low, high = bootstrap_interval(x, labels, rng, per=scale, draws=draws, bounds=bounds)
     centre = float(x.mean() / (1.0 if scale is None else scale.mean()))
     return Mean(centre, float(low), float(high), int(known.sum()), missing)
 

@@ -83,6 +83,12 @@ def count(value: object) -> str:
     return "not reached" if value is None else f"{value:,}"
 
 
+def _with_interval(mean: Mapping[str, Any]) -> str:
+    """The mean of one prompt alone has no interval."""
+    words = f"{mean['mean']:.1f}"
+    return words if mean["low"] is None else f"{words} [{mean['low']:.1f}, {mean['high']:.1f}]"
+
+
 def counts(facts: Facts, name: str) -> str:
     """One causal count over all prompts, column by column, with the ratios to the sparse model."""
     table, ratios = facts.get("counts"), facts.get("ratios")
@@ -94,12 +100,12 @@ def counts(facts: Facts, name: str) -> str:
         if mean is None or mean["mean"] is None:
             parts.append(f"{column} not reached")
             continue
-        words = f"{column} {mean['mean']:.1f} [{mean['low']:.1f}, {mean['high']:.1f}]"
+        words = f"{column} {_with_interval(mean)}"
         parts.append(
             words + (f" ({mean['missing']} of {mean['n'] + mean['missing']} not reached)" if mean["missing"] else "")
         )
     over = [
-        f"{column} / sparse {found[name]['mean']:.1f} [{found[name]['low']:.1f}, {found[name]['high']:.1f}]"
+        f"{column} / sparse {_with_interval(found[name])}"
         for column, found in sorted(ratios.items())
         if found.get(name, {}).get("mean") is not None
     ]

@@ -46,7 +46,9 @@ def _words(mean: Mean, digits: int = 2) -> str:
     """`3.25 [2.90, 3.61]`, with how many prompts have no value."""
     if mean.n == 0:
         return "not reached" if mean.missing else "none"
-    text = f"{mean.mean:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
+    text = f"{mean.mean:.{digits}f}"
+    if not np.isnan(mean.low):  # one prompt alone has no interval
+        text += f" [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
     return f"{text}, {mean.missing} without" if mean.missing else text
 
 
