@@ -135,9 +135,7 @@ def _caption(result: SuiteResult, view: View, facts: Mapping[str, Any]) -> str:
         f"Panels: attention pattern (queries down, keys right) of the fewest heads that hold 80 % of the positive edge "
         f"attribution P · dm/dP of the link from {link}, m = logit({facts['answer'].strip()}) − "
         f"{_against(facts)}; per cent: the head's share. First-order, not a causal effect.",
-        *(_column(name, facts["columns"][name]) for name in COLUMN_ORDER if name in facts["columns"]),
-        f"T = {len(facts['tokens'])}, {facts['causal_pairs']:,} causal pairs; KL between the two at the last position "
-        f"{captions.number(facts['kl_nats'])} nats.",
+        _compared(facts),
         _unsolved(facts),
         sentences.counts(result.facts, "edges_90"),
         sentences.edges(result.facts),
@@ -150,13 +148,25 @@ def _against(facts: Mapping[str, Any]) -> str:
     return f"logit({facts['foil'].strip()})" if facts["foil"] else "the mean logit"
 
 
-def _column(name: str, found: Mapping[str, Any]) -> str:
-    causal = [f"{words} {sentences.count(found[key])}" for key, words in sentences.NAMES.items() if key in found]
-    return (
-        f"{name.capitalize()}: m = {captions.number(found['m'])}, p(answer) = {found['p_answer']:.2f}, H80 "
-        f"{found['h80']}, N90 {sentences.count(found['n90'])}, {found['nonzero']:,} non-zero edges, "
-        f"{', '.join(causal)}."
-    )
+def _compared(facts: Mapping[str, Any]) -> str:
+    """Every count of the drawn prompt, model by model."""
+    names = [name for name in COLUMN_ORDER if name in facts["columns"]]
+    columns = [facts["columns"][name] for name in names]
+    causal = [key for key in sentences.NAMES if key in columns[0]]
+    rows = [(sentences.NAMES[key], [sentences.count(column[key]) for column in columns]) for key in causal]
+    rows += [("H80", [str(column["h80"]) for column in columns])]
+    rows += [("N90", [sentences.count(column["n90"]) for column in columns])]
+    rows += [
+        (
+            f"non-zero edges ({facts['causal_pairs']:,} pairs at T = {len(facts['tokens'])})",
+            [f"{column['nonzero']:,}" for column in columns],
+        )
+    ]
+    rows += [("m", [captions.number(column["m"]) for column in columns])]
+    rows += [("p(answer)", [f"{column['p_answer']:.2f}" for column in columns])]
+    said = ", ".join(f"{words} {' / '.join(cells)}" for words, cells in rows)
+    kl = captions.number(facts["kl_nats"])
+    return f"{' / '.join(names).capitalize()}: {said}; KL between dense and sparse {kl} nats."
 
 
 def _unsolved(facts: Mapping[str, Any]) -> str:

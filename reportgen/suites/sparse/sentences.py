@@ -89,6 +89,12 @@ def _with_interval(mean: Mapping[str, Any]) -> str:
     return words if mean["low"] is None else f"{words} [{mean['low']:.1f}, {mean['high']:.1f}]"
 
 
+def _prompts(facts: Facts) -> str:
+    """`42 prompts in 7 templates`, with whose intervals."""
+    found = facts["prompts"]
+    return f"mean of {found['n']} prompts in {len(found['templates'])} templates [95 % over templates]"
+
+
 def counts(facts: Facts, name: str) -> str:
     """One causal count over all prompts, column by column, with the ratios to the sparse model."""
     table, ratios = facts.get("counts"), facts.get("ratios")
@@ -109,4 +115,4 @@ def counts(facts: Facts, name: str) -> str:
         for column, found in sorted(ratios.items())
         if found.get(name, {}).get("mean") is not None
     ]
-    return f"{NAMES.get(name, name)}: {'; '.join([*parts, *over])}."
+    return f"{NAMES.get(name, name)}, {_prompts(facts)}: {'; '.join([*parts, *over])}."
