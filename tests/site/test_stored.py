@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reportgen import cli
@@ -90,3 +91,17 @@ def test_pages_installs_what_the_package_asks_for() -> None:
     assert len(named) == 12
     assert set(named) <= set(asked)
     assert not [name for name in named if name.startswith(("torch", "transformer"))]
+
+
+def test_intervals_hold_their_value_and_stay_within_the_range() -> None:
+    run = Run.open(STORED)
+    for name in run.done():
+        for scores in run.result(name).scores:
+            if scores.low is None or scores.high is None:
+                continue
+            known = np.isfinite(scores.values) & np.isfinite(scores.low)
+            low, value, high = (grid[known] for grid in (scores.low, scores.values, scores.high))
+            assert (low <= value + 1e-6).all(), scores.key
+            assert (value <= high + 1e-6).all(), scores.key
+            assert low.min(initial=scores.range[0]) >= scores.range[0], scores.key
+            assert high.max(initial=scores.range[1]) <= scores.range[1], scores.key

@@ -106,7 +106,8 @@ def _cuts(curve: tuple[Cut, ...]) -> NamedArray:
 
 
 def _scores(task: str, one: OnText, settings: Settings, rng: np.random.Generator) -> HeadScores:
-    low, high = bootstrap_interval(one.edges, [0] * len(one.edges), rng, draws=settings.resamples)
+    most = (one.length + 1) / 2  # keys a query sees, on average
+    low, high = bootstrap_interval(one.edges, [0] * len(one.edges), rng, draws=settings.resamples, bounds=(0.0, most))
     return HeadScores(
         key=f"sparse/edges_per_token/{task}",
         label=f"Edges per token ({task})",
@@ -115,5 +116,5 @@ def _scores(task: str, one: OnText, settings: Settings, rng: np.random.Generator
         low=low.astype(np.float32),
         high=high.astype(np.float32),
         no_null="edges are counted; there is no claim to test",
-        range=(0.0, float((one.length + 1) / 2)),
+        range=(0.0, most),
     )
