@@ -9,6 +9,7 @@ from reportgen.sweep.series import ALPHA, Point, Track, Training
 
 
 def where(training: Training) -> str:
+    """Whose numbers: the model, its checkpoints, its layers and heads."""
     point = next(iter(next(iter(training.tracks.values()))[-1].points))
     steps = [member.step or 0 for member in training.members]
     return (
@@ -36,12 +37,14 @@ def gaps(training: Training, tracks: Sequence[Track]) -> str:
 
 
 def mark(synthetic: bool) -> str:
+    """What a caption says of numbers that no trained model gave."""
     return (
         "SYNTHETIC: untrained weights or made-up numbers; this says nothing about a trained model." if synthetic else ""
     )
 
 
 def text(*sentences: str) -> str:
+    """The sentences there are, one after the other."""
     return " ".join(sentence for sentence in sentences if sentence)
 
 
