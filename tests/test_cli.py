@@ -156,6 +156,11 @@ def test_a_mistyped_word_names_the_help_of_its_verb(words: tuple[str, ...], said
     assert refused(*words) == f"reportgen: {said}"
 
 
+def test_the_drawn_prompt_has_options_of_its_own() -> None:
+    said = refused("run", "mini", "--suite", "sparse", "--prompt", "One cat, two")
+    assert "a prompt needs its answer" in said
+
+
 def test_a_newer_or_damaged_run_is_refused(tmp_path: Path) -> None:
     stored = write_run(tmp_path / "r", "relations")
     text = (stored.path / "run.json").read_text()

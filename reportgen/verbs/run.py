@@ -21,6 +21,9 @@ ALIASES = {
     "tasks": (("circuits", "tasks_file"),),
     "cognitive_data": (("cognitive", "data"),),
     "text": (("attention", "text_file"), ("circuits", "text_file"), ("sparse", "text")),
+    "prompt": (("sparse", "prompt"),),
+    "answer": (("sparse", "answer"),),
+    "foil": (("sparse", "foil"),),
 }
 
 
@@ -51,6 +54,9 @@ def run_verb(
     tasks: Annotated[Path | None, typer.Option(help="JSONL of your own prompt pairs; circuits.tasks_file.")] = None,
     cognitive_data: Annotated[Path | None, typer.Option(help="Your own questions: JSONL, CSV or CogQA JSON.")] = None,
     text: Annotated[Path | None, typer.Option(help="UTF-8 text for the suites that read natural text.")] = None,
+    prompt: Annotated[str, typer.Option(help="Prompt whose circuit `sparse` draws; give --answer with it.")] = "",
+    answer: Annotated[str, typer.Option(help="The prompt's next token.")] = "",
+    foil: Annotated[str, typer.Option(help="A wrong next token that the answer is compared with.")] = "",
     overlay: Overlays = None,
     no_overlay: Annotated[bool | None, typer.Option("--no-overlay", help="Draw no head sets.")] = None,
     published: Annotated[
@@ -72,11 +78,14 @@ def run_verb(
         "suites": tuple(suite or ()), "overlays": tuple(str(p) for p in overlay or ()),
     }  # fmt: skip
     settings = parse_set(set_ or ())
-    given = {"relations": relations, "tasks": tasks, "cognitive_data": cognitive_data, "text": text}
-    for option, path in given.items():
+    given = {
+        "relations": relations, "tasks": tasks, "cognitive_data": cognitive_data, "text": text, "prompt": prompt,
+        "answer": answer, "foil": foil,
+    }  # fmt: skip
+    for option, value in given.items():
         for target, field_name in ALIASES[option]:
-            if path is not None and (not suite or target in suite):
-                settings.setdefault(target, {})[field_name] = str(path)
+            if value not in (None, "") and (not suite or target in suite):
+                settings.setdefault(target, {})[field_name] = str(value)
     kept = {key: value for key, value in said.items() if value not in ("", None, ())}
     options = merge(read_config(config) if config else {}, {**kept, "settings": settings})
     checked_style(options.cmap, options.palette)  # a misspelt scheme is told now, not after scoring

@@ -14,6 +14,7 @@ from reportgen.published.catalogue import load_user
 from reportgen.site.settings import read_site
 from reportgen.suites.circuits.tasks import user
 from reportgen.suites.relations.data import load_relations, load_templates
+from reportgen.suites.sparse import forms
 from reportgen.sweep.spec import make_spec, read_spec
 from tests.docs.reading import DOCS, PAGES, ROOT, blocks
 
@@ -48,6 +49,13 @@ def test_relations(tmp_path: Path) -> None:
     (relation,) = load_relations(str(tmp_path))
     assert (relation.title, relation.category) == ("Colour to fruit", "Knowledge")
     assert load_templates(str(tmp_path)) == ("The story of <X> contains",)
+
+
+def test_prompts_of_the_sparse_suite(tmp_path: Path) -> None:
+    task = forms.read_task(written(tmp_path / "plurals.toml", one("data.md", "toml", 'title = "plurals"')))
+    assert (len(task.templates), len(task.pairs), task.drawn) == (3, 3, ("cat", "cats"))
+    (group,) = forms.read_feature_groups(written(tmp_path / "groups.json", one("data.md", "json", '"position"')))
+    assert (group.name, group.layers) == ("large", (0, 3))
 
 
 def test_settings(tmp_path: Path) -> None:
