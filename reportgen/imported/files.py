@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,9 @@ def _parquet(path: Path, shape: tuple[int, int]) -> Columns:
 
 def _npy(path: Path, shape: tuple[int, int]) -> Columns:
     try:
-        array = open_memmap(path, mode="r")  # reads the header alone, and refuses Python objects
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that Python 2 wrote it is no matter
+            array = open_memmap(path, mode="r")  # reads the header alone, and refuses Python objects
     except _BAD_HEADER as error:
         raise DataError(
             f"{path} is no NPY file of plain numbers: {error}.", "Save one: np.save(path, values)."

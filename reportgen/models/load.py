@@ -174,7 +174,7 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
 
 # What transformers raises for a config that is well-formed JSON and still makes no sense.
 _BAD_CONFIG = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, StrictDataclassError,
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StrictDataclassError,
 )  # fmt: skip
 
 

@@ -163,3 +163,11 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not a Parquet file" in refused(tmp_path / "u.parquet")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     assert "pip install 'reportgen[parquet]'" in refused(tmp_path / "t.parquet")
+
+
+def test_an_array_that_python_2_saved_is_read(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }\n"
+    body = np.arange(6, dtype="<f4").tobytes()
+    (tmp_path / "t.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body)
+    (measured,) = read_table(tmp_path / "t.npy", 2, 3).measures
+    assert measured.values.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]

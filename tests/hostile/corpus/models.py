@@ -104,6 +104,7 @@ CASES = (
     _config("layers-more", "lacks transformer.h.2", n_layer=3),
     _config("layers-huge", "lacks transformer.h.2", n_layer=10**9),
     _config("layers-bool", "number of layers", n_layer=True),
+    _config("dtype-list", "config.json of model is not valid", dtype=[["a", "b"]]),
     _config("heads-text", "config.json of model", n_head="x"),
     _config("heads-zero", "config.json of model", n_head=0),
     _config("heads-below", "config.json of model", n_head=-2),
