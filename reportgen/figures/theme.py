@@ -55,7 +55,10 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def clean(text: str) -> str:
-    r"""`text` with control, direction-changing, unassigned and surrogate characters written out, e.g. `\u{202e}`."""
+    r"""`text` with control, direction-changing, unassigned and surrogate characters written out, e.g. `\u{202e}`.
+
+    Newlines, tabs and the spaces and joiners of `_KEPT` stay.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in _KEPT else f"\\u{{{ord(c):x}}}" for c in text)

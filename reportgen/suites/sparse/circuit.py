@@ -152,18 +152,16 @@ def _compared(facts: Mapping[str, Any]) -> str:
     """Every count of the drawn prompt, model by model."""
     names = [name for name in COLUMN_ORDER if name in facts["columns"]]
     columns = [facts["columns"][name] for name in names]
-    causal = [key for key in sentences.NAMES if key in columns[0]]
-    rows = [(sentences.NAMES[key], [sentences.count(column[key]) for column in columns]) for key in causal]
-    rows += [("H80", [str(column["h80"]) for column in columns])]
-    rows += [("N90", [sentences.count(column["n90"]) for column in columns])]
-    rows += [
-        (
-            f"non-zero edges ({facts['causal_pairs']:,} pairs at T = {len(facts['tokens'])})",
-            [f"{column['nonzero']:,}" for column in columns],
-        )
+    causal = {key: words for key, words in sentences.NAMES.items() if key in columns[0]}
+    pairs = f"{facts['causal_pairs']:,} pairs at T = {len(facts['tokens'])}"
+    rows = [
+        *((words, [sentences.count(c[key]) for c in columns]) for key, words in causal.items()),
+        ("H80", [sentences.count(c["h80"]) for c in columns]),
+        ("N90", [sentences.count(c["n90"]) for c in columns]),
+        (f"non-zero edges ({pairs})", [sentences.count(c["nonzero"]) for c in columns]),
+        ("m", [captions.number(c["m"]) for c in columns]),
+        ("p(answer)", [f"{c['p_answer']:.2f}" for c in columns]),
     ]
-    rows += [("m", [captions.number(column["m"]) for column in columns])]
-    rows += [("p(answer)", [f"{column['p_answer']:.2f}" for column in columns])]
     said = ", ".join(f"{words} {' / '.join(cells)}" for words, cells in rows)
     kl = captions.number(facts["kl_nats"])
     return f"{' / '.join(names).capitalize()}: {said}; KL between dense and sparse {kl} nats."

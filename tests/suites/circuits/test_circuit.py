@@ -44,6 +44,7 @@ def test_ratios_are_of_means_in_every_draw() -> None:
     weights = np.array([[1.0, 1.0], [2.0, 0.0]])
     low, high, draws = ratio_of_means([[1.0], [3.0]], [1.0, 1.5], weights, 2)
     assert draws[:, 0].tolist() == pytest.approx([4.0 / 2.5, 1.0])
+    assert low[0] < high[0]
     assert (low[0] + high[0]) / 2 == pytest.approx(4.0 / 2.5)
 
 
