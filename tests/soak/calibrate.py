@@ -3,6 +3,7 @@
 python -m tests.soak.calibrate                       # 200 twins, every suite; prints two tables
 python -m tests.soak.calibrate --twins 20 --only relations
 python -m tests.soak.calibrate --to docs/calibration.md
+python -m tests.soak.calibrate --first 200 --best    # intervals alone, on twins that nothing was chosen on
 """
 
 from __future__ import annotations
@@ -93,31 +94,33 @@ def held(name: str, found: Sequence[coverage.Covered]) -> Held:
     return Held(name, len(found), sum(one.held_out for one in found), sum(one.face_value for one in found), every)
 
 
-def over_twins(measure: Callable[[Model, int, Path], Mapping[str, Any]], count: int) -> dict[str, list[Any]]:
-    """What `measure` finds on each of `count` twins, by name."""
+def over_twins(
+    measure: Callable[[Model, int, Path], Mapping[str, Any]], count: int, first: int = 0
+) -> dict[str, list[Any]]:
+    """What `measure` finds on each of `count` twins from seed `first` on, by name."""
     found: dict[str, list[Any]] = {}
     with tempfile.TemporaryDirectory(prefix="reportgen-soak-") as folder:
         base = twins.base(Path(folder))
-        for seed, twin in twins.twins(base, count):
+        for seed, twin in twins.twins(base, count, first):
             place = Path(folder) / str(seed)
             place.mkdir()
             for name, value in measure(twin, seed, place).items():
                 found.setdefault(name, []).append(value)
-            print(f"\r{measure.__name__}: twin {seed + 1} of {count}", end="", file=sys.stderr)
+            print(f"\r{measure.__name__}: twin {seed - first + 1} of {count}", end="", file=sys.stderr)
     print(file=sys.stderr)
     return found
 
 
-def all_nominal(count: int, only: Sequence[str] = ()) -> list[Nominal]:
-    """Every suite's nulls on `count` twins."""
+def all_nominal(count: int, only: Sequence[str] = (), first: int = 0) -> list[Nominal]:
+    """Every suite's nulls on `count` twins from seed `first` on."""
     chosen = [measure for name, measure in nulls.NULLS.items() if not only or name in only]
-    return [nominal(name, found) for measure in chosen for name, found in over_twins(measure, count).items()]
+    return [nominal(name, found) for measure in chosen for name, found in over_twins(measure, count, first).items()]
 
 
-def all_held(count: int, only: Sequence[str] = ()) -> list[Held]:
-    """Every suite's best head on `count` twins."""
+def all_held(count: int, only: Sequence[str] = (), first: int = 0) -> list[Held]:
+    """Every suite's best head on `count` twins from seed `first` on."""
     chosen = [measure for name, measure in coverage.COVERAGE.items() if not only or name in only]
-    return [held(name, found) for measure in chosen for name, found in over_twins(measure, count).items()]
+    return [held(name, found) for measure in chosen for name, found in over_twins(measure, count, first).items()]
 
 
 def tables(of_nulls: Sequence[Nominal], of_heads: Sequence[Held]) -> str:
@@ -148,12 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--twins", type=int, default=200)
     parser.add_argument("--only", action="append", default=[], choices=list(nulls.NULLS))
+    parser.add_argument("--first", type=int, default=0, help="seed of the first twin")
+    parser.add_argument("--best", action="store_true", help="leave the nulls out")
     parser.add_argument("--to", type=Path)
     said = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
-    of_nulls, of_heads = all_nominal(said.twins, said.only), all_held(said.twins, said.only)
+    of_nulls = [] if said.best else all_nominal(said.twins, said.only, said.first)
+    of_heads = all_held(said.twins, said.only, said.first)
     text = tables(of_nulls, of_heads)
     if said.to is None:
         print(text)
