@@ -43,7 +43,10 @@ def print_plan(options: Options, json_lines: bool) -> None:
         return
     console = Console(highlight=False)
     grid = f"{record.n_layers} layers x {record.n_heads} heads"
-    console.print(Text(f"{one_line(record.id)}: {grid}, {record.n_params / 1e6:.1f} M parameters, {record.dtype}"))
+    size = f"{record.n_params / 1e6:.1f} M parameters"
+    console.print(
+        Text(", ".join(filter(None, (f"{one_line(record.id)}: {grid}", size, record.dtype, record.dequantised))))
+    )
     console.print(Text(f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"))
     table = Table("suite", "about", "settings", box=None, pad_edge=False)
     for job, seconds in rows:

@@ -71,11 +71,22 @@ class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     synthetic: bool = False  # weights that were never trained, or made-up scores: watermarked everywhere
     self_check: SelfCheck | None = None
     hub_id: str = ""  # published head lists apply by this, never by shape or folder name
+    quantisation: str = ""  # of a GGUF file whose weights were dequantised, e.g. "Q4_1"; empty = as trained
 
     @property
     def name(self) -> str:
         """The name that titles print."""
         return self.title or self.id
+
+    @property
+    def described(self) -> str:
+        """The printed name, and that the weights are those of a quantised file where they are."""
+        return f"{self.name} ({self.dequantised})" if self.quantisation else self.name
+
+    @property
+    def dequantised(self) -> str:
+        """`dequantised from Q4_1`; "" for weights as they were trained."""
+        return f"dequantised from {self.quantisation}" if self.quantisation else ""
 
 
 class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):

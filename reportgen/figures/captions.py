@@ -34,7 +34,8 @@ def grid_words(view: View) -> str:
     """`GPT-2 (12 layers × 12 heads)`."""
     model = view.model
     grouped = "" if model.n_kv_heads == model.n_heads else f", {model.n_kv_heads} key-value heads a layer"
-    return f"{model_name(view)} ({model.n_layers} layers × {model.n_heads} heads{grouped})"
+    weights = f"; weights {model.dequantised}" if model.quantisation else ""
+    return f"{model_name(view)} ({model.n_layers} layers × {model.n_heads} heads{grouped}{weights})"
 
 
 def join(*sentences: str) -> str:

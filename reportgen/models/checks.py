@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from reportgen.errors import ModelError
@@ -18,10 +19,14 @@ from reportgen.models.layouts import LAYOUTS
 from reportgen.reading import as_text, parse_json, read_bytes
 
 INDEX = "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".gguf")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
 _LIMIT = 1 << 24  # bytes of a config or index; real ones are far below
+# What transformers raises for a config that is well-formed and still makes no sense.
+BAD_CONFIG = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError,
+)  # fmt: skip
 # Switches that change where weights lie, and the one setting that a family's layout is for (its default, too).
 _ONLY: dict[str, dict[str, bool]] = {
     "falcon": {"multi_query": True, "parallel_attn": True, "new_decoder_architecture": False, "alibi": False},
@@ -92,7 +97,7 @@ def check_folder(folder: Path, label: str, *, trust_remote_code: bool = False) -
     check_config(config, label, trust_remote_code=trust_remote_code)
     files = weight_files(folder, label)
     facts = Facts(config, files, read_headers(files, label))
-    _check_tensors(facts, label)
+    check_tensors(facts, label)
     return facts
 
 
@@ -198,7 +203,7 @@ def read_headers(files: Iterable[Path], label: str) -> dict[str, TensorInfo]:
     return found
 
 
-def _check_tensors(facts: Facts, label: str) -> None:
+def check_tensors(facts: Facts, label: str) -> None:
     """Weights in a floating type, and one value and output matrix for every layer that the config promises."""
     for name, info in facts.tensors.items():
         if len(info.shape) == 2 and info.dtype not in _BYTES:

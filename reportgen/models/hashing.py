@@ -1,4 +1,5 @@
 """The content hash of a model folder: sha256 over the sorted (name, sha256) of config, tokenizer and weight files.
+Of a GGUF file, which is a whole model, it is the sha256 of the file.
 
 - Digests of large files are remembered by (path, size, mtime_ns) in one small JSON file in the user's cache folder.
 - In the hub's cache a weight file is a link to a blob named by its sha256: that name is trusted, nothing is re-read.
@@ -45,7 +46,13 @@ class Digests:
 
 
 def content_hash(folder: Path, *, trust_blobs: bool = False, digests: Digests | None = None) -> str:
-    """sha256 of the folder's model files as hex. `trust_blobs`: the folder is a snapshot in the hub's own cache."""
+    """sha256 of the folder's model files, or of a GGUF file, as hex. `trust_blobs`: in the hub's own cache."""
+    if folder.is_file():
+        used = digests or Digests()
+        whole = (_blob(folder) if trust_blobs else None) or used.of(folder)
+        if digests is None:
+            used.keep()
+        return whole
     names = ["config.json", *TOKENIZER_FILES]
     files = [p for n in names if (p := folder / n).is_file()] + sorted(
         p for p in folder.glob("*.safetensors") if p.is_file()

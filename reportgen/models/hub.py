@@ -1,4 +1,4 @@
-"""A hub id to a folder in the hub's cache: only config, tokenizer and safetensors files are fetched.
+"""A hub id to a folder in the hub's cache: only config, tokenizer and safetensors files are fetched, or one GGUF file.
 
 - One request comes first: it names the files, so that a repository without safetensors, of an unsupported family or
   with quantised weights is refused before anything large is downloaded, and an unreachable hub costs one attempt
@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from huggingface_hub.errors import HTTPError as ClientError  # type: ignore[attr
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from reportgen.errors import ModelError
+from reportgen.errors import ModelError, nearest
 from reportgen.models import checks
 from reportgen.models.hashing import TOKENIZER_FILES
 
@@ -48,6 +48,7 @@ class Place:
 
     id      hub id as typed, the folder's name, or the bundled name
     source  "bundled" | "folder" | "hub";  revision  hub commit;  hub_id  owner/name, for published head lists
+    file    the GGUF file in `folder` that is the model; "" where the folder is
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Place:
     source: str
     revision: str = ""
     hub_id: str = ""
+    file: str = ""
 
 
 def looks_like_path(name: str) -> bool:
@@ -92,6 +94,40 @@ def fetch(
     except (ClientError, LocalEntryNotFoundError, ConnectionError) as error:
         reason = f"{api.endpoint} can't be reached ({_first_line(error)})"
         return _cached(name, revision, f"and {reason}")
+
+
+def fetch_file(name: str, file: str, revision: str = "", *, offline: bool = False) -> Place:
+    """One GGUF file of a hub model: `owner/name:file.gguf`. ModelError for what goes wrong."""
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    with _told(api, name, revision):
+        validate_repo_id(name)
+    common: dict[str, Any] = {"revision": revision or "main", "cache_dir": _cache_dir()}
+    why, hub_id = "and --offline forbids looking for it", name
+    if not (offline or constants.HF_HUB_OFFLINE):
+        try:
+            with _hushed(), _told(api, name, revision):
+                info = api.model_info(name, revision=revision or None, timeout=_TIMEOUT_S)
+                ggufs = _ggufs(sibling.rfilename for sibling in info.siblings or [])
+                if file not in ggufs:
+                    raise ModelError(f"{name} on the hub has no file {file!r}.", nearest(file, ggufs or ["none"]))
+                return _of_file(Path(api.hf_hub_download(name, file, **common)), name, file, info.id)
+        except (ClientError, LocalEntryNotFoundError, ConnectionError) as error:
+            why = f"and {api.endpoint} can't be reached ({_first_line(error)})"
+    try:
+        with _hushed():
+            found = Path(api.hf_hub_download(name, file, local_files_only=True, **common))
+    except LocalEntryNotFoundError as error:
+        raise ModelError(f"{name}:{file} is not in the local cache, {why}.", "Give a local file, or mini.") from error
+    return _of_file(found, name, file, hub_id)
+
+
+def _of_file(path: Path, name: str, file: str, hub_id: str) -> Place:
+    commit = path.parents[file.count("/")].name  # snapshots/<commit>/<file>
+    return Place(path.parent, Path(file).stem, "hub", commit, hub_id, path.name)
+
+
+def _ggufs(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.lower().endswith(".gguf"))
 
 
 def revisions(name: str, *, offline: bool = False) -> dict[str, str]:
@@ -134,6 +170,8 @@ def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool, 
     info = api.model_info(name, revision=revision or None, timeout=_TIMEOUT_S)
     present = {sibling.rfilename for sibling in info.siblings or []}
     common: dict[str, Any] = {"revision": revision or "main", "cache_dir": _cache_dir()}
+    if (ggufs := _ggufs(present)) and not any(name.endswith(".safetensors") for name in present):
+        raise ModelError(f"{name} on the hub holds GGUF files: {', '.join(ggufs[:6])}.", f"Name one: {name}:{ggufs[0]}")
     if "config.json" not in present:
         raise ModelError(f"{name} on the hub has no config.json.", "Give a Hugging Face language model.")
     config = checks.read_config(Path(api.hf_hub_download(name, "config.json", **common)), name)

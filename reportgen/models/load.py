@@ -1,7 +1,8 @@
 """A name or folder to a Model. Every source takes one path: resolve to a local folder, check the folder, load it.
 
     load("gpt2-medium")      a hub id          load("./checkpoint")   a Hugging Face folder
-    load("mini")             the bundled one   stream("big-model")    static weights only, read from disk when asked for
+    load("mini")             the bundled one   load("model.gguf")     a GGUF file, its weights dequantised
+    stream("big-model")      static weights only, read from disk when asked for
 
 A folder of that name in the working directory wins over the hub.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,6 @@ from typing import Any
 
 import msgspec
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -26,16 +27,16 @@ from reportgen.config import check_threads
 from reportgen.errors import ModelError
 from reportgen.manifest import ModelRecord, SelfCheck
 from reportgen.mini import bundled_folder
-from reportgen.models import checks, hub, selfcheck
+from reportgen.models import checks, gguf, hub, selfcheck
 from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
 from reportgen.models.hashing import TOKENIZER_FILES, content_hash
 from reportgen.models.layouts import LAYOUTS
 from reportgen.models.memory import check_memory, main_dtype, needed_bytes, pick_device, pick_dtype
 from reportgen.models.model import Model
-from reportgen.models.statics import DiskSource, StaticWeights, Weights
+from reportgen.models.statics import DiskSource, Source, StaticWeights, Weights
 from reportgen.models.tokens import Tokens
-from reportgen.reading import expanded, is_folder
+from reportgen.reading import expanded, is_file, is_folder
 
 REMADE = {
     "mini": "reportgen mini train",
@@ -86,7 +87,11 @@ def stream(
     found = _find(str(name), revision, offline=offline, trust_remote_code=False, bos=bos)
     check = selfcheck.not_run("weights streamed from disk: there is no forward pass")
     record = msgspec.structs.replace(found.record, self_check=check)
-    source = DiskSource(found.facts.files, LAYOUTS[record.family].prefix)
+    source: Source
+    if found.header is None:
+        source = DiskSource(found.facts.files, LAYOUTS[record.family].prefix)
+    else:
+        source = gguf.GgufSource(found.header, found.config, record.id)
     return StaticWeights(source, found.config, record, found.tokens, chosen)
 
 
@@ -135,25 +140,42 @@ def set_threads(threads: int) -> None:
 
 @dataclass(frozen=True)
 class _Found:
-    """A model on disk that has passed every check but memory."""
+    """A model on disk that has passed every check but memory. `header`: of a GGUF file, None for a folder."""
 
     folder: Path
     facts: Facts
     config: Any
     tokens: Tokens
     record: ModelRecord
+    header: gguf.Header | None = None
 
 
 def _find(
     name: str, revision: str, *, offline: bool, trust_remote_code: bool, bos: str, admit: hub.Admit = hub.admit_all
 ) -> _Found:
     place = _resolve(name, revision, offline=offline, trust_remote_code=trust_remote_code, admit=admit)
+    if place.file:
+        return _find_gguf(place, bos)
     facts = checks.check_folder(place.folder, place.id, trust_remote_code=trust_remote_code)
     config = _read_config(place.folder, place.id, trust_remote_code=trust_remote_code)
     checks.check_sizes(config, facts, place.id)
     tokens = read_tokens(place.folder, place.id, bos, trust_remote_code=trust_remote_code)
     checks.check_vocabulary(tokens.size, facts, place.id)
     return _Found(place.folder, facts, config, tokens, _record(place, facts, config, tokens))
+
+
+def _find_gguf(place: hub.Place, bos: str) -> _Found:
+    """As `_find`, for a GGUF file: everything is in the one file."""
+    with gguf.parsed_once(place.id):
+        facts, config, header = gguf.read(place.folder / place.file, place.id)
+        checks.check_sizes(config, facts, place.id)
+        tokens = _useful(lambda: gguf.read_tokenizer(header, place.id), place.id, bos, adds_bos=header.adds_bos)
+    checks.check_vocabulary(tokens.size, facts, place.id)
+    record = _record(place, facts, config, tokens)
+    if header.quantisation:
+        title = re.sub(rf"[-._]{re.escape(header.quantisation)}$", "", place.id, flags=re.IGNORECASE)
+        record = msgspec.structs.replace(record, quantisation=header.quantisation, title=title, dtype="float32")
+    return _Found(place.folder, facts, config, tokens, record, header)
 
 
 def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool, admit: hub.Admit) -> hub.Place:
@@ -166,23 +188,28 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
         return hub.Place(folder, name, "bundled")
     folder = expanded(name)
     if is_folder(folder):
-        return hub.Place(folder, folder.resolve().name, "folder")
+        lone = gguf.lone_file(folder, name)
+        return hub.Place(folder, lone.stem if lone else folder.resolve().name, "folder", file=lone.name if lone else "")
+    if is_file(folder) and folder.suffix.lower() == gguf.SUFFIX:
+        return hub.Place(folder.parent, folder.stem, "folder", file=folder.name)
+    if is_file(folder):
+        raise ModelError(f"{name} is a file.", "Give a GGUF file, a Hugging Face folder, a hub id, or mini.")
+    repository, colon, file = name.rpartition(":")
+    if colon and repository.count("/") == 1 and file.lower().endswith(gguf.SUFFIX):
+        if ".." in Path(file).parts or file.startswith("/"):
+            raise ModelError(f"{file!r} is no file of a hub model.", "Give owner/name:file.gguf.")
+        return hub.fetch_file(repository, file, revision, offline=offline)
     if hub.looks_like_path(name):
-        raise ModelError(f"There is no folder {name!r}.", "Give a Hugging Face folder, a hub id, or mini.")
+        what = "file" if folder.suffix.lower() == gguf.SUFFIX else "folder"
+        raise ModelError(f"There is no {what} {name!r}.", "Give a Hugging Face folder, a GGUF file, a hub id, or mini.")
     return hub.fetch(name, revision, offline=offline, trust_remote_code=trust_remote_code, admit=admit)
-
-
-# What transformers raises for a config that is well-formed JSON and still makes no sense.
-_BAD_CONFIG = (
-    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StrictDataclassError,
-)  # fmt: skip
 
 
 def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except _BAD_CONFIG as error:
+    except checks.BAD_CONFIG as error:
         raise ModelError(f"config.json of {label} is not valid: {error}.", "Download it again.") from error
     config._attn_implementation = "eager"  # patterns exist in no other implementation
     return config
@@ -192,15 +219,21 @@ def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_cod
     """The folder's tokenizer. tokenizer.json is read as it stands; older folders go through AutoTokenizer."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{label} has no tokenizer.", "Put its tokenizer.json into the folder.")
-    with _tokenizer(label), quiet():
+
+    def read() -> Any:
         if (folder / "tokenizer.json").is_file():
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=trust_remote_code
-            )
+            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+
     path = folder / "tokenizer_config.json"
     adds_bos = bool(checks.read_json(path, label).get("add_bos_token")) if path.is_file() else False
+    return _useful(read, label, bos, adds_bos=adds_bos)
+
+
+def _useful(read: Callable[[], Any], label: str, bos: str, *, adds_bos: bool) -> Tokens:
+    """The tokenizer that `read` gives, tried out; ModelError where it can't be read or used."""
+    with _tokenizer(label), quiet():
+        tokenizer = read()
     with _tokenizer(label):  # one that was read may still be of no use
         tokens = Tokens(tokenizer, bos, adds_bos=adds_bos)
         is_silent = not tokens.encode("a") or tokens.size == 0
@@ -222,13 +255,15 @@ def _tokenizer(label: str) -> Iterator[None]:
 
 def _read_weights(found: _Found, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
     """The Hugging Face model, complete: one that would leave weights at random is refused."""
+    if found.header is not None:
+        return gguf.read_model(found.header, found.config, found.record.id, dtype)
     try:
         with quiet():
             hf_model, info = _AUTO_MODEL.from_pretrained(
                 found.folder, config=found.config, dtype=dtype, use_safetensors=True, local_files_only=True,
                 attn_implementation="eager", trust_remote_code=trust_remote_code, output_loading_info=True,
             )  # fmt: skip
-    except (*_BAD_CONFIG, RuntimeError) as error:
+    except checks.BAD_CONFIG as error:
         raise ModelError(
             f"{found.record.id} can't be loaded: {error}.", "Check config.json against the weights."
         ) from error
@@ -268,7 +303,7 @@ def _record(place: hub.Place, facts: Facts, config: Any, tokens: Tokens) -> Mode
         slug=place.id.replace("/", "--"),
         source=place.source,
         revision=place.revision,
-        content_hash=content_hash(place.folder, trust_blobs=place.source == "hub"),
+        content_hash=content_hash(place.folder / place.file, trust_blobs=place.source == "hub"),
         family=facts.family,
         n_layers=config.num_hidden_layers,
         n_heads=n_heads,

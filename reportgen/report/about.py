@@ -36,7 +36,7 @@ def facts(manifest: Manifest) -> Pairs:
         ("Parameters", parameters(model.n_params)),
         ("Widths", f"d_model {count(model.d_model)}, d_head {count(model.d_head)}"),
         ("Vocabulary", f"{count(model.d_vocab)} columns of W_U"),
-        ("Weights", f"{model.weights}, {model.dtype}"),
+        ("Weights", ", ".join(filter(None, (model.weights, model.dequantised, model.dtype)))),
         ("First token", model.bos),
         ("Device", _device(manifest)),
         ("Scored", f"{manifest.created[:10]}, preset {manifest.preset}, seed {manifest.seed}"),
@@ -118,7 +118,7 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
             f"{count(model.d_model)}, {count(model.d_head)}, {count(model.d_vocab)}" if is_scored else "",
         ),
         ("Context", plural(model.n_ctx, "position") if is_scored else ""),
-        ("Weights", f"{model.weights}, {model.dtype}" if is_scored else model.weights),
+        ("Weights", ", ".join(filter(None, (model.weights, model.dequantised, model.dtype if is_scored else "")))),
         ("First token", model.bos),
         ("Self-check", self_check(model)[0]),
     )

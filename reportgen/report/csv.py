@@ -7,25 +7,27 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 
+from reportgen.manifest import ModelRecord
 from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, SuiteResult
 
-COLUMNS = ("suite", "measure", "task", "layer", "head", "value", "low", "high", "n", "p", "line", "note")
+COLUMNS = ("suite", "measure", "task", "layer", "head", "value", "low", "high", "n", "p", "line", "note", "model")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def scores_csv(results: Mapping[str, SuiteResult]) -> str:
+def scores_csv(results: Mapping[str, SuiteResult], model: ModelRecord) -> str:
     """All scores, sorted by suite, measure, task, layer, head.
 
     NaN is an empty cell with its reason in `note`; where a score has no null, `note` says why. Numbers are the shortest
-    decimals that read back as the same float32.
+    decimals that read back as the same float32. `model` says where weights were dequantised.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
+    name = escape(model.described)
     scores = [s for result in results.values() for s in result.scores]
     for score in sorted(scores, key=lambda s: (s.suite, s.measure, s.task)):
-        writer.writerows(_rows(score))
+        writer.writerows((*row, name) for row in _rows(score))
     return out.getvalue()
 
 

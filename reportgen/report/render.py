@@ -80,7 +80,7 @@ def write(
             progress(done + 1, total, name)
         if document_ is not None:
             files["report.pdf"] = document_.result()
-    files["scores.csv"] = scores_csv(run.results).encode()
+    files["scores.csv"] = scores_csv(run.results, run.manifest.model).encode()
     files["numbers.tex"] = numbers_tex(run.manifest, [p.figure for p in report.plates]).encode()
     files["references.bib"] = report.bibtex.encode()
     tex = {p.id: files[f"figures/{p.id}.tex"].decode() for p in report.plates} if "tex" in formats else {}

@@ -101,6 +101,7 @@ def _facts(manifest: Manifest, report: Report) -> Pairs:
         ("Grid", grid),
         ("Parameters", parameters(model.n_params) if model.n_params else ""),
         ("Family", clean(model.family)),
+        ("Weights", clean(model.dequantised)),
         ("Preset", clean(manifest.preset)),
         ("Date", report.date),
     )

@@ -19,7 +19,7 @@ from reportgen.errors import RunError
 from reportgen.files import unwritable, write_atomic
 from reportgen.manifest import Manifest, command_line
 from reportgen.models.hashing import Digests
-from reportgen.reading import expanded, is_folder
+from reportgen.reading import expanded, is_file, is_folder
 from reportgen.report.csv import scores_csv
 from reportgen.runfolder import MANIFEST, Run, check_slug, slug_of
 from reportgen.runner import Job
@@ -59,7 +59,8 @@ def home_of(spec: SweepSpec) -> Path:
 def _slug(spec: SweepSpec) -> str:
     first = spec.models[0]
     folder = expanded(first.model)
-    return slug_of(first.label or (folder.resolve().name if is_folder(folder) else first.model))
+    own = folder.resolve().name if is_folder(folder) else folder.stem if is_file(folder) else first.model
+    return slug_of(first.label or own)
 
 
 def sweep(spec: SweepSpec, listener: Listener) -> Sweep:
@@ -137,7 +138,8 @@ def _scores_file(path: Path, *, again: bool) -> None:
     """The run's report/scores.csv, as `reportgen run` writes it."""
     file = path / "report" / "scores.csv"
     if again or not file.exists():
-        write_atomic(file, scores_csv(Run.open(path).results).encode())
+        run = Run.open(path)
+        write_atomic(file, scores_csv(run.results, run.manifest.model).encode())
 
 
 class _Book:

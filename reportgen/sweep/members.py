@@ -75,6 +75,9 @@ def _of_model(model: ModelSpec, earlier: Commits, *, offline: bool) -> list[Memb
     folder = expanded(model.model)
     if is_folder(folder):
         return _of_folder(folder.absolute(), model, named)
+    if is_file(folder):
+        label = model.label or folder.stem
+        return [Member(slug_of(label), str(folder.absolute()), "", label, "", step_of(folder.stem), folder.absolute())]
     if model.model.startswith(("/", ".", "~")):
         raise ModelError(f"There is no folder {model.model!r}.", "Give a folder of checkpoint folders, or a hub id.")
     label = model.label or model.model
@@ -102,6 +105,7 @@ def _named(text: str) -> tuple[str, int | None]:
 def _of_folder(folder: Path, model: ModelSpec, named: list[tuple[str, int | None]]) -> list[Member]:
     label = model.label or folder.resolve().name
     inside = {path.name: path for path in folder.iterdir() if is_file(path / "config.json")}
+    inside |= {path.name: path for path in folder.glob("*.gguf") if is_file(path)}
     if not named and is_file(folder / "config.json"):
         return [Member(slug_of(label), str(folder), "", label, "", step_of(folder.name), folder)]
     if not inside:

@@ -177,7 +177,7 @@ def all_scores(sweep: Sweep) -> str:
 def _rows(sweep: Sweep) -> Iterator[Sequence[str]]:
     for member, run in sweep.runs():
         step = "" if member.step is None else str(member.step)
-        lines = csv.reader(io.StringIO(scores_csv(run.results)))
+        lines = csv.reader(io.StringIO(scores_csv(run.results, run.manifest.model)))
         next(lines)
         for line in lines:
             yield (member.slug, escape(member.label), escape(member.name), step, *line)

@@ -127,7 +127,7 @@ def _left_out(score: HeadScores, before: HeadScores, heads: set[tuple[int, int]]
 
 def _shown(run: Run, how: str) -> None:
     """The CSV has an empty cell and the reason; the page, which is made where there are both, has every reason."""
-    rows = list(csv.DictReader(io.StringIO(scores_csv(run.results))))
+    rows = list(csv.DictReader(io.StringIO(scores_csv(run.results, run.manifest.model))))
     empty = [row for row in rows if row["value"] == ""]
     assert any("finite" in row["note"] for row in empty)
     for row in empty:

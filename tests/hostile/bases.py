@@ -48,11 +48,20 @@ def make_model(folder: Path) -> None:
     tiny_folder("gpt2", folder, words=["a", "b", "cat"], n_layer=2, n_head=2, n_embd=8, n_inner=8, n_positions=16)
 
 
+def make_gguf(folder: Path) -> None:
+    """A random Llama of 3 layers as folder/net.gguf."""
+    from tests.gguf_files import tiny_gguf
+
+    folder.mkdir()
+    tiny_gguf("llama", folder / "net.gguf", kind="Q8_0")
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "run": make_run,
     "other": make_run,
     "sweep": make_sweep,
     "model": make_model,
+    "gguf": make_gguf,
 }
 
 

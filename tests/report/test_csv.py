@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from reportgen.report.csv import COLUMNS, escape, scores_csv
 from reportgen.scores import HeadScores, SuiteResult
+from tests.fixtures import model_record
 from tests.report import sample
 
 READ = {"alpha": sample.result()}
+MODEL = model_record(title="net", quantisation="Q4_1")
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -20,8 +22,9 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_round_trip_is_exact() -> None:
-    found = rows(scores_csv(READ))
+    found = rows(scores_csv(READ, MODEL))
     assert tuple(found[0]) == COLUMNS
+    assert {row["model"] for row in found} == {"net (dequantised from Q4_1)"}
     for score in READ["alpha"].scores:
         mine = [r for r in found if (r["measure"], r["task"]) == (score.measure, score.task)]
         assert len(mine) == score.values.size
@@ -35,7 +38,7 @@ def test_round_trip_is_exact() -> None:
 
 
 def test_nan_is_empty_with_its_reason_and_no_null_is_explained() -> None:
-    found = rows(scores_csv(READ))
+    found = rows(scores_csv(READ, MODEL))
     gap = next(r for r in found if (r["task"], r["layer"], r["head"]) == ("capital", "0", "1"))
     assert (gap["value"], gap["low"], gap["note"]) == ("", "", "inactive head")
     names = next(r for r in found if r["task"] == "names")
@@ -48,7 +51,7 @@ def test_order_does_not_depend_on_the_order_of_scoring() -> None:
     result = READ["alpha"]
     turned = SuiteResult("alpha", tuple(reversed(result.scores)))
     other = SuiteResult("zeta", (HeadScores("zeta/a/b", "x", sample.grid(0), 1, no_null="none"),))
-    assert scores_csv({"zeta": other, "alpha": turned}) == scores_csv({"alpha": result, "zeta": other})
+    assert scores_csv({"zeta": other, "alpha": turned}, MODEL) == scores_csv({"alpha": result, "zeta": other}, MODEL)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\n=1"])
@@ -59,6 +62,6 @@ def test_formulas_are_defused(text: str) -> None:
 @given(st.text())
 def test_notes_survive_csv(text: str) -> None:
     scores = HeadScores("a/b/c", "x", np.full((1, 1), np.nan, np.float32), 1, no_null="n", reasons={"*": text or "-"})
-    (row,) = rows(scores_csv({"a": SuiteResult("a", (scores,))}))
+    (row,) = rows(scores_csv({"a": SuiteResult("a", (scores,))}, MODEL))
     assert row["note"] == escape(text or "-")
     assert not row["note"].startswith(("=", "+", "-", "@"))

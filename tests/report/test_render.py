@@ -37,7 +37,7 @@ def test_every_file_of_the_public_layout_is_written(tmp_path: Path) -> None:
     found = contents(tmp_path / "report")
     assert set(found) == want
     assert all(found.values())
-    assert found["scores.csv"].decode() == scores_csv(sample.run(tmp_path).results)
+    assert found["scores.csv"].decode() == scores_csv(sample.run(tmp_path).results, sample.run(tmp_path).manifest.model)
     assert found["figures/alpha-ioi.svg"].startswith(b"<svg")
     assert found["figures/alpha-ioi.pdf"].startswith(b"%PDF")
     assert found["figures/alpha-ioi.png"].startswith(b"\x89PNG")

@@ -24,6 +24,7 @@ from reportgen.report.csv import scores_csv
 from reportgen.runfolder import Run
 from reportgen.scores import HeadScores, SuiteResult
 from reportgen.suites.cognitive.dataset import SHIPPED
+from tests.fixtures import model_record
 from tests.soak.calibrate import BEGIN, END
 
 ALPHA = 0.05
@@ -88,7 +89,7 @@ def few_questions(folder: Path, chains: int = 30) -> Path:
 
 def csv_of(run: Run) -> bytes:
     """scores.csv as the report has it."""
-    return scores_csv({name: run.result(name) for name in run.done()}).encode()
+    return scores_csv({name: run.result(name) for name in run.done()}, run.manifest.model).encode()
 
 
 def difference(a: SuiteResult, b: SuiteResult) -> Difference:
@@ -98,7 +99,7 @@ def difference(a: SuiteResult, b: SuiteResult) -> Difference:
     sets = [{s.key: set(s.heads) for s in r.head_sets if s.kind == "computed"} for r in (a, b)]
     labels = sum(len(sets[0].get(key, set()) ^ sets[1].get(key, set())) for key in sets[0].keys() | sets[1].keys())
     values, intervals, p = (max(f[i] for f in found) for i in range(3))
-    same = scores_csv({a.suite: a}) == scores_csv({b.suite: b})
+    same = scores_csv({a.suite: a}, model_record()) == scores_csv({b.suite: b}, model_record())
     return Difference(a.suite, len(found), same, values, intervals, p, labels, sum(f[3] for f in found))
 
 

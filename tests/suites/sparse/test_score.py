@@ -21,6 +21,7 @@ from reportgen.suites.sparse import compare
 from reportgen.suites.sparse.figures import figures
 from reportgen.suites.sparse.score import score
 from reportgen.suites.sparse.suite import SUITE, Settings
+from tests.fixtures import model_record
 from tests.suites.sparse.conftest import Pair
 from tests.suites.sparse.toy import LENGTH, write_task
 from tests.tiny import tiny_folder
@@ -77,7 +78,7 @@ def test_the_sparse_model_needs_fewer_edges(result: SuiteResult) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(pair: Pair, settings: Settings, result: SuiteResult) -> None:
     again = score(pair.dense, settings, CONTEXT)
-    assert scores_csv({"sparse": again}) == scores_csv({"sparse": result})
+    assert scores_csv({"sparse": again}, model_record()) == scores_csv({"sparse": result}, model_record())
     assert codec.encode(again) == codec.encode(result)
 
 

@@ -1,0 +1,505 @@
+"""GGUF files, the format of llama.cpp: header, checks, tensors by Hugging Face's names, tokenizer, model.
+
+    header = read_header(path, label)          # sizes, types and metadata; no weight is read
+    facts, config = read(path, label)          # refused in one line where it could not be loaded or trusted
+
+- The header is read here, within bounds and without the vocabulary's strings: files come from anywhere.
+- Names, layouts and the inverse of what llama.cpp does to weights (rotary pairs of Q and K, Gemma's norms, GPT-2's
+  transposes) are transformers' own, whether a model is loaded or its tensors are streamed.
+- Scores of a quantised file are those of its dequantised weights, and every caption says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import logging
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from reportgen.errors import ModelError, one_line
+from reportgen.models import checks
+from reportgen.models.boot import quiet
+from reportgen.models.checks import Facts, TensorInfo
+from reportgen.models.layouts import LAYOUTS
+
+SUFFIX = ".gguf"
+NO_GGUF = "Type: pip install 'reportgen[gguf]'"
+_AGAIN = "Download it again."
+_MOST_TENSORS, _MOST_KEYS, _MOST_ITEMS, _MOST_TEXT = 100_000, 10_000, 4_000_000, 1 << 24
+_FORMATS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_STRING, _ARRAY = 8, 9
+_PLAIN = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F64": "F64"}  # ggml's name -> safetensors'
+# Architectures whose GGUF transformers reads into a class that has a layout here, by `general.architecture`.
+ARCHITECTURES = (
+    "bloom", "falcon", "gemma2", "gemma3", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen2moe", "qwen3",
+    "qwen3moe", "stablelm", "starcoder2",
+)  # fmt: skip
+_ROPE = "rope_freqs.weight"  # what rotary frequencies are divided by (Llama 3.1 and later); in no state dict
+# What transformers leaves at its class's default in some families: the config's name -> the file's key
+_FORGOTTEN = {
+    "n_positions": "context_length", "head_dim": "attention.key_length",
+    "attn_logit_softcapping": "attn_logit_softcapping", "final_logit_softcapping": "final_logit_softcapping",
+}  # fmt: skip
+_GEMMA_27B = {"gemma2": 46, "gemma3": 62}  # layers of the only size whose queries are scaled by d_model / n_heads
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_auto_config: Any = AutoConfig  # half-typed upstream
+_auto_model: Any = AutoModelForCausalLM
+_auto_tokenizer: Any = AutoTokenizer
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as the header declares it: shape in torch's order, ggml's number type, bytes from the file's start."""
+
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a GGUF file says before its weights. Arrays of strings are left out of `metadata`."""
+
+    path: Path
+    metadata: Mapping[str, Any]
+    tensors: Mapping[str, Stored]
+
+    @property
+    def architecture(self) -> str:
+        return str(self.metadata.get("general.architecture", ""))
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the file asks for BOS; where it is silent, as llama.cpp does: yes for SentencePiece."""
+        said = self.metadata.get("tokenizer.ggml.add_bos_token")
+        return self.metadata.get("tokenizer.ggml.model") == "llama" if said is None else bool(said)
+
+    @cached_property
+    def quantisation(self) -> str:
+        """`Q4_1`: the file's own word, else the type of most numbers; "" where no tensor is quantised."""
+        kinds: dict[str, int] = {}
+        for stored in self.tensors.values():
+            name = kind_name(stored.kind)
+            kinds[name] = kinds.get(name, 0) + math.prod(stored.shape)
+        if set(kinds) <= set(_PLAIN):
+            return ""
+        from gguf import LlamaFileType
+
+        with contextlib.suppress(ValueError):
+            return LlamaFileType(self.metadata.get("general.file_type", -1)).name.removeprefix("MOSTLY_")
+        return max((k for k in kinds if k not in _PLAIN), key=lambda k: kinds[k])
+
+
+def kind_name(kind: int) -> str:
+    """`Q4_K` for ggml's number of a type; `type 99` for one that nobody knows."""
+    from gguf import GGMLQuantizationType
+
+    with contextlib.suppress(ValueError):
+        return str(GGMLQuantizationType(kind).name)
+    return f"type {kind}"
+
+
+def read_header(path: Path, label: str) -> Header:
+    """The header, its numbers bounded; ModelError where it is damaged or the package gguf is missing."""
+    _package(label)
+    try:
+        with path.open("rb") as file:
+            return _Reader(file, path, label).header()
+    except OSError as error:
+        raise ModelError(f"{label} can't be read: {error.strerror}.", "Check the path.") from error
+    except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
+        raise ModelError(f"{label} is not a whole GGUF file: its header breaks off.", _AGAIN) from error
+
+
+def _package(label: str) -> None:
+    """The optional package is there; ModelError with what to type."""
+    try:
+        import gguf  # noqa: F401
+    except ImportError as error:
+        raise ModelError(f"{label}: reading GGUF needs the package gguf.", NO_GGUF) from error
+
+
+class _Reader:
+    """One pass over a header, from the first byte on."""
+
+    def __init__(self, file: Any, path: Path, label: str) -> None:
+        self.file, self.path, self.label = file, path, label
+
+    def header(self) -> Header:
+        magic, version = self._bytes(4), self._one("<I")
+        if magic != b"GGUF":
+            raise ModelError(f"{self.label} is no GGUF file: it does not begin with 'GGUF'.", _AGAIN)
+        if version not in (2, 3):
+            known = "big-endian" if version & 0xFFFF == 0 else f"version {version}"
+            raise ModelError(f"{self.label} is GGUF {known}; versions 2 and 3 are read.", "Convert it anew.")
+        n_tensors, n_keys = self._count(_MOST_TENSORS, "tensors"), self._count(_MOST_KEYS, "keys")
+        metadata: dict[str, Any] = {}
+        for _ in range(n_keys):
+            key = self._text()
+            value = self._value(self._one("<I"))
+            if value is not None:
+                metadata[key] = value
+        entries = [self._entry() for _ in range(n_tensors)]
+        step = metadata.get("general.alignment", 32)
+        if not isinstance(step, int) or step < 1 or step & (step - 1):
+            raise ModelError(f"{self.label}: general.alignment is {step!r}, expected a power of two.", _AGAIN)
+        base = -(-self.file.tell() // step) * step
+        tensors = {name: Stored(shape, kind, base + offset) for name, shape, kind, offset in entries}
+        return Header(self.path, metadata, tensors)
+
+    def _entry(self) -> tuple[str, tuple[int, ...], int, int]:
+        name, axes = self._text(), self._one("<I")
+        if not 1 <= axes <= 4:
+            raise ModelError(f"{self.label}: {one_line(name)[:60]!r} has {axes} axes, expected 1 to 4.", _AGAIN)
+        shape = tuple(self._one("<Q") for _ in range(axes))[::-1]  # ggml names the fastest axis first
+        return name, shape, self._one("<I"), self._one("<Q")
+
+    def _value(self, kind: int) -> Any:
+        """One metadata value; None for an array of strings, which is walked over."""
+        if kind in _FORMATS:
+            return self._one(_FORMATS[kind])
+        if kind == _STRING:
+            return self._text()
+        if kind != _ARRAY:
+            raise ModelError(f"{self.label} is damaged: its metadata have a value of type {kind}.", _AGAIN)
+        item, count = self._one("<I"), self._count(_MOST_ITEMS, "items of an array")
+        if item in _FORMATS:
+            form = f"<{count}{_FORMATS[item][1]}"
+            return list(struct.unpack(form, self._bytes(struct.calcsize(form))))
+        if item != _STRING:
+            raise ModelError(f"{self.label} is damaged: its metadata have an array of type {item}.", _AGAIN)
+        for _ in range(count):
+            self.file.seek(self._count(_MOST_TEXT, "bytes of a string"), 1)
+        return None
+
+    def _text(self) -> str:
+        return self._bytes(self._count(_MOST_TEXT, "bytes of a string")).decode("utf-8")
+
+    def _count(self, most: int, what: str) -> int:
+        count = int(self._one("<Q"))
+        if count > most:
+            raise ModelError(f"{self.label} is damaged: its header counts {count} {what}.", _AGAIN)
+        return count
+
+    def _one(self, form: str) -> Any:
+        return struct.unpack(form, self._bytes(struct.calcsize(form)))[0]
+
+    def _bytes(self, count: int) -> bytes:
+        found: bytes = self.file.read(count)
+        if len(found) < count:
+            raise struct.error("the file ends here")
+        return found
+
+
+def read(path: Path, label: str) -> tuple[Facts, Any, Header]:
+    """Facts by Hugging Face's names, and the config: eager attention, no word of quantisation. ModelError in one line.
+
+    The tensors' types in the facts are what they are in memory: float32 for quantised ones.
+    """
+    header = read_header(path, label)
+    check(header, label)
+    config = _config(header, label)
+    _check_sizes(header, config, label)
+    names = _names(header, config, _processor(header, config), label)
+    lost = sorted(set(header.tensors) - set(names) - {_ROPE})
+    if lost:
+        raise ModelError(
+            f"{label} holds {len(lost)} tensors that transformers leaves out of this model, e.g. {one_line(lost[0])}.",
+            "Use the original checkpoint.",
+        )
+    tensors = {
+        name: TensorInfo(header.tensors[own].shape, _PLAIN.get(kind_name(header.tensors[own].kind), "F32"))
+        for own, name in names.items()
+    }
+    facts = Facts(config.to_dict(), [path], tensors)
+    checks.check_config(facts.config, label)
+    checks.check_tensors(facts, label)
+    return facts, config, header
+
+
+def check(header: Header, label: str) -> None:
+    """Refuse what the header alone shows: parts, companions of a model, unknown architectures, half a file."""
+    kind, n_parts = str(header.metadata.get("general.type", "model")), header.metadata.get("split.count", 0)
+    if n_parts or _PART.search(header.path.name):
+        raise ModelError(
+            f"{label} is one part of a split GGUF, which is not read.",
+            "Join its parts: llama-gguf-split --merge FIRST.gguf WHOLE.gguf",
+        )
+    arch = header.architecture
+    if arch == "clip" or kind == "mmproj":
+        raise ModelError(f"{label} is the image encoder of a model (mmproj).", "Give the language model's own GGUF.")
+    if kind != "model":
+        raise ModelError(f"{label} is a GGUF of type {one_line(kind)[:40]!r}, no model.", "Give the model's own GGUF.")
+    if arch not in ARCHITECTURES:
+        raise ModelError(
+            f"{label} is a GGUF of the architecture {one_line(arch)[:60]!r}, which is not supported.",
+            f"Supported: {', '.join(ARCHITECTURES)}.",
+        )
+    if arch in ("llama", "mistral") and header.metadata.get(f"{arch}.expert_count"):
+        raise ModelError(f"{label} is a mixture of experts under {arch}'s name.", "Use the original checkpoint.")
+    if not any(name.startswith("blk.") for name in header.tensors):
+        raise ModelError(f"{label} holds a vocabulary and no weights.", "Give the model's own GGUF.")
+    _check_bytes(header, label)
+
+
+def _check_sizes(header: Header, config: Any, label: str) -> None:
+    """What the config counts is what the tensors have: before anything is built from it, in memory or not."""
+    blocks = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
+    if config.num_hidden_layers != len(blocks):
+        raise ModelError(
+            f"{label} is damaged: its header counts {config.num_hidden_layers} layers, its tensors {len(blocks)}.",
+            _AGAIN,
+        )
+    embedding = header.tensors.get("token_embd.weight")
+    if embedding is not None and embedding.shape[1:] != (config.hidden_size,):
+        raise ModelError(
+            f"{label} is damaged: a width of {config.hidden_size}, an embedding of {embedding.shape}.", _AGAIN
+        )
+    heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    if any(not isinstance(n, int) or not 0 < n <= config.hidden_size for n in heads) or heads[0] % heads[1]:
+        raise ModelError(f"{label} is damaged: {heads[0]} heads, {heads[1]} key-value heads.", _AGAIN)
+
+
+def _check_bytes(header: Header, label: str) -> None:
+    """Every tensor of a type that can be dequantised, and inside the file."""
+    size = header.path.stat().st_size
+    readable = _readable()
+    for name, stored in header.tensors.items():
+        kind = kind_name(stored.kind)
+        if kind not in readable:
+            raise ModelError(
+                f"{label} stores {one_line(name)[:60]} as {kind}, which can't be read.",
+                f"Readable: {', '.join(sorted(readable))}.",
+            )
+        block, width = readable[kind]
+        count = math.prod(stored.shape)
+        if not 0 < count < 1 << 40 or stored.shape[-1] % block:
+            raise ModelError(
+                f"{label} is damaged: {one_line(name)[:60]} has the shape {stored.shape} as {kind}.", _AGAIN
+            )
+        end = stored.start + count // block * width
+        if end > size:
+            raise ModelError(f"{label} is cut off: {size:,} bytes of at least {end:,}.", _AGAIN)
+
+
+def _readable() -> dict[str, tuple[int, int]]:
+    """Types that can be dequantised -> (numbers in a block, bytes of a block)."""
+    from gguf import GGML_QUANT_SIZES
+    from gguf.quants import _type_traits
+
+    return {
+        kind.name: sizes
+        for kind, sizes in GGML_QUANT_SIZES.items()
+        if kind in _type_traits or kind.name in ("F32", "F16")
+    }
+
+
+@contextlib.contextmanager
+def _told(label: str, what: str) -> Iterator[None]:
+    """What transformers and gguf raise for a file whose header is well-formed and still makes no sense."""
+    loggers = [logging.getLogger(name) for name in ("transformers.modeling_gguf_pytorch_utils", "transformers")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)  # advice about kernels that are not there
+        with quiet():
+            yield
+    except ModelError:
+        raise
+    except checks.BAD_CONFIG as error:
+        raise ModelError(f"{what} of {label} can't be read: {error}.", _AGAIN) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def parsed_once(label: str) -> Iterator[None]:
+    """Within the block, transformers' calls share one parse of the file: ten seconds each with a large vocabulary."""
+    _package(label)
+    import gguf
+
+    module: Any = gguf
+    reader = module.GGUFReader
+    module.GGUFReader = functools.lru_cache(maxsize=1)(reader)
+    try:
+        yield
+    finally:
+        module.GGUFReader = reader
+
+
+def _config(header: Header, label: str) -> Any:
+    with _told(label, "The config"):
+        config = _auto_config.from_pretrained(header.path.parent, gguf_file=header.path.name, local_files_only=True)
+    config.__dict__.pop("quantization_config", None)  # the weights in memory are plain numbers
+    for name, key in _FORGOTTEN.items():
+        value = header.metadata.get(f"{header.architecture}.{key}")
+        if isinstance(value, int | float) and hasattr(config, name):
+            setattr(config, name, value)
+    if hasattr(config, "query_pre_attn_scalar"):  # in no file: llama.cpp tells it from the size, too
+        is_largest = config.num_hidden_layers == _GEMMA_27B.get(header.architecture)
+        config.query_pre_attn_scalar = (
+            config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
+        )
+    config._attn_implementation = "eager"  # patterns exist in no other implementation
+    return config
+
+
+def _names(header: Header, config: Any, processor: Any, label: str) -> dict[str, str]:
+    """Name in the file -> name in Hugging Face's state dict, for the tensors that the file has."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    if config.model_type not in LAYOUTS:
+        raise ModelError(f"{label} is of the family {config.model_type!r}, which is not supported.",
+                         f"Supported: {checks.supported()}.")  # fmt: skip
+    # transformers names Mistral what llama.cpp calls Llama
+    kind = "llama" if header.architecture == "mistral" else header.architecture
+    arch = next(key for key, name in MODEL_ARCH_NAMES.items() if name == kind)
+    known = get_tensor_name_map(arch, config.num_hidden_layers)
+    prefix = LAYOUTS[config.model_type].prefix
+    found: dict[str, str] = {}
+    skeleton = _skeleton(config, label)
+    for name, tensor in skeleton.state_dict().items():
+        plain = processor.preprocess_name(name)
+        base, dot, end = plain.rpartition(".")
+        base, suffix = (base, dot + end) if end in ("weight", "bias") else (plain, "")
+        own = known.get_name(base) or known.get_name(base.removeprefix(prefix))
+        if own is None:
+            processor.perform_fallback_tensor_mapping(found, suffix, "", plain)
+        else:
+            found[own + suffix] = plain
+            stored = header.tensors.get(own + suffix)
+            if stored is not None and "_exps" not in own and math.prod(stored.shape) != tensor.numel():
+                raise ModelError(
+                    f"{label} is damaged: {own}{suffix} is {stored.shape}, its config says {tuple(tensor.shape)}.",
+                    _AGAIN,
+                )
+    kept = {own: name for own, name in found.items() if own in header.tensors}
+    missing = sorted({processor.preprocess_name(name) for name, _ in skeleton.named_parameters()} - set(kept.values()))
+    if missing:  # tied ones are named once
+        raise ModelError(f"{label} lacks {missing[0]} ({len(missing)} weights in all).", _AGAIN)
+    return kept
+
+
+def _skeleton(config: Any, label: str) -> Any:
+    """The model without memory."""
+    with _told(label, "The config"), torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return _auto_model.from_config(copy.deepcopy(config), attn_implementation="eager")
+
+
+def _processor(header: Header, config: Any) -> Any:
+    """What undoes llama.cpp's changes to single tensors."""
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
+
+    make: Callable[..., Any] = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
+    return make(config=config.to_dict())
+
+
+def read_tokenizer(header: Header, label: str) -> Any:
+    """The tokenizer in the file, as transformers rebuilds it."""
+    with _told(label, "The tokenizer"):
+        return _auto_tokenizer.from_pretrained(
+            header.path.parent, gguf_file=header.path.name, local_files_only=True, trust_remote_code=False
+        )
+
+
+def read_model(header: Header, config: Any, label: str, dtype: torch.dtype) -> Any:
+    """The Hugging Face model with dequantised weights; `read` has seen that none is left at random."""
+    source = GgufSource(header, config, label)
+    with _told(label, "The weights"):
+        with torch.random.fork_rng(devices=[]):
+            model = _auto_model.from_config(copy.deepcopy(config), attn_implementation="eager", dtype=dtype)
+        into = dict(model.named_buffers()) | dict(model.named_parameters())
+        for name, tensor in source.tensors():
+            into[name].data.copy_(tensor)
+    if _ROPE in header.tensors:
+        _divide_frequencies(model, _numbers(header, header.tensors[_ROPE]), label)
+    return model.eval()
+
+
+def _divide_frequencies(model: Any, factors: npt.NDArray[np.float32], label: str) -> None:
+    """Rotary frequencies as the file has them: transformers drops this tensor and would run with others."""
+    rotary = getattr(model.model, "rotary_emb", None)
+    if rotary is None or rotary.inv_freq.shape != factors.shape or not (np.isfinite(factors) & (factors > 0)).all():
+        raise ModelError(f"{label} has rotary factors of the shape {factors.shape}.", "Use the original checkpoint.")
+    rotary.inv_freq.div_(torch.from_numpy(factors).to(rotary.inv_freq))
+    if getattr(rotary, "original_inv_freq", None) is not None:
+        rotary.original_inv_freq = rotary.inv_freq
+
+
+def _numbers(header: Header, stored: Stored, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float32]:
+    """A tensor of the file as float32, or some rows of it; the rest of the file stays unread."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    kind = GGMLQuantizationType(stored.kind)
+    block, width = _readable()[kind.name]
+    shape = (*stored.shape[:-1], stored.shape[-1] // block * width)  # bytes
+    raw = np.memmap(header.path, np.uint8, "r", stored.start, shape)
+    part = np.array(raw if rows is None else raw[rows])
+    typed = part.view({"F32": np.float32, "F16": np.float16}.get(kind.name, np.uint8))
+    return np.asarray(dequantize(typed, kind), dtype=np.float32)
+
+
+class GgufSource:
+    """Tensors by Hugging Face's names, dequantised when asked for; one at a time is in memory."""
+
+    def __init__(self, header: Header, config: Any, label: str) -> None:
+        self.header, self.config = header, config
+        self.processor = _processor(header, config)
+        self.name_of = _names(header, config, self.processor, label)
+        self.own_of = {name: own for own, name in self.name_of.items()}
+
+    def get(self, name: str) -> Tensor | None:
+        own = self.own_of.get(name)
+        return None if own is None else self._tensor(own, _numbers(self.header, self.header.tensors[own]))
+
+    def rows(self, name: str, ids: Tensor) -> Tensor:
+        own = self.own_of[name]
+        unique, back = torch.unique(ids.cpu(), return_inverse=True)
+        return self._tensor(own, _numbers(self.header, self.header.tensors[own], unique.numpy()))[back]
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the model, in the file's order; the parts of stacked experts are put together at the end."""
+        stacked: dict[str, Tensor] = {}
+        bases = {own.removesuffix(".weight"): name for own, name in self.name_of.items()} | self.name_of
+        for own, name in self.name_of.items():
+            values = _numbers(self.header, self.header.tensors[own])
+            if "_exps" not in own:
+                yield name, self._tensor(own, values)
+            else:
+                self.processor.process(
+                    weights=values, name=own, tensor_key_mapping=bases, parsed_parameters={"tensors": stacked}
+                )
+        yield from stacked.items()
+
+    def _tensor(self, own: str, values: npt.NDArray[np.float32]) -> Tensor:
+        done = values
+        if own.startswith("blk.") or "norm" in own:  # embeddings are as they are in every architecture
+            done = self.processor.process(weights=values, name=own).weights
+        return torch.from_numpy(np.ascontiguousarray(done))
+
+
+def lone_file(folder: Path, label: str) -> Path | None:
+    """The GGUF file of a folder without other weights; None where it has some, or no GGUF. ModelError for two."""
+    if any(folder.glob("*.safetensors")):
+        return None
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and path.is_file())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:4])
+        raise ModelError(f"{label} holds {len(found)} GGUF files: {names}.", f"Name one: {folder / found[0].name}")
+    return found[0] if found else None
