@@ -6,13 +6,23 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: report test check bench soak clean
+.PHONY: report test real real-fetch real-test check bench soak clean
 
 report: $(READY)  ## score the bundled model and write runs/mini/report/
 	$(BIN)/reportgen run mini
 
 test: $(DEV)  ## all tests, offline
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+
+real: real-fetch  ## fetch two real models, score SmolLM2 with every suite, and test what is found
+	$(BIN)/reportgen run "$$($(BIN)/python -m tests.real.fetch smollm2)" --name smollm2-135m-instruct
+	$(MAKE) real-test
+
+real-fetch: $(DEV)
+	$(BIN)/python -m tests.real.fetch
+
+real-test: $(DEV)  ## the tests of real models alone: minutes
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m real tests/real
 
 check: $(DEV)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -23,7 +33,7 @@ bench: $(DEV)  ## timings as ratios against a plain reference, one run
 	$(BIN)/python -m benchmarks
 
 soak: $(DEV)  ## the long version of the tests
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 -m 'soak or not soak'
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 -m 'not real'
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "reportgen needs Python 3.11-3.13; type: make PYTHON=python3.12")'
