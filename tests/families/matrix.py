@@ -27,8 +27,8 @@ with what ran). Any other family is refused before its weights are read.
 
 Refused within a family, for the layout in the file is another: Falcon with `new_decoder_architecture`, ALiBi, or
 without `multi_query` or `parallel_attn`; StarCoder (`gpt_bigcode`) without `multi_query`; OPT with norms after
-attention or projected embeddings; BLOOM with `apply_residual_connection_post_layernorm`; quantised weights of any
-family.
+attention or projected embeddings; BLOOM with `apply_residual_connection_post_layernorm`; quantised weights in
+safetensors. A quantised GGUF file is dequantised: [gguf.md](gguf.md).
 
 | family | {" | ".join(SUITES)} | what is special |
 |---|{"---|" * len(SUITES)}---|
