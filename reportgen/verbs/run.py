@@ -28,7 +28,7 @@ ALIASES = {
 
 
 def run_verb(
-    model: Annotated[str, typer.Argument(help="mini, a hub id, a Hugging Face folder, or a GGUF file. [default: mini]")] = "",
+    model: Annotated[str, typer.Argument(help="mini, a hub id, a folder, or a GGUF file. [default: mini]")] = "",
     suite: Suites = None,
     preset: Annotated[str, typer.Option(help="quick or full. [default: quick]")] = "",
     set_: Sets = None,
