@@ -6,7 +6,7 @@ no code of the repository is run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,11 +14,13 @@ from typing import Any, NoReturn
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
-from reportgen.errors import ModelError
+from reportgen.errors import ModelError, one_line
 from reportgen.models.layouts import LAYOUTS
 from reportgen.reading import as_text, parse_json, read_bytes
 
-INDEX = "model.safetensors.index.json"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+_POINTER = b"version https://git-lfs"  # what Git leaves in a file's place where LFS did not run
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
@@ -27,6 +29,9 @@ _LIMIT = 1 << 24  # bytes of a config or index; real ones are far below
 BAD_CONFIG = (
     OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError,
 )  # fmt: skip
+# Families whose config ties embedding and unembedding where it does not say.
+TIED_BY_DEFAULT = ("bloom", "cohere", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo",
+                   "opt", "smollm3", "starcoder2")  # fmt: skip
 # Switches that change where weights lie, and the one setting that a family's layout is for (its default, too).
 _ONLY: dict[str, dict[str, bool]] = {
     "falcon": {"multi_query": True, "parallel_attn": True, "new_decoder_architecture": False, "alibi": False},
@@ -83,7 +88,11 @@ class Facts:
 
     def find(self, name: str) -> TensorInfo | None:
         """A tensor by its name in the state dict, also where the file leaves out the base model's prefix."""
-        return self.tensors.get(name) or self.tensors.get(name.removeprefix(LAYOUTS[self.family].prefix))
+        names = (name, *tied_names(self.config, self.family, name))
+        prefix = LAYOUTS[self.family].prefix
+        return next(
+            (t for n in names for t in (self.tensors.get(n), self.tensors.get(n.removeprefix(prefix))) if t), None
+        )
 
     @property
     def embedding_rows(self) -> int:
@@ -91,8 +100,16 @@ class Facts:
         return info.shape[0] if info is not None and len(info.shape) == 2 else 0
 
 
+def tied_names(config: Mapping[str, Any], family: str, name: str) -> tuple[str, ...]:
+    """Other names under which a checkpoint with tied weights may store the embedding: the unembedding's."""
+    layout = LAYOUTS[family]
+    is_tied = config.get("tie_word_embeddings", family in TIED_BY_DEFAULT)
+    return tuple(f"{u}.weight" for u in layout.unembed) if is_tied and name == f"{layout.embed}.weight" else ()
+
+
 def check_folder(folder: Path, label: str, *, trust_remote_code: bool = False) -> Facts:
     """Read a folder's config and weight headers; ModelError for anything that could not be loaded or trusted."""
+    _refuse_what_it_is(folder, label)
     config = read_config(folder / "config.json", label)
     check_config(config, label, trust_remote_code=trust_remote_code)
     files = weight_files(folder, label)
@@ -152,17 +169,35 @@ def supported() -> str:
 
 
 def weight_files(folder: Path, label: str) -> list[Path]:
-    """The safetensors files that make up the model: the index's shards, or model.safetensors."""
-    single = folder / "model.safetensors"
-    if (folder / INDEX).is_file():
-        names = shards(read_json(folder / INDEX, label), label)
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise ModelError(f"{label} lacks {missing[0]}, one of its {len(names)} weight files.", "Download it again.")
-        return [folder / name for name in names]
-    if not single.is_file():
+    """The safetensors files that make up the model, as transformers chooses: one file, else the index's shards.
+
+    An index beside a single file is stale and not read. Loading, streaming, hash and download all go by this.
+    """
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
         refuse_no_weights((p.name for p in folder.iterdir()), label)
-    return [single]
+    names = shards(read_json(folder / INDEX, label), label)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{label} lacks {missing[0]}, one of its {len(names)} weight files.", "Download it again.")
+    return [folder / name for name in names]
+
+
+def _refuse_what_it_is(folder: Path, label: str) -> None:
+    """Folders that are something near a model, each with the next thing to type."""
+    inside = {path.name for path in folder.iterdir()}
+    if {"snapshots", "blobs"} <= inside or folder.name.startswith("models--"):
+        name = folder.resolve().name.removeprefix("models--").replace("--", "/", 1)
+        raise ModelError(f"{label} is a folder of the hub's cache.", f"Give the model's id: {name}")
+    if ADAPTER in inside:
+        base = read_json(folder / ADAPTER, label).get("base_model_name_or_path")
+        of = f" of {one_line(str(base))[:80]}" if base else ""
+        what = "a base model with a PEFT adapter beside it" if SINGLE in inside or INDEX in inside else "a PEFT adapter"
+        raise ModelError(
+            f"{label} is {what}{of}: adapters are not applied.",
+            "Merge it (peft: merge_and_unload, save_pretrained) and give that folder, or move the adapter away.",
+        )
 
 
 def refuse_no_weights(names: Iterable[str], label: str) -> NoReturn:
@@ -193,6 +228,10 @@ def read_headers(files: Iterable[Path], label: str) -> dict[str, TensorInfo]:
     """Shape and type of every tensor, from the headers."""
     found: dict[str, TensorInfo] = {}
     for path in files:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_POINTER)) == _POINTER
+        if is_pointer:
+            raise ModelError(f"{path.name} of {label} is a Git LFS pointer, not the weights.", "Type: git lfs pull")
         try:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118  not a dict
@@ -252,10 +291,16 @@ def check_sizes(config: Any, facts: Facts, label: str) -> None:
         raise ModelError(f"config.json of {label}: hidden_size is {width}, the embedding's {stored.shape[1:]}.", hint)
 
 
-def check_vocabulary(size: int, facts: Facts, label: str) -> None:
-    """Every token must have a row in the embedding."""
-    if size > facts.embedding_rows:
+def check_vocabulary(vocabulary: Mapping[str, int], added: Collection[int], facts: Facts, label: str) -> None:
+    """Every token of the vocabulary proper must have a row in the embedding; what was added to it need not.
+
+    Of the others, `Tokens` refuses the text that has one: Gemma 3's image token, a [PAD] without a resize.
+    """
+    rows = facts.embedding_rows
+    lost = sorted((i, token) for token, i in vocabulary.items() if i >= rows and i not in added)
+    if lost:
         raise ModelError(
-            f"The tokenizer of {label} has {size} tokens, its embedding only {facts.embedding_rows} rows.",
+            f"The tokenizer of {label} has {len(lost)} tokens beyond its embedding's {rows} rows, e.g. "
+            f"{one_line(lost[0][1])[:40]!r} (id {lost[0][0]}).",
             "Use the tokenizer that belongs to the weights.",
         )

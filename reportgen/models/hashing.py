@@ -53,10 +53,9 @@ def content_hash(folder: Path, *, trust_blobs: bool = False, digests: Digests | 
         if digests is None:
             used.keep()
         return whole
-    names = ["config.json", *TOKENIZER_FILES]
-    files = [p for n in names if (p := folder / n).is_file()] + sorted(
-        p for p in folder.glob("*.safetensors") if p.is_file()
-    )
+    home = tokenizer_folder(folder)
+    tokenizer = [p for n in TOKENIZER_FILES if (p := home / n).is_file()]
+    files = [p for p in (folder / "config.json", *tokenizer) if p.is_file()] + _weights(folder)
     used = digests or Digests()
     total = hashlib.sha256()
     for path in sorted(files, key=lambda p: p.name):
@@ -65,6 +64,18 @@ def content_hash(folder: Path, *, trust_blobs: bool = False, digests: Digests | 
     if digests is None:
         used.keep()
     return total.hexdigest()
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Where the tokenizer of a checkpoint lies: its folder, or the one above, as where a trainer saves it once."""
+    has = {home: any((home / name).is_file() for name in TOKENIZER_FILES) for home in (folder, folder.parent)}
+    return folder.parent if has[folder.parent] and not has[folder] else folder
+
+
+def _weights(folder: Path) -> list[Path]:
+    """model.safetensors, or every safetensors file where the model is in shards."""
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else sorted(p for p in folder.glob("*.safetensors") if p.is_file())
 
 
 def _blob(path: Path) -> str | None:

@@ -176,16 +176,16 @@ def _download(api: HfApi, name: str, revision: str, *, trust_remote_code: bool, 
         raise ModelError(f"{name} on the hub has no config.json.", "Give a Hugging Face language model.")
     config = checks.read_config(Path(api.hf_hub_download(name, "config.json", **common)), name)
     checks.check_config(config, name, trust_remote_code=trust_remote_code)
-    if checks.INDEX in present:
+    if checks.SINGLE in present:
+        weights = [checks.SINGLE]
+    elif checks.INDEX in present:
         index = checks.read_json(Path(api.hf_hub_download(name, checks.INDEX, **common)), name)
         weights = checks.shards(index, name)
-    elif "model.safetensors" in present:
-        weights = ["model.safetensors"]
     else:
         checks.refuse_no_weights(present, name)
     if info.safetensors is not None:
         admit(info.safetensors.parameters)
-    wanted = ["config.json", checks.INDEX, *TOKENIZER_FILES, *weights]
+    wanted = ["config.json", *TOKENIZER_FILES, *weights, *([checks.INDEX] if checks.SINGLE not in weights else [])]
     if trust_remote_code:
         wanted.append("*.py")
     folder = Path(api.snapshot_download(name, allow_patterns=wanted, **common))

@@ -30,7 +30,7 @@ from reportgen.mini import bundled_folder
 from reportgen.models import checks, gguf, hub, selfcheck
 from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
-from reportgen.models.hashing import TOKENIZER_FILES, content_hash
+from reportgen.models.hashing import TOKENIZER_FILES, content_hash, tokenizer_folder
 from reportgen.models.layouts import LAYOUTS
 from reportgen.models.memory import check_memory, main_dtype, needed_bytes, pick_device, pick_dtype
 from reportgen.models.model import Model
@@ -89,7 +89,9 @@ def stream(
     record = msgspec.structs.replace(found.record, self_check=check)
     source: Source
     if found.header is None:
-        source = DiskSource(found.facts.files, LAYOUTS[record.family].prefix)
+        layout, facts = LAYOUTS[record.family], found.facts
+        embed = f"{layout.embed}.weight"
+        source = DiskSource(facts.files, layout.prefix, {embed: checks.tied_names(facts.config, facts.family, embed)})
     else:
         source = gguf.GgufSource(found.header, found.config, record.id)
     return StaticWeights(source, found.config, record, found.tokens, chosen)
@@ -160,7 +162,7 @@ def _find(
     config = _read_config(place.folder, place.id, trust_remote_code=trust_remote_code)
     checks.check_sizes(config, facts, place.id)
     tokens = read_tokens(place.folder, place.id, bos, trust_remote_code=trust_remote_code)
-    checks.check_vocabulary(tokens.size, facts, place.id)
+    tokens.keep_within(facts.embedding_rows, lambda v, added: checks.check_vocabulary(v, added, facts, place.id))
     return _Found(place.folder, facts, config, tokens, _record(place, facts, config, tokens))
 
 
@@ -170,7 +172,7 @@ def _find_gguf(place: hub.Place, bos: str) -> _Found:
         facts, config, header = gguf.read(place.folder / place.file, place.id)
         checks.check_sizes(config, facts, place.id)
         tokens = _useful(lambda: gguf.read_tokenizer(header, place.id), place.id, bos, adds_bos=header.adds_bos)
-    checks.check_vocabulary(tokens.size, facts, place.id)
+    tokens.keep_within(facts.embedding_rows, lambda v, added: checks.check_vocabulary(v, added, facts, place.id))
     record = _record(place, facts, config, tokens)
     if header.quantisation:
         title = re.sub(rf"[-._]{re.escape(header.quantisation)}$", "", place.id, flags=re.IGNORECASE)
@@ -217,6 +219,7 @@ def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:
 
 def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_code: bool = False) -> Tokens:
     """The folder's tokenizer. tokenizer.json is read as it stands; older folders go through AutoTokenizer."""
+    folder = tokenizer_folder(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{label} has no tokenizer.", "Put its tokenizer.json into the folder.")
 

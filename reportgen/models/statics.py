@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,12 +77,14 @@ class MemorySource:
 class DiskSource:
     """Tensors read from safetensors files when asked for; one at a time is in memory."""
 
-    def __init__(self, files: list[Path], prefix: str) -> None:
-        self.prefix = prefix
+    def __init__(self, files: list[Path], prefix: str, tied: Mapping[str, Sequence[str]]) -> None:
+        """`tied`: name -> other names of the same tensor, looked for where it is not stored under its own."""
+        self.prefix, self.tied = prefix, tied
         self.file_of = {name: path for path in files for name in _names(path)}
 
     def _find(self, name: str) -> str | None:
-        return next((n for n in (name, name.removeprefix(self.prefix)) if n in self.file_of), None)
+        names = (name, name.removeprefix(self.prefix), *self.tied.get(name, ()))
+        return next((n for n in names if n in self.file_of), None)
 
     def get(self, name: str) -> Tensor | None:
         found = self._find(name)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -35,9 +35,20 @@ class Tokens:
         self._tokenizer = tokenizer
         self.size = len(tokenizer)
         self.unk_id: int | None = tokenizer.unk_token_id
+        self._rows: int | None = None  # of the embedding, where they are known
         self._word_ids: dict[str, int | None] = {}
         self._specials = {int(i) for i in tokenizer.all_special_ids}  # unknown, BOS, padding, ...
         self.bos_id, self.bos_rule = self._bos(bos, adds_bos)
+
+    def keep_within(self, rows: int, check: Callable[[dict[str, int], set[int]], None]) -> None:
+        """Use ids below `rows` alone, the embedding's; `check` gets token -> id, and the ids added to the vocabulary.
+
+        Added tokens may lie beyond (a [PAD] without a resize): the text that has one is refused by `encode`.
+        """
+        vocabulary = {str(token): int(i) for token, i in self._tokenizer.get_vocab().items()}
+        check(vocabulary, {int(i) for i in self._tokenizer.added_tokens_decoder} - {self.bos_id})
+        self._rows = rows
+        self.size = min(self.size, rows)
 
     def _bos(self, bos: str, adds_bos: bool) -> tuple[int | None, str]:
         if bos not in {"auto", "always", "never"}:
@@ -60,8 +71,14 @@ class Tokens:
         return full[0] if len(full) > len(plain) and full[0] not in plain[:1] else None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, no special tokens added."""
-        return [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+        """Ids of `text`, no special tokens added. NotApplicable where one of its tokens has no row in the embedding."""
+        ids = [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+        if self._rows is not None and (lost := next((i for i in ids if i >= self._rows), None)) is not None:
+            token = self._tokenizer.convert_ids_to_tokens(lost)
+            raise NotApplicable(
+                f"The token {token!r} (id {lost}) has no row in this model's embedding ({self._rows} rows)."
+            )
+        return ids
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of a prompt: BOS by the model's rule, then the text."""

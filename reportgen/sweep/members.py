@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -107,16 +107,21 @@ def _of_folder(folder: Path, model: ModelSpec, named: list[tuple[str, int | None
     inside = {path.name: path for path in folder.iterdir() if is_file(path / "config.json")}
     inside |= {path.name: path for path in folder.glob("*.gguf") if is_file(path)}
     if not named and is_file(folder / "config.json"):
-        return [Member(slug_of(label), str(folder), "", label, "", step_of(folder.name), folder)]
+        steps = [name for name in inside if step_of(name) is not None]  # a trainer's output: the end, and checkpoints
+        own = Member(slug_of(label), str(folder), "", label, "", step_of(folder.name), folder)
+        return _sorted([*(_inside(label, name, inside) for name in steps), own])
     if not inside:
         raise ModelError(f"{folder} holds no checkpoint folder.", "Give a folder whose folders have a config.json.")
     unknown = [name for name, _ in named if name not in inside]
     if unknown:
         raise ModelError(f"{folder} has no checkpoint {unknown[0]!r}.", nearest(unknown[0], inside))
     wanted = named or [(name, step_of(name)) for name in inside if not name.startswith(".")]
-    return _sorted(
-        Member(slug_of(label, name), str(inside[name]), "", label, name, step, inside[name]) for name, step in wanted
-    )
+    return _sorted(replace(_inside(label, name, inside), step=step) for name, step in wanted)
+
+
+def _inside(label: str, name: str, inside: Mapping[str, Path]) -> Member:
+    """The member that a checkpoint in a folder is."""
+    return Member(slug_of(label, name), str(inside[name]), "", label, name, step_of(name), inside[name])
 
 
 def _sorted(found: Iterable[Member]) -> list[Member]:

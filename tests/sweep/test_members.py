@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +135,26 @@ def test_settings_out_of_range_say_what_to_type() -> None:
         RayOptions(gpus=1.5)
     with pytest.raises(SettingsError, match="empty entry"):
         parse_revisions("a,,b")
+
+
+def test_a_trainers_output_is_its_checkpoints_and_its_end(training: Path, tmp_path: Path) -> None:
+    """Weights at the top no longer hide the checkpoints below."""
+    top = Path(shutil.copytree(training, tmp_path / "out"))
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        shutil.copy(top / "step-16" / name, top / name)
+    found = members(spec(ModelSpec(str(top))))
+    assert [(m.slug, m.step) for m in found] == [
+        ("out@step-1", 1),
+        ("out@step-4", 4),
+        ("out@step-16", 16),
+        ("out", None),
+    ]
+
+
+def test_gguf_files_are_members(tmp_path: Path) -> None:
+    for name in ("net-step100.gguf", "net-step20.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    (one,) = members(spec(ModelSpec(str(tmp_path / "net-step20.gguf"))))
+    assert (one.slug, one.step, one.folder) == ("net-step20", 20, tmp_path / "net-step20.gguf")
+    both = members(spec(ModelSpec(str(tmp_path), label="net")))
+    assert [(m.slug, m.step) for m in both] == [("net@net-step20.gguf", 20), ("net@net-step100.gguf", 100)]

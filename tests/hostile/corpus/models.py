@@ -55,6 +55,7 @@ def _index(**fields: object) -> Edit:
 
     def damage(here: Path) -> None:
         (here / "model/model.safetensors.index.json").write_text(json.dumps(fields))
+        (here / WEIGHTS).unlink()  # it would win
 
     return damage
 
@@ -140,6 +141,10 @@ CASES = (
     _case("weights-link", link(WEIGHTS, "/etc/passwd"), "is damaged"),
     _case("weights-endless", link(WEIGHTS, "/dev/zero"), "no weights"),
     _case("weights-loop", link(WEIGHTS, "model.safetensors"), "no weights"),
+    _weights("lfs-pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    _case("adapter", put("model/adapter_config.json", '{"base_model_name_or_path": "a\\u001b[31m"}'), "PEFT adapter"),
+    _case("adapter-list", put("model/adapter_config.json", "[]"), "adapter_config.json"),
+    _case("cache", lambda here: [(here / "model" / name).mkdir() for name in ("snapshots", "blobs")], "hub's cache"),
     _case("weights-ints", _tensors(dtype="int8"), "quantised weights are not supported"),
     _case("weights-no-attention", _tensors("h.1.attn"), "lacks transformer.h.1.attn"),
     _case("index-list", _index(weight_map=[]), "no weight_map"),
@@ -169,7 +174,7 @@ CASES = (
     _tokenizer("vocabulary-list", "tokenizer", model__vocab=[]),
     _tokenizer("vocabulary-text-ids", "tokenizer", model__vocab={"a": "x"}),
     _tokenizer("vocabulary-below", "tokenizer", model__vocab={"a": -1}),
-    _tokenizer("vocabulary-large", "its embedding only", model__vocab={w: i for i, w in enumerate(MANY)}),
+    _tokenizer("vocabulary-large", "beyond its embedding", model__vocab={w: i for i, w in enumerate(MANY)}),
     _tokenizer("vocabulary-empty", "tokenizer", model__vocab={}, added_tokens=[]),
     _tokenizer("regex", "tokenizer", pre_tokenizer={"type": "Split", "pattern": {"Regex": "(" * 50},
                                                     "behavior": "Isolated", "invert": False}),
