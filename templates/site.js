@@ -14,6 +14,7 @@ if (list) {
     const by = sort.value, name = (card) => card.dataset.name;
     const compare = (a, b) => {
       if (by === "date") return b.dataset.date.localeCompare(a.dataset.date);
+      if (by === "place") return Number(a.dataset.place) - Number(b.dataset.place);
       return by === "name" ? 0 : Number(b.dataset[by]) - Number(a.dataset[by]);
     };
     list.append(...cards.sort((a, b) => compare(a, b) || name(a).localeCompare(name(b))));

@@ -60,14 +60,14 @@ class Card:
 
 
 def cards(found: Sequence[tuple[Manifest, Report]]) -> tuple[Card, ...]:
-    """A card per run, by name."""
+    """A card per run, in the order given: that of site.toml or of the command line."""
     walls = [wall(report) for _, report in found]
     counts = Counter(tile.key for w in walls for tile in w.tiles)
-    made = [_card(manifest, report, w, counts) for (manifest, report), w in zip(found, walls, strict=True)]
-    return tuple(sorted(made, key=lambda card: (card.name.lower(), card.slug)))
+    pairs = enumerate(zip(found, walls, strict=True))
+    return tuple(_card(manifest, report, w, counts, i) for i, ((manifest, report), w) in pairs)
 
 
-def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, int]) -> Card:
+def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, int], place: int) -> Card:
     model = manifest.model
     scores = {s.key: s for s in report.scores}
     maps = [_map(tile, scores[tile.key], _scale(drawn, scores[tile.key])) for tile in chosen(drawn.tiles, counts)]
@@ -82,6 +82,7 @@ def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, 
         suites=suites,
         maps=tuple(maps),
         sort={
+            "place": place,
             "name": report.model.lower(),
             "layers": model.n_layers,
             "heads": model.n_layers * model.n_heads,
