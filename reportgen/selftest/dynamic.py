@@ -144,7 +144,7 @@ def _attribution_gap(model: Model) -> float:
     task = pair_task(model.tokens, 12)
     clean = trace(model, task, 64)
     heads = attributions(model, task, clean, replace(clean, z=torch.zeros_like(clean.z))).metric.sum((1, 2))
-    rest = clean.embedded.clone()  # [prompt d_model], everything that is no head
+    rest = clean.residual[:, 0].clone()  # [prompt d_model], everything that is no head
     tensors = model.source
     for layer in range(model.record.n_layers):
         for row, pair in enumerate(task.pairs):

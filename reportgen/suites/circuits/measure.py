@@ -106,14 +106,12 @@ def _circuit(out: Outcome, of: Runs) -> None:
     task, settings = of.task, of.settings
     attention = of.clean.attention.mean(0).cpu().numpy()
     parts = _attributions(out, of)
-    rankings = [*(attention[:1]), *([] if parts is None else [parts.metric.mean(0)])]
-    found = estimates.direct(out, of, rankings)
+    found = direct_effects(of.model, task, of.clean, of.corrupted, settings.batch, of.context.progress)
     out.facts["frozen_error"] = found.frozen_error
     effects = of.summarise(found.effects)
-    exact: npt.NDArray[np.bool_] = np.isfinite(found.effects[0])
-    out.scores[:0] = tables.head_scores(task, "direct", effects, len(task.pairs), estimates.reasons(exact))
+    out.scores[:0] = tables.head_scores(task, "direct", effects, len(task.pairs))
     out.effects["direct"] = effects.value
-    estimates.totals(out, of, rankings)
+    estimates.totals(out, of, [*attention[:1], effects.value], of.circuit(effects).member)
     evidence = _evidence(out, of, effects, attention, parts)
     members = evidence.circuit.heads()
     out.stages["direct"] = members
@@ -206,7 +204,7 @@ def _circuit_facts(found: Evidence, settings: Settings) -> dict[str, object]:
         "n_first": int(found.circuit.first.sum()),
         "n_circuit": int(found.circuit.member.sum()),
         "remark": REMARK,
-        "sum_direct": float(np.nansum(found.effects.value)),
+        "sum_direct": float(found.effects.value.sum()),
         "copy_k": settings.copy_k,
         "copy_threshold": settings.copy_threshold,
         "mover_attention": settings.mover_attention,
@@ -218,11 +216,10 @@ def _top_head(effects: Effects, of: Runs, each: PerPrompt) -> dict[str, object]:
 
     On the templates that chose it, its effect and interval would be too large.
     """
-    known = np.isfinite(effects.value)
-    if not np.isfinite(effects.halves[:, known]).all():
-        return {}
     chosen, measured = effects.halves
-    layer, head = (int(i) for i in np.unravel_index(int(np.nanargmax(np.abs(chosen))), chosen.shape))
+    if not np.isfinite(effects.halves).all():
+        return {}
+    layer, head = (int(i) for i in np.unravel_index(int(np.abs(chosen).argmax()), chosen.shape))
     rows = of.whole.templates % 2 == 1
     weights = template_weights(of.whole.templates[rows].tolist(), of.settings.resamples, of.rng)
     count = units(of.whole.templates[rows].tolist())
@@ -249,8 +246,7 @@ def _backups(out: Outcome, of: Runs, before: Effects, each: PerPrompt, gone: tup
     knocked = knock_out(model, task, gone, settings.batch, settings.ablation)
     clean = trace(model, task, settings.batch, knock_out=knocked)
     corrupted = trace(model, task, settings.batch, corrupted=True, knock_out=knocked)
-    known = np.isfinite(before.value)
-    again = direct_effects(model, task, clean, corrupted, settings.batch, of.context.progress, known).effects
+    again = direct_effects(model, task, clean, corrupted, settings.batch, of.context.progress).effects
     after, gain = of.summarise(again), of.summarise(again - each)
     some = heads.taking_over(after, gain, gone, settings)
     attention = clean.attention.mean(0).cpu().numpy()  # with the movers gone

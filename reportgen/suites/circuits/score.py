@@ -14,8 +14,8 @@
     top_head    {head, chosen_on, measured_on, effect, low, high, n}: largest |effect| on even templates, estimated on
                 odd ones; absent with one template
     copy_k, copy_threshold, mover_attention, copy_note
-    attribution_direct, attribution  {spearman, over, n_heads, n_exact, steps, poor, exact_passes}: estimate against
-                exact values of the direct and the total effect; the latter with n (prompts), spearman_one_step
+    attribution {spearman, over, n_heads, n_exact, steps, poor, exact_passes, n (prompts), spearman_one_step}: estimate
+                against exact values of the total effect
     rephrased   {n, templates, accuracy, again, new}: the task in other words; absent where it was not tried
     receivers, receivers_are                heads that the later stages act through
     through_movers, through_those           {receivers, kinds, heads (name -> role), edges [[sender, receiver, kind,

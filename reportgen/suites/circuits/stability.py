@@ -31,11 +31,11 @@ def rephrased(out: Outcome, runs: Runs, effects: Effects, members: tuple[Head, .
     }
     facts = out.facts["rephrased"]
     assert isinstance(facts, dict)
-    known = np.nan_to_num(found.value)
-    facts["again"] = [head_name(*head) for head in members if abs(known[head]) >= share and shares[head] > 0.5]
+    sizes = np.abs(found.value)
+    facts["again"] = [head_name(*head) for head in members if sizes[head] >= share and shares[head] > 0.5]
     facts["new"] = [
         head_name(int(layer), int(head))
-        for layer, head in np.argwhere((np.abs(known) >= share) & (found.p <= runs.settings.alpha))
+        for layer, head in np.argwhere((sizes >= share) & (found.p <= runs.settings.alpha))
         if (int(layer), int(head)) not in members
     ]
     return shares
@@ -56,11 +56,9 @@ def _measure(out: Outcome, runs: Runs) -> tuple[Effects | None, str]:
     out.facts["rephrased"] = {"n": len(other.pairs), "templates": list(other.templates), "accuracy": accuracy}
     if accuracy < settings.min_accuracy or again.whole.gap.mean() <= 0:
         return None, f"in other words the model does not do it: the answer stands above its foil on {accuracy:.0%}"
-    known = np.isfinite(out.effects["direct"])
+    progress = runs.context.progress
     try:
-        each = direct_effects(
-            runs.model, other, again.clean, again.corrupted, settings.batch, runs.context.progress, known
-        ).effects
+        each = direct_effects(runs.model, other, again.clean, again.corrupted, settings.batch, progress).effects
     except NotApplicable as reason:
         return None, str(reason)
     return again.summarise(each), ""

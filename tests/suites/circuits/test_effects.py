@@ -95,6 +95,62 @@ def test_direct_effect_is_path_patching(model: Model) -> None:
     check_against_brute_force(model, "logit_diff")
 
 
+def from_the_embedding(model: Model, task: Task) -> np.ndarray:
+    """The same position alone, but every block of the model for every head and prompt: [prompt layer head]."""
+    layers, heads = model.record.n_layers, model.record.n_heads
+    out = np.empty((len(task.pairs), layers, heads))
+    metric = Metric(task, torch.device("cpu"))
+    for index, pair in enumerate(task.pairs):
+        seen: list[dict[int, torch.Tensor]] = [{}, {}]
+        start: dict[int, torch.Tensor] = {}
+        for kept, ids in zip(seen, (pair.clean, pair.corrupted), strict=True):
+            hooks = {("z", i): keep(kept, i) for i in range(layers)}
+            hooks |= {("resid_pre", 0): keep(start, len(start))}
+            model.run(torch.tensor([ids]), hooks)
+        row, token = torch.tensor([index]), torch.tensor([[pair.clean[-1]]])
+        for layer, head in np.ndindex(layers, heads):
+            held = {i: z[:, -1:].clone() for i, z in seen[0].items()}
+            patched = {i: z.clone() for i, z in held.items()}
+            patched[layer][:, :, head] = seen[1][layer][:, -1:, head]
+            m = [
+                metric(
+                    model.run(token, {("resid_pre", 0): lambda _: start[0][:, -1:],
+                                      **{("z", i): (lambda _, given=z: given) for i, z in given_z.items()}})[:, -1], row)
+                for given_z in (held, patched)
+            ]  # fmt: skip
+            out[index, layer, head] = float(m[0] - m[1])
+    return out
+
+
+def test_direct_effect_from_the_senders_block_on_is_that_from_the_embedding_on(model: Model) -> None:
+    task = random_task(count=3)
+    direct = direct_effects(model, task, trace(model, task, 4), trace(model, task, 4, corrupted=True), 4).effects
+    wanted = from_the_embedding(model, task)
+    assert np.abs(wanted).max() > 1e-3
+    np.testing.assert_allclose(direct, wanted, rtol=0, atol=3e-6 * max(1.0, np.abs(wanted).max()))
+
+
+def test_every_head_costs_one_token_a_prompt_and_no_block_below_its_own(
+    gpt2: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = random_task()
+    clean, corrupted = trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True)
+    tokens: list[tuple[int, int]] = []  # (first block, rows) of every pass
+    run = gpt2.run
+
+    def counted(ids: torch.Tensor, *args: object, **how: object) -> torch.Tensor:
+        assert ids.shape[1] == 1
+        tokens.append((how["start"][0], len(ids)))  # type: ignore[index]
+        return run(ids, *args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gpt2, "run", counted)
+    direct_effects(gpt2, task, clean, corrupted, 4)
+    layers, heads, count = gpt2.record.n_layers, gpt2.record.n_heads, len(task.pairs)
+    by_layer = {layer: sum(rows for first, rows in tokens if first == layer) for layer in range(layers)}
+    check = count  # once more from block 0 on, for `frozen_error`
+    assert by_layer == {layer: heads * count + (check if layer == 0 else 0) for layer in range(layers)}
+
+
 def test_direct_effect_on_a_probability_difference(gpt2: Model) -> None:
     check_against_brute_force(gpt2, "prob_diff")
 
