@@ -151,8 +151,8 @@ def _attribution_gap(model: Model) -> float:
             rest[row] += _read(model, ("mlp_out", layer), pair.clean)[0, -1]
         bias = tensors.get(f"transformer.h.{layer}.attn.c_proj.bias")
         rest += 0.0 if bias is None else bias
-    toward = directions(model, task, clean.final)[0]
-    total = torch.from_numpy(heads) + (rest * toward).sum(1)
+    answer, foil = directions(model, task, clean.final)
+    total = torch.from_numpy(heads) + (rest * (answer - foil)).sum(1)
     last = tensors.get("transformer.ln_f.bias")
     if last is not None:
         W_U = model.W_U()

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 
-def attribution(prompts: Batches, steps: int = 1) -> Floats:
-    """Estimated total effects (noising) of all heads in units of the metric, [prompt layer head].
+def attribution(prompts: Batches, steps: int = 1, *, denoising: bool = False) -> Floats:
+    """Estimated total effects of all heads in units of the metric, [prompt layer head].
 
-    steps  1 takes the gradient at the clean prompt; more average it at as many midpoints between the two prompts'
-           inputs to block 0
+    steps      1 takes the gradient at the prompt that is patched, the clean one; more average it at as many midpoints
+               between the two prompts' inputs to block 0
+    denoising  with one step, at the corrupted prompt, which is patched there
     """
     record = prompts.model.record
     out = np.zeros((len(prompts), record.n_layers, record.n_heads), np.float32)
     for batch in prompts:
-        shares = [0.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
+        shares = [float(denoising)] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
         found = torch.stack([_estimate(prompts.model, batch, prompts.metric, share) for share in shares])
         out[prompts.places(batch)] = found.mean(0).cpu().numpy()
     return out

@@ -115,13 +115,18 @@ def _tolerance(model: Model, clean: Trace) -> float:
 class Attributions:
     """Direct logit attribution of each head's change between the prompts, [prompt layer head], in logits.
 
-    metric  to the logit difference: (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale
-            frozen, onto the unembedding of the answer minus that of the foil (means over sets); past no MLP
-    foil    to the foil's logit less the mean over the task's words: below 0, the head lowers the foil among the names
+    answer, foil  to the answer's and to the foil's logit, each less the mean over the task's words:
+                  (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale frozen, onto the
+                  unembedding (means over sets); past no MLP
     """
 
-    metric: Floats
+    answer: Floats
     foil: Floats
+
+    @property
+    def metric(self) -> Floats:
+        """To the logit difference: what is written for the answer, less what is written for the foil."""
+        return self.answer - self.foil
 
 
 def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Attributions:
@@ -143,13 +148,13 @@ def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> At
 
 
 def directions(model: Model, task: Task, final: Tensor) -> tuple[Tensor, Tensor]:
-    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of the logit
-    difference, and of the foil's logit less the mean over the task's words; the final norm frozen at `final`."""
+    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of the
+    answer's and of the foil's logit, each less the mean over the task's words; the final norm frozen at `final`."""
     W_U = model.W_U()
     answer = torch.stack([W_U[:, list(pair.answer_ids)].mean(1) for pair in task.pairs])
     foil = torch.stack([W_U[:, list(pair.foil_ids)].mean(1) for pair in task.pairs])
     words = W_U[:, list(task.words)].mean(1) if task.words else W_U.mean(1)
-    return _through_norm(model, final, answer - foil), _through_norm(model, final, foil - words)
+    return _through_norm(model, final, answer - words), _through_norm(model, final, foil - words)
 
 
 def _through_norm(model: Model, final: Tensor, toward: Tensor) -> Tensor:

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from reportgen.scores import EVERY_HEAD, NotComputed
+from reportgen.scores import NotComputed
 from reportgen.suites.circuits import tables
 from reportgen.suites.circuits.attribution import attribution
+from reportgen.suites.circuits.circuit import Effects
 from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs, Sample
 from reportgen.suites.circuits.totals import passes, total_effects
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.floating]
 GOOD = 0.8  # rank correlation below which attribution is called poor
-NOT_VERIFIED = "not verified: no ranking puts it among the first; see the estimate by attribution"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +66,6 @@ def rank_correlation(estimate: Floats, exact: Floats, over: Bools) -> float | No
     return float(spearmanr(a, b).statistic)
 
 
-def reasons(exact: Bools) -> dict[str, str]:
-    """Why heads have no exact value."""
-    return {} if exact.all() else {EVERY_HEAD: NOT_VERIFIED}
-
-
 def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats], circuit: Bools) -> None:
     """Total effects and their estimates: scores, arrays, facts. Those of the `circuit` [layer head] are all exact."""
     task, settings = runs.task, runs.settings
@@ -96,12 +91,17 @@ def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats], circuit: Bools)
         out.notes.append(
             f"{task.title}: attribution ranks heads poorly here (Spearman {rho:.2f}); use the exact effects."
         )
-    _add(out, runs, of, "total", found.noising, reasons(chosen.exact))
-    _add(out, runs, of, "attribution", estimate, {}, no_null="an estimate of the total effect, which has one")
-    if found.denoising is not None:
-        _add(out, runs, of, "total_denoising", found.denoising, reasons(chosen.exact))
-    else:
+    by_attribution = runs.summarise(estimate, of)
+    _add(out, runs, of, "total", found.noising, by_attribution)
+    _estimates(out, runs, of, estimate, by_attribution)
+    if found.denoising is None:
         out.not_computed.append(NotComputed(f"denoising effects of {task.title}", "switched off (circuits.denoising)"))
+        return
+    back = attribution(prompts, steps, denoising=True)
+    out.facts["attribution_denoising"] = {
+        "spearman": rank_correlation(back.mean(0), found.denoising.mean(0), chosen.random)
+    }
+    _add(out, runs, of, "total_denoising", found.denoising, runs.summarise(back, of))
 
 
 def _facts(chosen: Choice, rho: float | None, steps: int, exact_passes: int) -> dict[str, object]:
@@ -116,10 +116,17 @@ def _facts(chosen: Choice, rho: float | None, steps: int, exact_passes: int) -> 
     }
 
 
-def _add(
-    out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, why: dict[str, str], *, no_null: str = ""
-) -> None:
+def _estimates(out: Outcome, runs: Runs, of: Sample, each: PerPrompt, effects: Effects) -> None:
+    """Attribution as a measure of its own, for all heads."""
+    why = "an estimate of the total effect, which has one"
+    out.scores += tables.head_scores(runs.task, "attribution", effects, len(of.rows), no_null=why)
+    out.effects["attribution"] = effects.value
+    out.arrays[f"{runs.task.name}/attribution"] = runs.evidence(each, of)
+
+
+def _add(out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, estimate: Effects) -> None:
+    """Exact effects [prompt layer head], NaN where they were not computed, with the estimates of those heads."""
     effects = runs.summarise(each, of)
-    out.scores += tables.head_scores(runs.task, measure, effects, len(of.rows), why, no_null=no_null)
+    out.scores += tables.head_scores(runs.task, measure, effects, len(of.rows), estimate=estimate)
     out.effects[measure] = effects.value
     out.arrays[f"{runs.task.name}/{measure}"] = runs.evidence(each, of)

@@ -155,10 +155,11 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
             f"(n = {total.n} prompts).",
             f"Left: share of the gap{_gap(facts)} that is lost when the clean prompt gets this head's corrupted output "
             "and everything downstream recomputes (noising).",
+            captions.estimates(total),
             "Right: share that comes back when the corrupted prompt gets its clean output (denoising)."
             if is_denoising
             else "Right: the first-order estimate for all heads from one backward pass.",
-            _agreement(part(facts, "attribution")),
+            _agreement(part(facts, "attribution"), number(part(facts, "attribution_denoising"), "spearman")),
             captions.beats_null(total),
             captions.best_head(total, signed=True),
             captions.caveat([total]),
@@ -173,14 +174,15 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
     )
 
 
-def _agreement(facts: Mapping[str, Any]) -> str:
+def _agreement(facts: Mapping[str, Any], denoising: float | None) -> str:
     rho = number(facts, "spearman")
     if rho is None:
         return ""
     steps = facts.get("steps", 1)
     words = "one gradient" if steps == 1 else f"gradients averaged over {steps} inputs"
     verdict = " Below 0.8: use the exact values." if facts.get("poor") else ""
+    back = "" if denoising is None else f" and {denoising:.2f} against exact denoising"
     return (
-        f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising over "
+        f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising{back} over "
         f"{facts.get('over', 'all heads')} ({facts.get('n_heads')} heads).{verdict}"
     )

@@ -138,10 +138,11 @@ def _attributions(out: Outcome, of: Runs) -> Attributions | None:
         out.not_computed.append(NotComputed(what, f"{reason}; heads that suppress the foil need it too"))
         return None
     gap = (of.clean.logit_diff - of.corrupted.logit_diff).cpu().double().numpy()
-    effects = of.summarise(parts.metric, gap=gap)
-    out.scores += tables.head_scores(task, "dla", effects, len(task.pairs), raw_unit="logits")
-    out.effects["dla"] = effects.value
-    out.arrays[f"{task.name}/dla"] = of.evidence(parts.metric)
+    for name, each in (("dla", parts.metric), ("dla_answer", parts.answer), ("dla_foil", parts.foil)):
+        effects = of.summarise(each, gap=gap)
+        out.scores += tables.head_scores(task, name, effects, len(task.pairs), raw_unit="logits")
+        out.effects[name] = effects.value
+        out.arrays[f"{task.name}/{name}"] = of.evidence(each)
     return parts
 
 
@@ -171,7 +172,10 @@ def _writing(of: Runs, some: Sequence[Head]) -> tuple[dict[Head, float], dict[He
 
 def _beside(out: Outcome) -> dict[str, npt.NDArray[np.float64]]:
     """Other measures of the heads in the table."""
-    named = {"dla": "direct logit attribution", "total": "total effect", "attribution": "attribution patching"}
+    named = {
+        "dla": "direct logit attribution", "dla_answer": "of it on the answer", "dla_foil": "of it on the foil",
+        "total": "total effect", "attribution": "attribution patching",
+    }  # fmt: skip
     return {words: out.effects[name] for name, words in named.items() if name in out.effects}
 
 

@@ -15,7 +15,7 @@
                 odd ones; absent with one template
     copy_k, copy_threshold, mover_attention, copy_note
     attribution {spearman, over, n_heads, n_exact, steps, poor, exact_passes, n (prompts), spearman_one_step}: estimate
-                against exact values of the total effect
+                against exact values of the total effect;  attribution_denoising {spearman}, where denoising is on
     rephrased   {n, templates, accuracy, again, new}: the task in other words; absent where it was not tried
     receivers, receivers_are                heads that the later stages act through
     through_movers, through_those           {receivers, kinds, heads (name -> role), edges [[sender, receiver, kind,
@@ -37,7 +37,8 @@
 `facts["natural_text"]`, where it was measured: source, windows, tokens, loss_nats, spearman, spearman_direct, over,
     ablated, n_random, n_exact, n_helpful (beyond the null), n_repaired (direct above total), null
 `arrays`, each under "<task>/":
-    direct, dla, total, total_denoising, attribution [prompt layer head]   in units of m (dla: logits)
+    direct, dla, dla_answer, dla_foil, total, total_denoising, attribution [prompt layer head]   in units of m (dla:
+                logits); total effects NaN for heads whose score is an estimate
     m_clean, m_corrupted, template [prompt]
     attention [role layer head]                           mean attention from END
     direct_knocked_out [prompt layer head]                direct effects with the movers ablated
