@@ -5,8 +5,8 @@ Plain dataclasses over numpy; nothing here knows torch, altair or the disk.
 - `values[layer, head]` is float32 and NaN means "not computed", never 0 and never -1; a NaN has a reason.
 - Heads are query heads, always, also where keys and values are grouped.
 - A suite that has no interval, null or line says so in `no_null`; nothing is left silently empty.
-- A value that is an estimate where the others are measured is marked as one, has no interval and no p, and takes part in
-  no ranking and no count beyond a null.
+- A value that is an estimate where others are exact is marked as one, has no interval and no p, and takes part in no
+  ranking and no count beyond a null.
 """
 
 from __future__ import annotations

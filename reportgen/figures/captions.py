@@ -126,8 +126,8 @@ def estimates(scores: HeadScores) -> str:
     if scores.estimated is None:
         return ""
     return (
-        f"Filled corner: exact ({plural(int(scores.exact.sum()), 'head')}). The other {int(scores.estimated.sum())} are "
-        f"estimated by {scores.estimator}, have neither interval nor p, and are neither counted nor named here."
+        f"Filled corner: exact ({plural(int(scores.exact.sum()), 'head')}). The other {int(scores.estimated.sum())} "
+        f"are estimated by {scores.estimator}, have neither interval nor p, and are neither counted nor named here."
     )
 
 
@@ -162,6 +162,7 @@ _ROLES = (
     ("negative", r"negative_(name_)?mover(s|_heads?)"),
     ("taking_over", r"taking_over"),
     ("unseen", r"unseen"),
+    ("one_family", r"one_family"),
     ("mover", r"(name_)?mover(s|_heads?)"),
     ("induction", r"induction_heads?"),
     ("duplicate_token", r"duplicate_token_heads?"),

@@ -102,7 +102,8 @@ def panel(
     significant: bool = False,
     synthetic: bool = False,
 ) -> alt.LayerChart:
-    """One map without theme; bottom to top: cells, missing cells, corners of exact ones, markers, colour bar's label, legends, watermark."""
+    """One map without theme; bottom to top: cells, missing cells, corners of exact ones, markers, colour bar's label,
+    legends, watermark."""
     bar, axes = bar_of(scores), _axes(grid)
     placed = overlays.place(sets, grid)
     charts = _cells(scores, sets, grid, bar, axes, style)

@@ -34,7 +34,9 @@ def boxes(overlays: Sequence[Overlay], scores: HeadScores, grid: Grid) -> list[B
         made.append(_box((), (Entry(("not computed",), None),), size))
     if scores.estimated is not None:
         told = (("exact", "exact"), ("estimated", f"estimated by {clean(scores.estimator)}"))
-        made.append(_box((), tuple(Entry(wrap(words, size, room - 3 * size), None, cell) for cell, words in told), size))
+        made.append(
+            _box((), tuple(Entry(wrap(words, size, room - 3 * size), None, cell) for cell, words in told), size)
+        )
     return placed(made, overlays, scores.values, grid)
 
 

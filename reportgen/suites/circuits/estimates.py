@@ -66,8 +66,11 @@ def rank_correlation(estimate: Floats, exact: Floats, over: Bools) -> float | No
     return float(spearmanr(a, b).statistic)
 
 
-def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats], circuit: Bools) -> None:
-    """Total effects and their estimates: scores, arrays, facts. Those of the `circuit` [layer head] are all exact."""
+def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats], circuit: Bools) -> Effects:
+    """Total effects and their estimates: scores, arrays, facts. Those of the `circuit` [layer head] are all exact.
+
+    Returns the exact ones (noising), NaN for heads that were only estimated.
+    """
     task, settings = runs.task, runs.settings
     of = runs.sample(settings.patch_prompts)
     prompts = runs.batches(of)
@@ -92,16 +95,17 @@ def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats], circuit: Bools)
             f"{task.title}: attribution ranks heads poorly here (Spearman {rho:.2f}); use the exact effects."
         )
     by_attribution = runs.summarise(estimate, of)
-    _add(out, runs, of, "total", found.noising, by_attribution)
+    exact_ones = _add(out, runs, of, "total", found.noising, by_attribution)
     _estimates(out, runs, of, estimate, by_attribution)
     if found.denoising is None:
         out.not_computed.append(NotComputed(f"denoising effects of {task.title}", "switched off (circuits.denoising)"))
-        return
+        return exact_ones
     back = attribution(prompts, steps, denoising=True)
     out.facts["attribution_denoising"] = {
         "spearman": rank_correlation(back.mean(0), found.denoising.mean(0), chosen.random)
     }
     _add(out, runs, of, "total_denoising", found.denoising, runs.summarise(back, of))
+    return exact_ones
 
 
 def _facts(chosen: Choice, rho: float | None, steps: int, exact_passes: int) -> dict[str, object]:
@@ -124,9 +128,10 @@ def _estimates(out: Outcome, runs: Runs, of: Sample, each: PerPrompt, effects: E
     out.arrays[f"{runs.task.name}/attribution"] = runs.evidence(each, of)
 
 
-def _add(out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, estimate: Effects) -> None:
+def _add(out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, estimate: Effects) -> Effects:
     """Exact effects [prompt layer head], NaN where they were not computed, with the estimates of those heads."""
     effects = runs.summarise(each, of)
     out.scores += tables.head_scores(runs.task, measure, effects, len(of.rows), estimate=estimate)
     out.effects[measure] = effects.value
     out.arrays[f"{runs.task.name}/{measure}"] = runs.evidence(each, of)
+    return effects

@@ -12,12 +12,12 @@ from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
 from reportgen.suites.circuits import figures_circuit, figures_reuse, figures_text
-from reportgen.suites.circuits.facts import number, part, short, task_facts
+from reportgen.suites.circuits.facts import number, part, short, strings, task_facts
 
 _PAPERS = {"ioi": ("wang2022ioi", "merullo2023reuse"), "colored_objects": ("merullo2023reuse",),
            "greater_than": ("hanna2023greaterthan",)}  # fmt: skip
 _DIRECT = ("mover", "negative", "backup", "taking_over", "unseen")
-_TOTAL = (*_DIRECT, "inhibition")  # these act through other heads
+_TOTAL = (*_DIRECT, "inhibition", "one_family")  # these act through other heads, or on these templates alone
 
 
 def figures(result: SuiteResult, view: View) -> list[Figure]:
@@ -162,6 +162,7 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
             _agreement(part(facts, "attribution"), number(part(facts, "attribution_denoising"), "spearman")),
             captions.beats_null(total),
             captions.best_head(total, signed=True),
+            _families(part(facts, "families")),
             captions.caveat([total]),
             captions.missing(total),
             captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
@@ -185,4 +186,22 @@ def _agreement(facts: Mapping[str, Any], denoising: float | None) -> str:
     return (
         f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising{back} over "
         f"{facts.get('over', 'all heads')} ({facts.get('n_heads')} heads).{verdict}"
+    )
+
+
+def _families(facts: Mapping[str, Any]) -> str:
+    """Which of the heads have their total effect on other templates, too."""
+    tried, both, only = facts.get("tried"), strings(facts, "both"), part(facts, "one_only")
+    if not isinstance(tried, int):
+        return ""
+    lost = []
+    for head, ends in only.items():
+        here, there = (
+            f"{captions.number(v)} [{captions.number(low)}, {captions.number(high)}]" for v, low, high in ends
+        )
+        lost.append(f"{head} ({here} here, {there} there)")
+    words = f" On these templates only, and so no claim: {', '.join(lost)}." if lost else ""
+    return (
+        f"In other words ({facts.get('templates')} templates, n = {facts.get('n')}) {len(both)} of the "
+        f"{captions.plural(tried, 'head')} tried have their total effect, too.{words}"
     )

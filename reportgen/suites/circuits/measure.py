@@ -13,7 +13,7 @@ from reportgen.scores import Head, NamedArray, NotComputed, head_name
 from reportgen.stats import template_weights, units, wilson
 from reportgen.suites import finite, ov
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
+from reportgen.suites.circuits import estimates, families, heads, quality, roles, runs, stability, stages, tables
 from reportgen.suites.circuits import twins as twin
 from reportgen.suites.circuits.circuit import Effects, ratio_of_means
 from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
@@ -111,21 +111,25 @@ def _circuit(out: Outcome, of: Runs) -> None:
     effects = of.summarise(found.effects)
     out.scores[:0] = tables.head_scores(task, "direct", effects, len(task.pairs))
     out.effects["direct"] = effects.value
-    estimates.totals(out, of, [*attention[:1], effects.value], of.circuit(effects).member)
+    total = estimates.totals(out, of, [*attention[:1], effects.value], of.circuit(effects).member)
     evidence = _evidence(out, of, effects, attention, parts)
     members = evidence.circuit.heads()
     out.stages["direct"] = members
     again = stability.rephrased(out, of, effects, members)
-    share = stability.combined({head: float(effects.stability[head]) for head in members}, again)
+    shares = None if again is None else again.shares
+    share = stability.combined({head: float(effects.stability[head]) for head in members}, shares)
     out.head_sets += heads.direct_sets(evidence, share, settings)
-    out.tables.append(tables.heads(evidence, _beside(out), again, settings))
+    place = len(out.tables)
     out.arrays.update(_arrays(of, found.effects, attention))
     out.facts.update(_circuit_facts(evidence, settings), **_top_head(effects, of, found.effects))
     movers: tuple[Head, ...] = out.head_sets[1].heads
     stages.later_stages(out, of, evidence, movers)
+    found_again = families.families(out, of, total, again)
+    out.tables.insert(place, tables.heads(evidence, _beside(out, found_again), shares, settings))
     out.facts["members"] = {stage: [head_name(*head) for head in some] for stage, some in out.stages.items()}
     quality.quality(out, of)
     _backups(out, of, effects, found.effects, movers)
+    families.rungs(out, of, found_again)
 
 
 def _attributions(out: Outcome, of: Runs) -> Attributions | None:
@@ -170,13 +174,14 @@ def _writing(of: Runs, some: Sequence[Head]) -> tuple[dict[Head, float], dict[He
     return does, against
 
 
-def _beside(out: Outcome) -> dict[str, npt.NDArray[np.float64]]:
+def _beside(out: Outcome, again: families.Families | None) -> dict[str, npt.NDArray[np.float64]]:
     """Other measures of the heads in the table."""
     named = {
         "dla": "direct logit attribution", "dla_answer": "of it on the answer", "dla_foil": "of it on the foil",
         "total": "total effect", "attribution": "attribution patching",
     }  # fmt: skip
-    return {words: out.effects[name] for name, words in named.items() if name in out.effects}
+    other = {} if again is None else {"total effect, in other words": again.other.value}
+    return {words: out.effects[name] for name, words in named.items() if name in out.effects} | other
 
 
 def _arrays(of: Runs, each: PerPrompt, attention: npt.NDArray[np.float32]) -> dict[str, NamedArray]:
