@@ -222,7 +222,7 @@ def _scheme(bar: Bar, style: Style) -> dict[str, Any]:
 def _exact(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
     """A filled corner on each cell whose value is exact, on a map where others are estimates."""
     values = [{"layer": int(lay) - 0.5, "head": int(h) - 0.5} for lay, h in np.argwhere(scores.exact)]
-    return legend.corners(values, max(1.6, 0.3 * grid.cell), axes, "exact")
+    return legend.corners(values, min(max(1.8, 0.4 * grid.cell), 6.0), axes, "exact")
 
 
 def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:

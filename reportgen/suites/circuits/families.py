@@ -2,7 +2,8 @@
 
 An interval over one's own templates says nothing of others: it resamples what was written in one style. So the total
 effects of the circuit's heads, and of those with the largest ones, are measured on the rephrased prompts too. A head
-whose effect only its own templates have is named as such, and no set that holds it is a claim.
+whose effect only its own templates have is named as such, and no set that holds it is a claim. Where the other prompts
+are too few to tell, that is said instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from reportgen.suites.circuits.totals import total_effects
 Bools = npt.NDArray[np.bool_]
 TOP = 10  # heads of largest total effect that are tried beside the circuit's
 RUNG = "replicated (other words)"
-BOTH, HERE, THERE, NEITHER = "both families", "these templates only", "other words only", "neither"
+BOTH, HERE, THERE = "both families", "these templates only", "other words only"
+UNSETTLED, NEITHER = "these templates, the others too few to tell", "neither"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,25 @@ class Families:
     n_other: int
 
     def where(self, head: Head, settings: Settings) -> str:
-        """Which family has the head's effect: of the rule's size, beyond the null, in other words with the own sign."""
+        """Which family has the head's effect: of the rule's size, beyond the null, in other words with the own sign.
+
+        The own templates alone have it only where it is smaller in other words than here, beyond both intervals.
+        """
         here, there = _has(self.own, head, settings), _has(self.other, head, settings)
         there = there and np.sign(self.own.value[head]) == np.sign(self.other.value[head])
-        return {(True, True): BOTH, (True, False): HERE, (False, True): THERE}.get((here, there), NEITHER)
+        if here and not there:
+            return HERE if self._smaller_there(head) else UNSETTLED
+        return {(True, True): BOTH, (False, True): THERE}.get((here, there), NEITHER)
+
+    def _smaller_there(self, head: Head) -> bool:
+        """Whether the difference of the two effects, towards the own sign, has a 95 % interval above 0 (MOVER; Zou and
+        Donner 2008): the two families share no prompt."""
+        a, b = self.own, self.other
+        up = a.value[head] > 0
+        near = a.value[head] - a.low[head] if up else a.high[head] - a.value[head]
+        far = b.high[head] - b.value[head] if up else b.value[head] - b.low[head]
+        apart = abs(a.value[head]) - b.value[head] * np.sign(a.value[head])
+        return bool(apart > np.hypot(near, far))
 
 
 def _has(effects: Effects, head: Head, settings: Settings) -> bool:
@@ -76,6 +93,7 @@ def families(out: Outcome, runs: Runs, own: Effects, again: Again | None) -> Fam
     out.facts["families"] = {
         "n": found.n_other, "templates": len(again.runs.task.templates), "tried": len(tried),
         "both": [head_name(*head) for head, its in where.items() if its == BOTH],
+        "unsettled": [head_name(*head) for head, its in where.items() if its == UNSETTLED],
         "one_only": {head_name(*head): _pair(found, head) for head in out.one_family},
     }  # fmt: skip
     out.tables.append(_table(task, found, where, out.members(), settings))
@@ -109,7 +127,7 @@ def _with_rung(heads_: HeadSet, where: dict[Head, str]) -> HeadSet:
 def _one_family(task: Task, some: Sequence[Head], own: Effects, settings: Settings) -> HeadSet:
     rule = (
         f"|total effect| >= {settings.effect_share:.0%} of the gap and adjusted p <= {settings.alpha:g} on the task's "
-        "own templates, and not on those in other words"
+        "own templates, not on those in other words, and smaller there (95 % interval of the difference above 0)"
     )
     evidence = heads.ladder(some, replicated(own, settings.effect_share)) | {RUNG: "failed"}
     share = {head: float(own.stability[head]) for head in some}
@@ -135,5 +153,6 @@ def _table(task: Task, found: Families, where: dict[Head, str], members: Sequenc
         rows=rows,
         caption=f"The circuit's heads and the {TOP} of largest total effect. In other words: {found.n_other} prompts "
         "of templates that no head was picked on; p is adjusted over the heads of this table. Effect in: |effect| >= "
-        f"{settings.effect_share:.0%} of the gap, adjusted p <= {settings.alpha:g}, in other words with the same sign.",
+        f"{settings.effect_share:.0%} of the gap, adjusted p <= {settings.alpha:g}, in other words with the same sign; "
+        "these templates only: smaller in other words, the 95 % interval of the difference above 0.",
     )

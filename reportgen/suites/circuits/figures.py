@@ -201,6 +201,8 @@ def _families(facts: Mapping[str, Any]) -> str:
         )
         lost.append(f"{head} ({here} here, {there} there)")
     words = f" On these templates only, and so no claim: {', '.join(lost)}." if lost else ""
+    open_ = len(strings(facts, "unsettled"))
+    words += f" For {open_} more the other prompts are too few to tell." if open_ else ""
     return (
         f"In other words ({facts.get('templates')} templates, n = {facts.get('n')}) {len(both)} of the "
         f"{captions.plural(tried, 'head')} tried have their total effect, too.{words}"

@@ -17,8 +17,8 @@
     attribution {spearman, over, n_heads, n_exact, steps, poor, exact_passes, n (prompts), spearman_one_step}: estimate
                 against exact values of the total effect;  attribution_denoising {spearman}, where denoising is on
     rephrased   {n, templates, accuracy, again, new}: the task in other words; absent where it was not tried
-    families    {n, templates, tried, both, one_only (head -> [value, low, high] here and in other words)}: total
-                effects on the rephrased prompts; absent where they were not tried
+    families    {n, templates, tried, both, unsettled, one_only (head -> [value, low, high] here and in other words)}:
+                total effects on the rephrased prompts; absent where they were not tried
     receivers, receivers_are                heads that the later stages act through
     through_movers, through_those           {receivers, kinds, heads (name -> role), edges [[sender, receiver, kind,
                 effect]]}; absent without senders

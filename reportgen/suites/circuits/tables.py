@@ -39,10 +39,11 @@ def head_scores(
     title, unit = SUITE.measure(measure).title, raw_unit or task.unit
     absent = np.isnan(effects.value)
     told = absent if estimate is not None and absent.any() else None
+    stand_ins = (None, None) if estimate is None else (estimate.value, estimate.raw)
     made = []
     for name, words, (value, low, high), stand_in in (
-        (measure, GAP, (effects.value, effects.low, effects.high), estimate and estimate.value),
-        (f"{measure}_raw", unit, (effects.raw, effects.raw_low, effects.raw_high), estimate and estimate.raw),
+        (measure, GAP, (effects.value, effects.low, effects.high), stand_ins[0]),
+        (f"{measure}_raw", unit, (effects.raw, effects.raw_low, effects.raw_high), stand_ins[1]),
     ):
         if name.endswith("_raw") and not any(m.name == name for m in SUITE.measures):
             continue

@@ -85,7 +85,7 @@ def test_denoising_has_estimates_of_its_own(large: SuiteResult, small: SuiteResu
 def test_denoising_estimates_are_the_derivative_at_the_corrupted_prompt(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """z moved a hundredth of the way to its clean value moves m of the corrupted prompt by a hundredth of the estimate."""
+    """A hundredth of the way from corrupted to clean z moves the corrupted prompt's m by a hundredth of it."""
     model = load(tiny_folder("llama", tmp_path_factory.mktemp("llama")), device="cpu")
     task, step = random_task(), 0.01
     prompts = Batches(model, task, range(6))

@@ -15,7 +15,7 @@ from reportgen.scores import Head, HeadSet, SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import families
 from reportgen.suites.circuits.circuit import Effects
-from reportgen.suites.circuits.families import BOTH, HERE, NEITHER, RUNG, THERE, Families
+from reportgen.suites.circuits.families import BOTH, HERE, NEITHER, RUNG, THERE, UNSETTLED, Families
 from reportgen.suites.circuits.figures import figures
 from reportgen.suites.circuits.reuse import reuse
 from reportgen.suites.circuits.runs import Outcome, start
@@ -47,12 +47,13 @@ def effects(of: dict[Head, tuple[float, float]]) -> Effects:
     value, p = np.zeros((2, 2)), np.ones((2, 2))
     for head, (size, chance) in of.items():
         value[head], p[head] = size, chance
-    return Effects(value, value, value, value, value, value, p, np.ones((2, 2)), np.stack([value, value]))
+    low, high = value - 0.03, value + 0.03
+    return Effects(value, low, high, value, low, high, p, np.ones((2, 2)), np.stack([value, value]))
 
 
 def found() -> Families:
-    own = effects({(0, 0): (0.3, 0.01), (0, 1): (0.2, 0.01), (1, 0): (0.1, 0.01), (1, 1): (0.01, 0.01)})
-    other = effects({(0, 0): (0.1, 0.02), (0, 1): (-0.2, 0.02), (1, 0): (0.3, 0.2), (1, 1): (0.05, 0.01)})
+    own = effects({(0, 0): (0.3, 0.01), (0, 1): (0.2, 0.01), (1, 0): (-0.1, 0.01), (1, 1): (0.01, 0.01)})
+    other = effects({(0, 0): (0.1, 0.02), (0, 1): (-0.2, 0.02), (1, 0): (-0.04, 0.2), (1, 1): (0.05, 0.01)})
     return Families(own, other, ((0, 0), (0, 1), (1, 0), (1, 1)), 48)
 
 
@@ -61,6 +62,17 @@ def test_an_effect_is_in_both_families_with_its_size_its_p_and_its_sign() -> Non
     assert where == [BOTH, HERE, HERE, THERE]  # the same sign; the other sign; not beyond the null; none of its own
     nothing = replace(found(), other=effects({}))
     assert nothing.where((1, 1), Settings()) == NEITHER
+
+
+def test_too_few_other_prompts_do_not_make_it_an_effect_of_one_family() -> None:
+    other = effects({(0, 1): (0.05, 0.6), (1, 0): (-0.05, 0.6)})
+    wide = replace(other, low=other.value - 0.5, high=other.value + 0.5)
+    assert [replace(found(), other=wide).where(head, Settings()) for head in ((0, 1), (1, 0))] == [UNSETTLED] * 2
+    assert [replace(found(), other=other).where(head, Settings()) for head in ((0, 1), (1, 0))] == [HERE] * 2
+    one_sided = replace(
+        other, low=other.value - 0.5, high=other.value + 0.01
+    )  # only the side towards the own effect counts
+    assert [replace(found(), other=one_sided).where(head, Settings()) for head in ((0, 1), (1, 0))] == [HERE, UNSETTLED]
 
 
 def test_a_set_with_a_head_of_one_family_is_no_claim(model: Model) -> None:
