@@ -1,6 +1,6 @@
 """SuiteResult <-> the two files of a suite: arrays as safetensors, what they mean as JSON. No pickle, no torch.
 
-Tensor names: "scores/<key>/<values|low|high|p>" and "arrays/<name>". JSON has no infinity: an open end of a
+Tensor names: "scores/<key>/<values|low|high|p|estimated>" and "arrays/<name>". JSON has no infinity: an open end of a
 range is null.
 """
 
@@ -30,7 +30,7 @@ from reportgen.scores import (
 _DAMAGED = (
     msgspec.DecodeError, SafetensorError, KeyError, ValueError, TypeError, OverflowError, RecursionError, MemoryError,
 )  # fmt: skip
-_GRIDS = ("values", "low", "high", "p")
+_GRIDS = ("values", "low", "high", "p", "estimated")
 
 
 class _Score(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ class _Score(msgspec.Struct, frozen=True):
     no_null: str
     range: tuple[float | None, float | None]
     reasons: dict[str, str]
+    estimator: str = ""  # runs of 0.1.0 have none
 
 
 class _Set(msgspec.Struct, frozen=True):
@@ -99,7 +100,7 @@ def encode(result: SuiteResult) -> tuple[bytes, bytes]:
     stored = _Stored(
         suite=result.suite,
         scores=[
-            _Score(s.key, s.label, int(s.n), s.line, s.no_null, _finite(s.range), dict(s.reasons))
+            _Score(s.key, s.label, int(s.n), s.line, s.no_null, _finite(s.range), dict(s.reasons), s.estimator)
             for s in result.scores
         ],
         head_sets=[
@@ -167,8 +168,9 @@ def _score(s: _Score, tensors: Mapping[str, np.ndarray[Any, Any]]) -> HeadScores
     low = -math.inf if s.range[0] is None else s.range[0]
     high = math.inf if s.range[1] is None else s.range[1]
     return HeadScores(
-        s.key, s.label, values, s.n, grids["low"], grids["high"], grids["p"], s.line, s.no_null, (low, high), s.reasons
-    )
+        s.key, s.label, values, s.n, grids["low"], grids["high"], grids["p"], s.line, s.no_null, (low, high), s.reasons,
+        grids["estimated"], s.estimator,
+    )  # fmt: skip
 
 
 def _finite(bounds: tuple[float, float]) -> tuple[float | None, float | None]:

@@ -5,6 +5,8 @@ Plain dataclasses over numpy; nothing here knows torch, altair or the disk.
 - `values[layer, head]` is float32 and NaN means "not computed", never 0 and never -1; a NaN has a reason.
 - Heads are query heads, always, also where keys and values are grouped.
 - A suite that has no interval, null or line says so in `no_null`; nothing is left silently empty.
+- A value that is an estimate where others are exact is marked as one, has no interval and no p, and takes part in no
+  ranking and no count beyond a null.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatGrid = npt.NDArray[np.float32]  # [layer head]
+BoolGrid = npt.NDArray[np.bool_]  # [layer head]
 Head = tuple[int, int]  # (layer, head), both 0-based
 
 EVERY_HEAD = "*"  # the key in `HeadScores.reasons` that stands for all heads without an entry of their own
@@ -60,6 +63,8 @@ class HeadScores:
     no_null  why there is no p and no line; empty when there is one
     range    smallest and largest possible value; an infinity where there is no bound
     reasons  head name (or "*" for all) -> why its value is NaN
+    estimated  [layer head] heads whose value is an estimate while the others are exact; None where there is none
+    estimator  what estimated them, e.g. "attribution"
     """
 
     key: str
@@ -73,6 +78,8 @@ class HeadScores:
     no_null: str = ""
     range: tuple[float, float] = (-math.inf, math.inf)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    estimated: BoolGrid | None = None
+    estimator: str = ""
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -90,6 +97,7 @@ class HeadScores:
         if self.p is None and self.line is None and not self.no_null:
             raise BadScores("null", f"{self.key}: neither p, line nor a reason for having no null")
         self._check_values()
+        self._check_estimates()
 
     def _check_values(self) -> None:
         if np.isinf(self.values).any():
@@ -104,6 +112,44 @@ class HeadScores:
         for layer, head in np.argwhere(np.isnan(self.values)):
             if not self.reason(int(layer), int(head)):
                 raise BadScores("NaN", f"{self.key}: {head_name(int(layer), int(head))} is NaN without a reason")
+
+    def _check_estimates(self) -> None:
+        """An estimate is a number, says what made it, and claims no interval and no p."""
+        if self.estimated is None:
+            return
+        if self.estimated.shape != self.values.shape or self.estimated.dtype != np.bool_:
+            words = f"{self.estimated.dtype} {self.estimated.shape}, want bool {self.values.shape}"
+            raise BadScores("shape", f"{self.key}: estimated is {words}")
+        if not self.estimator:
+            raise BadScores("null", f"{self.key}: estimated values, and not by what")
+        if np.isnan(self.values[self.estimated]).any():
+            raise BadScores("NaN", f"{self.key}: a head is both estimated and not computed")
+        grids = {"low": self.low, "high": self.high, "p": self.p}
+        for name, grid in grids.items():
+            if grid is not None and np.isfinite(grid[self.estimated]).any():
+                raise BadScores("null", f"{self.key}: {name} is given for an estimated head")
+
+    @property
+    def exact(self) -> BoolGrid:
+        """[layer head]: has a value, and it is no estimate."""
+        known = np.isfinite(self.values)
+        return known if self.estimated is None else known & ~self.estimated
+
+    @property
+    def exact_values(self) -> FloatGrid:
+        """[layer head]: the values, NaN where they are estimates."""
+        return np.where(self.exact, self.values, np.float32(np.nan))
+
+    @property
+    def how_estimated(self) -> str:
+        """What is said of an estimated head: by what, and what it lacks."""
+        return f"estimated by {self.estimator}: no interval and no p" if self.estimated is not None else ""
+
+    def note(self, layer: int, head: int) -> str:
+        """Why this head has no value, or that it is an estimate; empty for an exact one."""
+        if self.estimated is not None and self.estimated[layer, head]:
+            return self.how_estimated
+        return self.reason(layer, head)
 
     @property
     def suite(self) -> str:
@@ -130,12 +176,11 @@ class HeadScores:
         return [name for name, grid in grids.items() if grid is not None and np.isfinite(grid[left_out]).any()]
 
     def ranking(self) -> list[Head]:
-        """Heads by descending value, NaN left out.
+        """Heads by descending value; NaN and estimates left out.
 
         Equal values: the larger (layer, head) first, as Elhelo and Geva's code ranks them.
         """
-        layers, heads = self.values.shape
-        order = [(lay, h) for lay in range(layers) for h in range(heads) if np.isfinite(self.values[lay, h])]
+        order = [(int(layer), int(head)) for layer, head in np.argwhere(self.exact)]
         return sorted(order, key=lambda lh: (float(self.values[lh]), lh), reverse=True)
 
 

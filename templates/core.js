@@ -26,12 +26,17 @@ const scores = known.scores ?? [];
 const byKey = new Map(scores.map((score) => [score.key, score]));
 const nameOf = (i) => `L${Math.floor(i / known.heads)}H${i % known.heads}`;
 const why = (score, i) => score.why?.[nameOf(i)] ?? score.why?.["*"] ?? "";
+const isEstimate = (score, i) => at(score, "estimated", i) === 1;
+const note = (score, i) => (isEstimate(score, i) ? score.how : Number.isNaN(at(score, "value", i)) ? why(score, i) : "");
+/* Values without estimates: what ranks count. */
+const exact = (score) => (score.exact ??= score.estimated ? grid(score, "value").map((v, i) => (isEstimate(score, i) ? NaN : v)) : grid(score, "value"));
 const setsOf = (name) => (known.sets ?? []).filter((set) => set.heads.includes(name));
 
-/* The place of every head: by value, by size where values are signed; equal values share the better place. */
+/* The place of every head: by value, by size where values are signed; equal values share the better place, estimates
+   have none. */
 const rank = (score, i) => {
   const size = score.signed ? Math.abs : (value) => value;
-  const values = grid(score, "value"), own = size(values[i]);
+  const values = exact(score), own = size(values[i]);
   if (Number.isNaN(own)) return NaN;
   return 1 + values.reduce((above, value) => above + (size(value) > own ? 1 : 0), 0);
 };

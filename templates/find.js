@@ -37,7 +37,7 @@ const matches = (text) => {
     if (holds({ words: set.label })) found.push(...set.heads.slice(0, 6).map((name) => ({ words: name, what: set.label, href: `#${name}` })));
   }
   for (const score of scores.filter((s) => holds({ words: s.label })).slice(0, 6)) {
-    const values = grid(score, "value"), size = score.signed ? Math.abs : (v) => v;
+    const values = exact(score), size = score.signed ? Math.abs : (v) => v;
     const best = values.reduce((top, v, i) => (!Number.isNaN(v) && (top < 0 || size(v) > size(values[top])) ? i : top), -1);
     if (best >= 0) found.push({ words: nameOf(best), what: `first in ${score.label}, ${shown(values[best])}`, href: `#${nameOf(best)}` });
   }

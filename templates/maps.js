@@ -48,7 +48,7 @@ const outline = (i) => {
 const say = (score, i) => {
   const value = at(score, "value", i), place = rank(score, i), p = at(score, "p", i);
   if (Number.isNaN(value)) return [nameOf(i), score.label, `not computed: ${why(score, i) || "no reason was recorded"}`];
-  const facts = [`rank ${place} of ${grid(score, "value").filter((v) => !Number.isNaN(v)).length}`, `n ${score.n ? `= ${score.n}` : "not given"}`];
+  const facts = [isEstimate(score, i) ? score.how : `rank ${place} of ${exact(score).filter((v) => !Number.isNaN(v)).length}`, `n ${score.n ? `= ${score.n}` : "not given"}`];
   if (!Number.isNaN(p)) facts.push(`adjusted p ${chance(p)}`);
   if (score.line != null) facts.push(`family-wise line ${shown(score.line)}`);
   return [`${nameOf(i)} ${shown(value)} ${between(score, i)}`.trim(), score.label, facts.join(", ")];

@@ -173,8 +173,9 @@ const scoreRow = (score, i, short) => {
   const name = make("th", short ? score.short : score.label);
   name.scope = "row";
   const value = at(score, "value", i), gap = Number.isNaN(value);
-  const words = gap ? `not computed: ${why(score, i) || "no reason was recorded"}` : `${shown(value)} ${between(score, i)}`;
-  const cells = [words, gap ? "" : chance(at(score, "p", i)) || "\u2013", gap ? "" : String(rank(score, i))];
+  const words = gap ? `not computed: ${why(score, i) || "no reason was recorded"}` : `${shown(value)} ${isEstimate(score, i) ? score.how : between(score, i)}`;
+  const place = rank(score, i);
+  const cells = [words, gap ? "" : chance(at(score, "p", i)) || "\u2013", gap ? "" : Number.isNaN(place) ? "\u2013" : String(place)];
   return make("tr", "", name, make("td", "", gap ? "" : dots(score, i)),
     ...cells.map((cell, c) => classed(make("td", cell), gap && !c ? "n gap" : "n")));
 };

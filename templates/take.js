@@ -18,7 +18,7 @@ const plain = (x) => (x == null || Number.isNaN(x) ? null : Number(x.toPrecision
 
 /* The order in which figures rank heads: of equal values the later head first. */
 const order = (score) => {
-  const values = grid(score, "value");
+  const values = exact(score);
   const heads = [...values.keys()].filter((i) => !Number.isNaN(values[i]));
   return new Map(heads.sort((a, b) => values[b] - values[a] || b - a).map((i, place) => [i, place + 1]));
 };
@@ -28,7 +28,7 @@ const rows = (score, sets) => {
     key: score.key, layer: Math.floor(i / known.heads), head: i % known.heads, name: nameOf(i),
     value: plain(at(score, "value", i)), low: plain(at(score, "low", i)), high: plain(at(score, "high", i)), n: score.n,
     p: plain(at(score, "p", i)), line: plain(score.line), rank: places.get(i) ?? null, sets: sets[nameOf(i)] ?? "",
-    note: why(score, i),
+    note: note(score, i),
   }));
 };
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from reportgen.codec import decode, encode
 from reportgen.errors import RunError
-from reportgen.scores import Column, HeadScores, SuiteResult, Table
+from reportgen.scores import BadScores, Column, HeadScores, SuiteResult, Table
+from tests.figures import samples
 from tests.fixtures import suite_result
 
 
@@ -83,3 +85,33 @@ def test_damage_is_one_line(damage) -> None:  # type: ignore[no-untyped-def]
         decode(*damage(*encode(suite_result())), where="run/scores/relations")
     assert "run/scores/relations is damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_estimates_come_back_and_a_run_without_them_reads_as_before() -> None:
+    whole = samples.estimated()
+    meaning, arrays = encode(SuiteResult("circuits", (whole,)))
+    after = decode(meaning, arrays, where="x").scores[0]
+    np.testing.assert_array_equal(after.estimated, whole.estimated)
+    assert (after.estimator, after.estimated.dtype) == ("attribution", bool)  # type: ignore[union-attr]
+    meaning, arrays = encode(SuiteResult("circuits", (samples.signed(),)))
+    stored = json.loads(meaning)
+    assert stored["scores"][0].pop("estimator") == ""  # 0.1.0 stored none
+    old = decode(json.dumps(stored).encode(), arrays, where="x").scores[0]
+    assert old.estimated is None
+    assert old.exact.all()
+
+
+def test_an_estimate_claims_no_interval_and_no_p() -> None:
+    good = samples.estimated()
+    for changes, words in (
+        ({"p": np.full((3, 4), 0.5, np.float32)}, "p is given for an estimated head"),
+        ({"low": good.values}, "low is given for an estimated head"),
+        ({"estimator": ""}, "not by what"),
+        ({"estimated": np.ones((3, 3), bool)}, "want bool"),
+        ({"values": np.full((3, 4), np.nan, np.float32), "reasons": {"*": "no"}}, "both estimated and not computed"),
+    ):
+        with pytest.raises(BadScores, match=words):
+            replace(good, **changes)  # type: ignore[arg-type]
+    assert {layer for layer, _ in good.ranking()} == {0}
+    assert good.exact.sum() == 4
+    assert np.isnan(good.exact_values[1:]).all()

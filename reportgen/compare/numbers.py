@@ -27,12 +27,12 @@ class Correlation:
 
 
 def difference(key: str, label: str, first: HeadScores, other: HeadScores) -> HeadScores:
-    """`other` minus `first`, head by head.
+    """`other` minus `first`, head by head, where both are exact.
 
     The interval is put together from both runs' 95 % intervals as if they were independent (MOVER; Zou and Donner 2008,
     Statistics in Medicine 27): runs that share examples have a narrower one.
     """
-    values = other.values.astype(np.float64) - first.values.astype(np.float64)  # [layer head]
+    values = other.exact_values.astype(np.float64) - first.exact_values.astype(np.float64)  # [layer head]
     low, high = _mover(values, first, other)
     ends = (first.range[0] - other.range[1], first.range[1] - other.range[0])
     reach = max((abs(end) for end in ends if math.isfinite(end)), default=math.inf)
@@ -57,7 +57,7 @@ def _reasons(values: Floats, first: HeadScores, other: HeadScores) -> dict[str, 
     found = {}
     for layer, head in np.argwhere(np.isnan(values)):
         at = (int(layer), int(head))
-        found[head_name(*at)] = first.reason(*at) or other.reason(*at) or "not computed"
+        found[head_name(*at)] = first.note(*at) or other.note(*at) or "not computed"
     return found or {EVERY_HEAD: "not computed"}
 
 

@@ -113,7 +113,7 @@ def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str
     tables.append(changed(names, runs) if words else by_depth(names, runs))
     tables.append(_table(names, differ))
     arrays = {
-        f"{key}/{i}": NamedArray(("layer", "head"), score.values)
+        f"{key}/{i}": NamedArray(("layer", "head"), score.exact_values)
         for key, scored in shared.items()
         for i, score in enumerate(scored)
     }
@@ -191,9 +191,9 @@ def ranks(names: Sequence[str], shared: Scores, same_heads: bool) -> Table:
 def correlation(first: HeadScores, other: HeadScores, signed: bool, same_heads: bool) -> Correlation:
     """Over heads, or over matched relative depths."""
     if same_heads:
-        return spearman(first.values.astype(np.float64).ravel(), other.values.astype(np.float64).ravel())
+        return spearman(first.exact_values.astype(np.float64).ravel(), other.exact_values.astype(np.float64).ravel())
     count = min(len(first.values), len(other.values))
-    means = [profile(sized(s.values, signed))[:, 0] for s in (first, other)]
+    means = [profile(sized(s.exact_values, signed))[:, 0] for s in (first, other)]
     return spearman(*(at_depths(mean, count) for mean in means))
 
 

@@ -61,7 +61,7 @@ def plural(count: int, word: str) -> str:
 
 def at_least(scores: HeadScores, tau: float) -> int:
     """Heads with a score of `tau` or more, counted in whole hits where the score is a share of n: 6 of 40 is 0.15."""
-    values = scores.values[np.isfinite(scores.values)].astype(float)
+    values = scores.values[scores.exact].astype(float)
     limit = Fraction(str(tau))
     hits = np.rint(values * scores.n)
     if scores.n > 0 and np.allclose(hits / scores.n, values, atol=1e-5):
@@ -71,12 +71,12 @@ def at_least(scores: HeadScores, tau: float) -> int:
 
 def beats_null(scores: HeadScores) -> str:
     """How many heads are beyond the null, by the adjusted p or the line; why there is none where there is none."""
-    total = int(np.isfinite(scores.values).sum())
+    total = int(scores.exact.sum())
     if scores.p is not None:
         count = int((np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT).sum())
         return f"{count} of {plural(total, 'head')} beat the null (family-wise p ≤ {SIGNIFICANT})."
     if scores.line is not None:
-        count = int((np.nan_to_num(scores.values, nan=-math.inf) > scores.line).sum())
+        count = int((np.nan_to_num(scores.exact_values, nan=-math.inf) > scores.line).sum())
         return f"{count} of {plural(total, 'head')} are above the family-wise line {number(scores.line)}."
     return f"No null line: {scores.no_null}."
 
@@ -98,7 +98,7 @@ def caveat(scores: Sequence[HeadScores]) -> str:
     """That intervals of picked heads are too narrow: at face value the best of many covers its truth almost never."""
     if not any(s.low is not None for s in scores):
         return ""
-    heads = max(int(np.isfinite(s.values).sum()) for s in scores)
+    heads = max(int(s.exact.sum()) for s in scores)
     return f"Brackets: 95 % intervals, not corrected for picking the extreme of {plural(heads, 'head')}."
 
 
@@ -120,6 +120,16 @@ def missing(scores: HeadScores) -> str:
     count = sum(reasons.values())
     words = "; ".join(f"{why} ({n})" if len(reasons) > 1 else why for why, n in reasons.items())
     return f"Grey, struck through: {plural(count, 'head')} not computed ({words})."
+
+
+def estimates(scores: HeadScores) -> str:
+    """How many values are exact and how many estimates, and how the map tells them apart."""
+    if scores.estimated is None:
+        return ""
+    return (
+        f"Filled corner: exact ({plural(int(scores.exact.sum()), 'head')}). The other {int(scores.estimated.sum())} "
+        f"are estimated by {scores.estimator}, have neither interval nor p, and are neither counted nor named here."
+    )
 
 
 def markers(sets: Sequence[HeadSet], shape: tuple[int, int]) -> str:
@@ -153,6 +163,7 @@ _ROLES = (
     ("negative", r"negative_(name_)?mover(s|_heads?)"),
     ("taking_over", r"taking_over"),
     ("unseen", r"unseen"),
+    ("one_family", r"one_family"),
     ("mover", r"(name_)?mover(s|_heads?)"),
     ("induction", r"induction_heads?"),
     ("duplicate_token", r"duplicate_token_heads?"),

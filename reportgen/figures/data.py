@@ -28,7 +28,8 @@ def marks_of(sets: Sequence[HeadSet]) -> dict[Head, str]:
 
 
 def rows(scores: HeadScores, sets: Sequence[HeadSet] = ()) -> list[dict[str, Any]]:
-    """One row per head, layer by layer. `value` is None where nothing was computed, and `note` says why."""
+    """One row per head, layer by layer. `value` is None where nothing was computed; `note` says why, or that the value
+    is an estimate."""
     marks, rank = marks_of(sets), {head: i + 1 for i, head in enumerate(scores.ranking())}
     layers, heads = scores.values.shape
     return [_row(scores, (layer, head), rank, marks) for layer in range(layers) for head in range(heads)]
@@ -56,7 +57,7 @@ def _row(scores: HeadScores, at: Head, rank: dict[Head, int], marks: dict[Head, 
         "line": None if scores.line is None else round6(scores.line),
         "rank": rank.get(at),
         "sets": marks.get(at, ""),
-        "note": clean(scores.reason(*at)),
+        "note": clean(scores.note(*at)),
     }
 
 

@@ -102,15 +102,18 @@ def panel(
     significant: bool = False,
     synthetic: bool = False,
 ) -> alt.LayerChart:
-    """One map without theme; bottom to top: cells, missing cells, markers, colour bar's label, legends, watermark."""
+    """One map without theme; bottom to top: cells, missing cells, corners of exact ones, markers, colour bar's label,
+    legends, watermark."""
     bar, axes = bar_of(scores), _axes(grid)
     placed = overlays.place(sets, grid)
     charts = _cells(scores, sets, grid, bar, axes, style)
+    if scores.estimated is not None:
+        charts.append(_exact(scores, grid, axes))
     if significant:
         charts.append(_significance(scores, grid, axes))
     charts += overlays.layers(placed, grid, axes)
     charts += _bar_words(theme.clean(scores.label), grid, bar, axes)
-    charts += legend.layers(legend.boxes(placed, scores.values, grid), grid, axes)
+    charts += legend.layers(legend.boxes(placed, scores, grid), grid, axes)
     if synthetic:
         charts.append(_watermark(grid, axes))
     layered = alt.LayerChart(layer=charts, width=round(grid.width, 2), height=round(grid.height, 2))
@@ -191,6 +194,7 @@ def _used(data: list[dict[str, Any]]) -> list[str]:
 _TIPS = (
     ("name", "head", ""), ("value", "value", ".4~g"), ("low", "95 % from", ".4~g"), ("high", "95 % to", ".4~g"),
     ("n", "n", ""), ("p", "p (adjusted)", ".3~g"), ("line", "family-wise line", ".3~g"), ("rank", "rank", ""),
+    ("note", "note", ""),
 )  # fmt: skip
 
 
@@ -215,13 +219,19 @@ def _scheme(bar: Bar, style: Style) -> dict[str, Any]:
     return {"scheme": style.cmap}
 
 
+def _exact(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+    """A filled corner on each cell whose value is exact, on a map where others are estimates."""
+    values = [{"layer": int(lay) - 0.5, "head": int(h) - 0.5} for lay, h in np.argwhere(scores.exact)]
+    return legend.corners(values, min(max(1.8, 0.4 * grid.cell), 6.0), axes, "exact")
+
+
 def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
     """A short bar in the lower right of each cell that beats the null."""
     beats = np.zeros(scores.values.shape, dtype=bool)  # [layer head]
     if scores.p is not None:
         beats = np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT
     elif scores.line is not None:
-        beats = np.nan_to_num(scores.values, nan=-math.inf) > scores.line
+        beats = np.nan_to_num(scores.exact_values, nan=-math.inf) > scores.line
     values = [{"layer": int(lay), "head": int(h)} for lay, h in np.argwhere(beats)]
     mark = {
         "type": "point", "shape": "M0.5,0.8H1.6", "stroke": "#ffffff", "strokeWidth": round6(max(0.6, grid.cell / 16)),

@@ -18,11 +18,11 @@ from reportgen.figures.marks import layer
 from reportgen.figures.overlays import Overlay, marker_radius, symbols
 from reportgen.figures.placement import Box, Entry, placed
 from reportgen.figures.theme import NOT_COMPUTED, NOT_COMPUTED_LINE, PAPER_INK, clean, text_width
-from reportgen.scores import FloatGrid
+from reportgen.scores import HeadScores
 
 
-def boxes(overlays: Sequence[Overlay], values: FloatGrid, grid: Grid) -> list[Box]:
-    """One placed box per legend title, and one for 'not computed' where cells are missing."""
+def boxes(overlays: Sequence[Overlay], scores: HeadScores, grid: Grid) -> list[Box]:
+    """One placed box per legend title, one for 'not computed' where cells are missing, one where some are estimates."""
     size = 0.84 * grid.font_size
     groups: dict[str, list[Entry]] = {}
     room = max(min(grid.width - 8, 26 * size), 9 * size)
@@ -30,9 +30,14 @@ def boxes(overlays: Sequence[Overlay], values: FloatGrid, grid: Grid) -> list[Bo
         lines = wrap(clean(overlay.label), size, room - 3 * size)
         groups.setdefault(overlay.head_set.legend, []).append(Entry(lines, overlay))
     made = [_box(wrap(clean(title), size, room - size), tuple(entries), size) for title, entries in groups.items()]
-    if np.isnan(values).any():
+    if np.isnan(scores.values).any():
         made.append(_box((), (Entry(("not computed",), None),), size))
-    return placed(made, overlays, values, grid)
+    if scores.estimated is not None:
+        told = (("exact", "exact"), ("estimated", f"estimated by {clean(scores.estimator)}"))
+        made.append(
+            _box((), tuple(Entry(wrap(words, size, room - 3 * size), None, cell) for cell, words in told), size)
+        )
+    return placed(made, overlays, scores.values, grid)
 
 
 MOST_LINES = 8
@@ -125,13 +130,32 @@ def _symbols(box: Box, grid: Grid, axes: dict[str, Any], name: str) -> list[alt.
     radius = min(max(marker_radius(grid), 0.36 * box.size), 0.46 * box.size)
     for i, entry in enumerate(box.entries):
         x = box.x + box.pad + 0.7 * box.size
-        if entry.overlay is None:
+        if entry.overlay is None and entry.cell == "missing":
             charts += missing([_at(grid, x, y)], 1.1 * box.size, 1.1 * box.size, axes, f"{name}_missing")
+        elif entry.overlay is None:
+            charts += _sample(entry.cell, x, y, 1.1 * box.size, grid, axes, f"{name}_{entry.cell}")
         else:
             spot = (round6(grid.x_at(x)), round6(grid.y_at(y)), radius, 1.0)
             charts += symbols([spot], entry.overlay, grid, axes, f"{name}_symbol{i}")
         y += len(entry.lines) * box.line_height
     return charts
+
+
+def _sample(cell: str, x: float, y: float, side: float, grid: Grid, axes: dict[str, Any], name: str) -> list[alt.Chart]:
+    """A cell as it looks on the map, without a colour of the scale: with the mark of exact ones, or without."""
+    frame = {"type": "rect", "width": round6(side), "height": round6(side), "fill": "#ffffff", "opacity": 1,
+             "stroke": NOT_COMPUTED_LINE, "strokeWidth": 0.6}  # fmt: skip
+    charts = [layer(name, [_at(grid, x, y)], frame, axes)]
+    if cell == "exact":
+        charts.append(corners([_at(grid, x - side / 2, y - side / 2)], 0.55 * side, axes, f"{name}_corner"))
+    return charts
+
+
+def corners(values: Rows, side: float, axes: dict[str, Any], name: str) -> alt.Chart:
+    """The mark of cells with an exact value among estimates: a filled corner, at each cell's upper left."""
+    mark = {"type": "point", "shape": "M0.1,0.1H1L0.1,1Z", "size": round6((2 * side) ** 2), "filled": True, "opacity": 1,
+            "fill": "#000000", "stroke": "#ffffff", "strokeWidth": round6(max(0.25, 0.08 * side))}  # fmt: skip
+    return layer(name, values, mark, axes)
 
 
 def missing(values: Rows, width: float, height: float, axes: dict[str, Any], name: str) -> list[alt.Chart]:

@@ -22,10 +22,14 @@ _GAP = 3.0  # points between a box and the frame or another box
 
 @dataclass(frozen=True)
 class Entry:
-    """One line or more of a legend: the words, and the overlay whose symbol stands before them (None: not computed)."""
+    """One line or more of a legend: the words, and the overlay whose symbol stands before them.
+
+    cell  without an overlay, the kind of cell before them: "missing", "exact" or "estimated"
+    """
 
     lines: tuple[str, ...]
     overlay: Overlay | None
+    cell: str = "missing"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def scores_csv(results: Mapping[str, SuiteResult], model: ModelRecord) -> str:
     """All scores, sorted by suite, measure, task, layer, head.
 
-    NaN is an empty cell with its reason in `note`; where a score has no null, `note` says why. Numbers are the shortest
-    decimals that read back as the same float32. `model` says where weights were dequantised.
+    NaN is an empty cell with its reason in `note`, which also says where a value is an estimate, and why a score has no
+    null. Numbers are the shortest decimals that read back as the same float32. `model` says where weights were
+    dequantised.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -38,7 +39,7 @@ def _rows(scores: HeadScores) -> Iterator[tuple[str, ...]]:
     layers, heads = scores.values.shape
     for layer in range(layers):
         for head in range(heads):
-            note = scores.reason(layer, head) or no_null
+            note = scores.note(layer, head) or no_null
             cells = (_cell(grid, layer, head) for grid in (scores.values, scores.low, scores.high))
             p = _cell(scores.p, layer, head)
             yield (*names, str(layer), str(head), *cells, str(scores.n), p, line, escape(note))

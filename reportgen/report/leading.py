@@ -54,7 +54,7 @@ def is_signed(scores: HeadScores) -> bool:
 
 
 def order(scores: HeadScores) -> list[Head]:
-    """Heads by descending value, by descending size where values are signed; NaN left out."""
+    """Heads by descending value, by descending size where values are signed; NaN and estimates left out."""
     ranked = scores.ranking()
     return sorted(ranked, key=lambda lh: -abs(float(scores.values[lh]))) if is_signed(scores) else ranked
 
@@ -110,7 +110,7 @@ def beyond(scores: HeadScores) -> str:
     if scores.p is not None:
         return count(int((scores.p <= ALPHA).sum()))
     if scores.line is not None:
-        size = abs(scores.values) if is_signed(scores) else scores.values
+        size = abs(scores.exact_values) if is_signed(scores) else scores.exact_values
         return count(int((size > scores.line).sum()))
     return NOT_COMPUTED
 

@@ -15,7 +15,7 @@ from typing import Any
 from reportgen.figures.export import Spec
 from reportgen.report.parts import Plate
 
-_FIELDS = frozenset(("layer", "head", "name", "value", "low", "high", "n", "p", "line", "rank", "sets"))
+_FIELDS = frozenset(("layer", "head", "name", "value", "low", "high", "n", "p", "line", "rank", "sets", "note"))
 _NAME = re.compile(r"cells(_\d+)?")
 SHARED_FROM = 60  # characters of JSON from which a part that repeats is said once
 TOO_LARGE = 150_000  # characters of a figure's specification: such a one stays in its file

@@ -68,10 +68,12 @@ def _set(heads: HeadSet) -> dict[str, object]:
 
 
 def _entry(scores: HeadScores, name: str, exact: bool) -> dict[str, object]:
-    grids = {"value": scores.values, "low": scores.low, "high": scores.high, "p": scores.p}
+    told = None if scores.estimated is None else scores.estimated.astype(np.float32)
+    grids = {"value": scores.values, "low": scores.low, "high": scores.high, "p": scores.p, "estimated": told}
     packed = {name: pack(grid, exact or name == "value") for name, grid in grids.items() if grid is not None}
     low, high = (bound if math.isfinite(bound) else None for bound in scores.range)
-    words = {"line": scores.line, "no_null": clean(scores.no_null), "why": _reasons(scores.reasons)}
+    words = {"line": scores.line, "no_null": clean(scores.no_null), "why": _reasons(scores.reasons),
+             "how": clean(scores.how_estimated)}  # fmt: skip
     return {
         "key": scores.key,
         "label": name,

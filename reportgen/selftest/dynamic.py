@@ -144,15 +144,15 @@ def _attribution_gap(model: Model) -> float:
     task = pair_task(model.tokens, 12)
     clean = trace(model, task, 64)
     heads = attributions(model, task, clean, replace(clean, z=torch.zeros_like(clean.z))).metric.sum((1, 2))
-    rest = clean.embedded.clone()  # [prompt d_model], everything that is no head
+    rest = clean.residual[:, 0].clone()  # [prompt d_model], everything that is no head
     tensors = model.source
     for layer in range(model.record.n_layers):
         for row, pair in enumerate(task.pairs):
             rest[row] += _read(model, ("mlp_out", layer), pair.clean)[0, -1]
         bias = tensors.get(f"transformer.h.{layer}.attn.c_proj.bias")
         rest += 0.0 if bias is None else bias
-    toward = directions(model, task, clean.final)[0]
-    total = torch.from_numpy(heads) + (rest * toward).sum(1)
+    answer, foil = directions(model, task, clean.final)
+    total = torch.from_numpy(heads) + (rest * (answer - foil)).sum(1)
     last = tensors.get("transformer.ln_f.bias")
     if last is not None:
         W_U = model.W_U()

@@ -116,7 +116,7 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         lines = [Line("above the line", over)]
         if track.points[-1].threshold is not None:
             lines.append(Line("beats its null, whatever the size", beats, colour="#7f7f7f", dashed=True))
-        total = int(np.isfinite(track.points[-1].scores.values).sum())
+        total = int(track.points[-1].scores.exact.sum())
         panels.append(LogPanel(panel_title(track, tracks), f"of {total} heads", track.steps, tuple(lines)))
         for point, a, b in zip(track.points, over, beats, strict=True):
             rows.append((training.label, track.key, point.member.step, _count(a), _count(b), total))
@@ -223,7 +223,7 @@ def filmstrip(training: Training, track: Track, style: Style, *, synthetic: bool
     rows: list[tuple[Cell, ...]] = []
     for point in track.points:
         above = point.above()
-        for (layer, head), value in np.ndenumerate(point.scores.values):
+        for (layer, head), value in np.ndenumerate(point.scores.exact_values):
             known = None if not np.isfinite(value) else float(value)
             over = None if above is None else bool(above[layer, head])
             rows.append((training.label, track.key, point.member.step, layer, head, known, over))

@@ -95,7 +95,7 @@ def slide(track: Track, svg: str) -> dict[str, Any]:
     """One score at every step, as the slider shows it, in the colours of the drawn filmstrip."""
     every = max(1, -(-sum(p.scores.values.size for p in track.points) // MOST_VALUES))
     points = [p for i, p in enumerate(track.points) if i % every == 0 or i == len(track.points) - 1]
-    shown = [p.scores.values if track.signed else p.sizes for p in points]
+    shown = [p.scores.exact_values if track.signed else p.sizes for p in points]
     masks = [p.above() for p in points]
     low, high, colours = _bar(svg)
     return {

@@ -37,8 +37,8 @@ class Point:
 
     @property
     def sizes(self) -> npt.NDArray[np.float32]:
-        """[layer head]: the value, or its size where values are signed."""
-        return np.abs(self.scores.values) if self.signed else self.scores.values
+        """[layer head]: the value, or its size where values are signed; NaN for estimates."""
+        return np.abs(self.scores.exact_values) if self.signed else self.scores.exact_values
 
     @property
     def signed(self) -> bool:

@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from reportgen.compare.numbers import at_depths, depths, difference, profile, spearman
 from reportgen.scores import HeadScores
+from tests.figures import samples
 
 
 @given(st.integers(0, 10_000), st.integers(5, 40))
@@ -59,3 +60,11 @@ def test_a_head_missing_in_either_run_has_no_difference_and_says_why() -> None:
     assert (found.n, found.low, found.range) == (3, None, (-1, 1))
     open_ended = HeadScores("a/b/c", "x", values, 4, no_null="n")
     assert difference("compared/difference/x", "x", open_ended, plain).range == (-np.inf, np.inf)
+
+
+def test_estimates_are_not_subtracted() -> None:
+    exact, some = samples.signed(), samples.estimated()
+    found = difference("compared/m/t", "x", exact, some)
+    assert np.isfinite(found.values[0]).all()
+    assert np.isnan(found.values[1:]).all()
+    assert found.reason(2, 3) == some.how_estimated

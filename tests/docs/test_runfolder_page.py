@@ -68,7 +68,7 @@ def test_a_stored_run_has_these_fields() -> None:
 def test_tensors_are_named_as_documented(name: str) -> None:
     meaning = json.loads((RUN / "scores" / f"{name}.json").read_text("utf-8"))
     parts = {form.rpartition("/")[2] for form in TABLES["scores/SUITE.safetensors"] if form.startswith("scores/")}
-    assert parts == {"values", "low", "high", "p"}
+    assert parts == {"values", "low", "high", "p", "estimated"}
     with safe_open(RUN / "scores" / f"{name}.safetensors", "np") as file:
         keys = set(file.keys())
     expected = {f"scores/{score['key']}/{part}" for score in meaning["scores"] for part in parts}

@@ -40,6 +40,16 @@ def signed(layers: int = 3, heads: int = 4) -> HeadScores:
     return HeadScores("circuits/direct/ioi", "Direct effect", values, 200, no_null="not drawn")
 
 
+def estimated() -> HeadScores:
+    """Signed effects of 3 x 4 heads: layer 0 exact with interval and p, the larger ones above estimated."""
+    whole, told = signed(), np.zeros((3, 4), bool)
+    told[1:] = True
+    low, high, p = (np.where(told, np.nan, grid).astype(np.float32)
+                    for grid in (whole.values - 0.1, whole.values + 0.1, np.full((3, 4), 0.01)))  # fmt: skip
+    return HeadScores("circuits/total/ioi", "Total effect", whole.values, 200, low, high, p,
+                      estimated=told, estimator="attribution")  # fmt: skip
+
+
 def head_set(name: str = "name_movers", *heads: tuple[int, int], **changes: Any) -> HeadSet:
     """A published set, one head by default."""
     fields: dict[str, Any] = {

@@ -10,6 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 from reportgen.errors import DataError, SettingsError
 from reportgen.figures.figure import Style
 from reportgen.figures.heatmap import array_heatmap, heatmap, pair
+from reportgen.scores import HeadScores
 from tests.figures import samples
 from tests.figures.samples import head_set, layers_of, rows_of
 
@@ -197,3 +198,28 @@ def test_the_specification_of_a_small_map(snapshot: SnapshotAssertion) -> None:
     spec = heatmap(samples.scores(3, 4, dead=[(0, 3)]), samples.view(), sets, "GPT-2: a small map").to_dict()
     spec.pop("config")
     assert spec == snapshot
+
+
+def test_exact_cells_among_estimates_carry_a_corner_and_none_is_grey() -> None:
+    scores = samples.estimated()
+    spec = heatmap(scores, samples.view()).to_dict()
+    corners = [(row["layer"], row["head"]) for row in rows_of(spec, "exact")]
+    assert corners == [(-0.5, head - 0.5) for head in range(4)]
+    assert "missing" not in layers_of(spec)
+    words = [row["text"] for name in layers_of(spec) if name.endswith("_text") for row in rows_of(spec, name)]
+    assert " ".join(words) == "exact estimated by attribution"
+    rows = {row["name"]: row for row in rows_of(spec, "cells")}
+    assert (rows["L2H3"]["note"], rows["L2H3"]["rank"], rows["L2H3"]["p"]) == (scores.how_estimated, None, None)
+    assert (rows["L0H0"]["note"], rows["L0H0"]["rank"]) == ("", 4)
+    plain = heatmap(samples.signed(), samples.view()).to_dict()
+    assert "exact" not in layers_of(plain)
+    assert "note" not in rows_of(plain, "cells")[0]
+
+
+def test_no_estimate_is_marked_as_beyond_the_null() -> None:
+    scores = samples.estimated()
+    line = HeadScores(scores.key, scores.label, scores.values, 200, line=-1.0, estimated=scores.estimated,
+                      estimator="attribution")  # fmt: skip
+    for each in (scores, line):
+        beyond = rows_of(heatmap(each, samples.view(), significant=True).to_dict(), "significant")
+        assert {row["layer"] for row in beyond} == {0}

@@ -20,7 +20,7 @@ def boxes(scores: HeadScores, *heads: tuple[int, int], titles: int = 1) -> tuple
     grid = fit(shape, bar_of(scores), Style())
     sets = [head_set(f"s{i}", *heads, legend=f"Title {i}") for i in range(titles)]
     drawn = overlays.place(sets, grid)
-    return legend.boxes(drawn, scores.values, grid), grid, Scene.of(drawn, scores.values, grid)
+    return legend.boxes(drawn, scores, grid), grid, Scene.of(drawn, scores.values, grid)
 
 
 def flat(layers: int = 12, heads: int = 12) -> HeadScores:

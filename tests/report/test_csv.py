@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reportgen.report.csv import COLUMNS, escape, scores_csv
 from reportgen.scores import HeadScores, SuiteResult
 from tests.fixtures import model_record
+from tests.figures import samples
 from tests.report import sample
 
 READ = {"alpha": sample.result()}
@@ -65,3 +66,11 @@ def test_notes_survive_csv(text: str) -> None:
     (row,) = rows(scores_csv({"a": SuiteResult("a", (scores,))}, MODEL))
     assert row["note"] == escape(text or "-")
     assert not row["note"].startswith(("=", "+", "-", "@"))
+
+
+def test_an_estimate_says_so_in_its_note() -> None:
+    some = samples.estimated()
+    found = rows(scores_csv({"circuits": SuiteResult("circuits", (some,))}, MODEL))
+    told = next(r for r in found if (r["layer"], r["head"]) == ("2", "3"))
+    assert (told["low"], told["p"], told["note"]) == ("", "", some.how_estimated)
+    assert next(r for r in found if (r["layer"], r["head"]) == ("0", "0"))["note"] == ""

@@ -5,6 +5,7 @@ import numpy as np
 from reportgen.report.leading import beyond, general_notes, leading, order
 from reportgen.scores import HeadScores
 from tests import fixtures
+from tests.figures import samples
 from tests.report import sample
 
 SCORES = sample.result().scores
@@ -56,3 +57,11 @@ def test_beyond_counts_by_p_or_by_line() -> None:
 def test_the_reader_is_warned_of_selection() -> None:
     assert "rank first" in general_notes(SCORES)[0]
     assert general_notes([SCORES[1]]) == ()
+
+
+def test_estimates_lead_no_table_and_are_not_counted() -> None:
+    some = samples.estimated()
+    row = leading({}, [some])[0].overview.rows[0]
+    assert row[1] == "L0H0"  # the largest of the exact ones; larger estimates stand above it
+    assert row[-2:] == ("4", "4 / 12")
+    assert not any(name.startswith(("L1", "L2")) for name in (r[1] for r in leading({}, [some])[0].heads.rows))

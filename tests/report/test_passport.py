@@ -10,6 +10,7 @@ from reportgen.report.build import build
 from reportgen.report.parts import Report
 from reportgen.report.passport import pack, passport, unpack
 from tests import fixtures
+from tests.figures import samples
 from tests.report import sample
 
 
@@ -65,3 +66,14 @@ def test_scores_of_another_grid_stay_out(report: Report) -> None:
     names = {score.key: score.label for score in scores}
     known = passport(dataclasses.replace(report, scores=scores, names=names))
     assert len(known["scores"]) == 1  # type: ignore[arg-type]
+
+
+def test_estimates_are_told_apart(report: Report) -> None:
+    some = samples.estimated()
+    found = passport(dataclasses.replace(report, sections=(), scores=(some,), names={some.key: "Total effect"}))
+    (entry,) = found["scores"]  # type: ignore[misc]
+    assert entry["how"] == some.how_estimated
+    np.testing.assert_array_equal(unpack(entry["estimated"]) == 1, some.estimated.ravel())  # type: ignore[union-attr]
+    plain = samples.signed()
+    (entry,) = passport(dataclasses.replace(report, sections=(), scores=(plain,), names={plain.key: "x"}))["scores"]  # type: ignore[misc]
+    assert not {"how", "estimated"} & set(entry)

@@ -2,7 +2,6 @@
 
 - Total effect (noising): (z_clean - z_corrupted) . dm/dz, summed over positions (Nanda 2023). With several steps the
   gradient is averaged over inputs between the two prompts, as in integrated gradients (Hanna et al. 2024).
-- Direct effect: the same at the position read, with the z of every other head held.
 - An estimate: a saturated softmax has no gradient, so it can miss the strongest mover. It ranks; exact values decide.
 """
 
@@ -16,8 +15,7 @@ import torch
 from torch import Tensor
 
 from reportgen.suites.circuits.sides import Batch, Batches
-from reportgen.suites.circuits.tasks import Task
-from reportgen.suites.circuits.traces import Metric, Trace
+from reportgen.suites.circuits.traces import Metric
 
 if TYPE_CHECKING:
     from reportgen.models.model import HookFn, Model
@@ -25,16 +23,17 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 
-def attribution(prompts: Batches, steps: int = 1) -> Floats:
-    """Estimated total effects (noising) of all heads in units of the metric, [prompt layer head].
+def attribution(prompts: Batches, steps: int = 1, *, denoising: bool = False) -> Floats:
+    """Estimated total effects of all heads in units of the metric, [prompt layer head].
 
-    steps  1 takes the gradient at the clean prompt; more average it at as many midpoints between the two prompts'
-           inputs to block 0
+    steps      1 takes the gradient at the prompt that is patched, the clean one; more average it at as many midpoints
+               between the two prompts' inputs to block 0
+    denoising  with one step, at the corrupted prompt, which is patched there
     """
     record = prompts.model.record
     out = np.zeros((len(prompts), record.n_layers, record.n_heads), np.float32)
     for batch in prompts:
-        shares = [0.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
+        shares = [float(denoising)] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
         found = torch.stack([_estimate(prompts.model, batch, prompts.metric, share) for share in shares])
         out[prompts.places(batch)] = found.mean(0).cpu().numpy()
     return out
@@ -56,25 +55,3 @@ def _estimate(model: Model, batch: Batch, metric: Metric, share: float) -> Tenso
     changes = [a - b for a, b in zip(batch.clean.z, batch.corrupted.z, strict=True)]
     parts = [(g.float() * change.float()).sum((1, 3)) for g, change in zip(gradients, changes, strict=True)]
     return torch.stack(parts, 1)
-
-
-def direct_attribution(model: Model, task: Task, clean: Trace, corrupted: Trace, batch: int) -> Floats:
-    """Estimated direct effects of all heads in units of the metric, [prompt layer head]: one pass of one position."""
-    metric = Metric(task, model.device)
-    ends = torch.tensor([pair.clean[pair.read] for pair in task.pairs], device=model.device)
-    everyone = torch.arange(len(task.pairs), device=model.device)
-    out = []
-    for rows in torch.split(everyone, batch):
-        leaves = [clean.z[rows, layer, None].requires_grad_() for layer in range(clean.z.shape[1])]
-        hooks: dict[tuple[str, int], HookFn] = {("z", layer): _given(leaf) for layer, leaf in enumerate(leaves)}
-        hooks["resid_pre", 0] = _given(clean.embedded[rows, None])
-        logits = model.run(ends[rows, None], hooks, grad=True)[:, 0]
-        gradients = torch.autograd.grad(metric(logits, rows).sum(), leaves)
-        gradient = torch.cat(gradients, 1)  # [prompt layer head d_head]
-        out.append((gradient * (clean.z[rows] - corrupted.z[rows])).sum(-1))
-    result: Floats = torch.cat(out).cpu().numpy()
-    return result
-
-
-def _given(values: Tensor) -> HookFn:
-    return lambda tensor: values.to(tensor.dtype)

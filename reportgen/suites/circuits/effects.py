@@ -1,8 +1,11 @@
 """Direct effects of heads on the logits, by path patching, and direct logit attribution.
 
 - With the z of every other head held at its clean value nothing mixes positions: what happens at the position read
-  depends on the residual stream there and on nothing else. So one token per prompt is run, with its clean input to
-  block 0 written in, and all heads of a layer share a batch. `frozen_error` says how exactly that returns the clean m.
+  depends on the residual stream there and on nothing else, and below the sender nothing changes. So one token per
+  prompt runs from the sender's block on, whose clean input is written in, and all heads of a layer share a batch.
+  `frozen_error` says how exactly that returns the clean m.
+- Cost: one token per head and prompt, through the blocks from the sender's on (half of them on average) and the
+  unembedding. A patched pass over the whole prompt would take as many times that as the prompt has tokens.
 - Source: Wang et al. 2022 (arXiv 2211.00593), section 3.1 (sender head -> logits; MLPs and final norm recompute).
 - Sign: m_clean - m_patched, so what supports the answer is positive.
 """
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from reportgen.models.model import HookFn, Model
 
 Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 LOGIT_BUDGET = 2**26  # logits per forward pass: 256 MB as float32
 
 
@@ -34,7 +36,7 @@ LOGIT_BUDGET = 2**26  # logits per forward pass: 256 MB as float32
 class Direct:
     """Direct effects, in units of the metric.
 
-    effects       [prompt layer head] m_clean - m_patched; NaN for heads that were not asked for
+    effects       [prompt layer head] m_clean - m_patched
     frozen_error  largest |m - m_clean| when every head keeps its clean z: 0 but for rounding
     """
 
@@ -49,36 +51,32 @@ def direct_effects(
     corrupted: Trace,
     batch: int,
     progress: Callable[[int, int, str], None] = lambda *_: None,
-    chosen: Bools | None = None,
 ) -> Direct:
-    """Path patching sender -> logits, for every prompt and every head, or the `chosen` ones [layer head].
+    """Path patching sender -> logits, for every prompt and every head: exact, whatever the model's size.
 
     Raises NotApplicable when holding every head at its clean output does not give the clean run back.
     """
     frozen = _Frozen(model, task, clean, corrupted)
     count, layers, heads, _ = clean.z.shape
-    effects = np.full((count, layers, heads), np.nan, np.float32)
+    effects = np.empty((count, layers, heads), np.float32)
     size = max(1, min(batch * heads, LOGIT_BUDGET // model.record.d_vocab))
     everyone = torch.arange(count, device=model.device)
     error = float(torch.cat([(frozen.m(part) - clean.m[part]).abs() for part in torch.split(everyone, size)]).max())
     if error > _tolerance(model, clean):
         raise NotApplicable(f"with every head held at its clean output the metric is off by up to {error:.2g}")
+    rows = everyone.repeat(heads)  # all prompts for the first head, then for the second, ...
+    senders = torch.arange(heads, device=model.device).repeat_interleave(count)
     for layer in range(layers):
         progress(layer, layers, f"{task.title}: direct effects")
-        some = np.arange(heads) if chosen is None else np.flatnonzero(chosen[layer])
-        if not len(some):
-            continue
-        rows = everyone.repeat(len(some))  # all prompts for the first head, then for the second, ...
-        senders = torch.from_numpy(some).to(model.device).repeat_interleave(count)
         both = zip(torch.split(rows, size), torch.split(senders, size), strict=True)
         change = clean.m[rows] - torch.cat([frozen.m(r, layer, s) for r, s in both])
-        effects[:, layer, some] = change.reshape(len(some), count).T.cpu().numpy()
+        effects[:, layer] = change.reshape(heads, count).T.cpu().numpy()
     progress(layers, layers, f"{task.title}: direct effects")
     return Direct(effects, error)
 
 
 class _Frozen:
-    """Runs of the last token alone, with every head's z given."""
+    """Runs of the position read alone, with every head's z given."""
 
     def __init__(self, model: Model, task: Task, clean: Trace, corrupted: Trace) -> None:
         self.model, self.clean, self.corrupted = model, clean, corrupted
@@ -86,19 +84,25 @@ class _Frozen:
         self.ends = torch.tensor([pair.clean[pair.read] for pair in task.pairs], device=model.device)
 
     def m(self, rows: Tensor, layer: int = 0, senders: Tensor | None = None) -> Tensor:
-        """m [row] with every z clean, but for head `senders[i]` of `layer` in row i."""
-        frozen = self.clean.z[rows]  # [row layer head d_head]
-        if senders is not None:
-            each = torch.arange(len(rows), device=self.model.device)
-            frozen[each, layer, senders] = self.corrupted.z[rows, layer, senders]
-        hooks: dict[tuple[str, int], HookFn] = {("z", lay): _constant(frozen[:, lay]) for lay in range(frozen.shape[1])}
-        hooks["resid_pre", 0] = _constant(self.clean.embedded[rows])
-        return self.metric(self.model.run(self.ends[rows, None], hooks)[:, 0], rows)
+        """m [row] from block `layer` on with every z clean, but for its head `senders[i]` in row i."""
+        hooks: dict[tuple[str, int], HookFn] = {
+            ("z", above): self._write(rows, above, senders if above == layer else None)
+            for above in range(layer, self.clean.z.shape[1])
+        }
+        start = (layer, self.clean.residual[rows, layer, None])
+        return self.metric(self.model.run(self.ends[rows, None], hooks, start=start)[:, 0], rows)
 
+    def _write(self, rows: Tensor, layer: int, senders: Tensor | None) -> HookFn:
+        """A hook that writes a layer's clean z, and in row i the corrupted z of head `senders[i]`."""
 
-def _constant(values: Tensor) -> HookFn:
-    """A hook that replaces the one position of each row by values [row ...]."""
-    return lambda tensor: values[:, None].to(tensor.dtype)
+        def write(given: Tensor) -> Tensor:
+            z = self.clean.z[rows, layer]  # [row head d_head]
+            if senders is not None:
+                each = torch.arange(len(rows), device=self.model.device)
+                z[each, senders] = self.corrupted.z[rows, layer, senders]
+            return z[:, None].to(given.dtype)
+
+        return write
 
 
 def _tolerance(model: Model, clean: Trace) -> float:
@@ -111,13 +115,18 @@ def _tolerance(model: Model, clean: Trace) -> float:
 class Attributions:
     """Direct logit attribution of each head's change between the prompts, [prompt layer head], in logits.
 
-    metric  to the logit difference: (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale
-            frozen, onto the unembedding of the answer minus that of the foil (means over sets); past no MLP
-    foil    to the foil's logit less the mean over the task's words: below 0, the head lowers the foil among the names
+    answer, foil  to the answer's and to the foil's logit, each less the mean over the task's words:
+                  (z_clean - z_corrupted) W_O through the clean prompt's final norm, its scale frozen, onto the
+                  unembedding (means over sets); past no MLP
     """
 
-    metric: Floats
+    answer: Floats
     foil: Floats
+
+    @property
+    def metric(self) -> Floats:
+        """To the logit difference: what is written for the answer, less what is written for the foil."""
+        return self.answer - self.foil
 
 
 def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> Attributions:
@@ -139,13 +148,13 @@ def attributions(model: Model, task: Task, clean: Trace, corrupted: Trace) -> At
 
 
 def directions(model: Model, task: Task, final: Tensor) -> tuple[Tensor, Tensor]:
-    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of the logit
-    difference, and of the foil's logit less the mean over the task's words; the final norm frozen at `final`."""
+    """Per prompt, the residual-stream directions [prompt d_model] whose product with an addend is its part of the
+    answer's and of the foil's logit, each less the mean over the task's words; the final norm frozen at `final`."""
     W_U = model.W_U()
     answer = torch.stack([W_U[:, list(pair.answer_ids)].mean(1) for pair in task.pairs])
     foil = torch.stack([W_U[:, list(pair.foil_ids)].mean(1) for pair in task.pairs])
     words = W_U[:, list(task.words)].mean(1) if task.words else W_U.mean(1)
-    return _through_norm(model, final, answer - foil), _through_norm(model, final, foil - words)
+    return _through_norm(model, final, answer - words), _through_norm(model, final, foil - words)
 
 
 def _through_norm(model: Model, final: Tensor, toward: Tensor) -> Tensor:

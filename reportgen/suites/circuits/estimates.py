@@ -1,9 +1,9 @@
-"""Which heads are computed exactly, and how well attribution ranks them.
+"""Which heads' total effects are computed exactly, and how well attribution ranks them.
 
-Up to `exact_heads` heads every one is exact. Above, attribution ranks; the top heads by attribution, by direct logit
-attribution and by attention to the answer are verified exactly, and a random sample of the others, on which the rank
-correlation of estimate and exact value is taken. Where it is low, the report says so; the circuit is made of exact
-values in either case.
+Up to `exact_heads` heads every one is exact. Above, attribution ranks; the circuit's heads and the top ones by
+attribution, by direct effect and by attention to the answer are verified exactly, and a random sample of the others, on
+which the rank correlation of estimate and exact value is taken. The others keep their estimate, which is marked as one
+and has no interval and no p: whatever selects or names heads takes exact values alone.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from reportgen.scores import EVERY_HEAD, NotComputed
+from reportgen.scores import NotComputed
 from reportgen.suites.circuits import tables
-from reportgen.suites.circuits.attribution import attribution, direct_attribution
-from reportgen.suites.circuits.effects import Direct, direct_effects
+from reportgen.suites.circuits.attribution import attribution
+from reportgen.suites.circuits.circuit import Effects
 from reportgen.suites.circuits.runs import Outcome, PerPrompt, Runs, Sample
 from reportgen.suites.circuits.totals import passes, total_effects
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.floating]
 GOOD = 0.8  # rank correlation below which attribution is called poor
-NOT_VERIFIED = "not verified: no ranking puts it among the first; see the estimate by attribution"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,22 +42,20 @@ def choose(
     verified: int,
     sampled: int,
     rng: np.random.Generator,
+    always: Bools | None = None,
 ) -> Choice:
-    """All heads of a model of at most `limit`; else the first `verified` of each ranking and `sampled` random ones."""
+    """All heads of a model of at most `limit`; else the first `verified` of each ranking, `sampled` random ones, and
+    those wanted `always`."""
     everyone = np.ones(shape, bool)
     if everyone.size <= limit:
         return Choice(everyone, everyone)
     exact, random = np.zeros(everyone.size, bool), np.zeros(everyone.size, bool)
+    if always is not None:
+        exact |= always.ravel()
     for ranking in rankings:
         exact[np.argsort(-np.abs(ranking).ravel(), kind="stable")[:verified]] = True
     random[rng.choice(everyone.size, size=min(sampled, everyone.size), replace=False)] = True
     return Choice((exact | random).reshape(shape), random.reshape(shape))
-
-
-def by_settings(runs: Runs, rankings: Sequence[Floats]) -> Choice:
-    """The heads of a task to compute exactly."""
-    s = runs.settings
-    return choose(runs.shape, rankings, s.exact_heads, s.verified, s.sampled, runs.rng)
 
 
 def rank_correlation(estimate: Floats, exact: Floats, over: Bools) -> float | None:
@@ -69,31 +66,19 @@ def rank_correlation(estimate: Floats, exact: Floats, over: Bools) -> float | No
     return float(spearmanr(a, b).statistic)
 
 
-def direct(out: Outcome, runs: Runs, rankings: Sequence[Floats]) -> Direct:
-    """Direct effects, exact for the heads chosen, and the correlation with their estimates. Raises NotApplicable."""
-    estimate = direct_attribution(runs.model, runs.task, runs.clean, runs.corrupted, runs.settings.batch)
-    chosen = by_settings(runs, [estimate.mean(0), *rankings])
-    progress = runs.context.progress
-    found = direct_effects(
-        runs.model, runs.task, runs.clean, runs.corrupted, runs.settings.batch, progress, chosen.exact
-    )
-    rho = rank_correlation(estimate.mean(0), found.effects.mean(0), chosen.random)
-    out.facts["attribution_direct"] = _facts(chosen, rho, 1, passes(chosen.exact, False))
-    return found
+def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats], circuit: Bools) -> Effects:
+    """Total effects and their estimates: scores, arrays, facts. Those of the `circuit` [layer head] are all exact.
 
-
-def reasons(exact: Bools) -> dict[str, str]:
-    """Why heads have no exact value."""
-    return {} if exact.all() else {EVERY_HEAD: NOT_VERIFIED}
-
-
-def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats]) -> None:
-    """Total effects and their estimates: scores, arrays, facts."""
+    Returns the exact ones (noising), NaN for heads that were only estimated.
+    """
     task, settings = runs.task, runs.settings
     of = runs.sample(settings.patch_prompts)
     prompts = runs.batches(of)
     estimate, steps = attribution(prompts), 1
-    chosen = by_settings(runs, [estimate.mean(0), *rankings])
+    chosen = choose(
+        runs.shape, [estimate.mean(0), *rankings], settings.exact_heads, settings.verified, settings.sampled, runs.rng,
+        circuit,
+    )  # fmt: skip
     found = total_effects(prompts, chosen.exact, denoising=settings.denoising, progress=runs.context.progress)
     exact = found.noising.mean(0)
     rho = one_step = rank_correlation(estimate.mean(0), exact, chosen.random)
@@ -109,12 +94,18 @@ def totals(out: Outcome, runs: Runs, rankings: Sequence[Floats]) -> None:
         out.notes.append(
             f"{task.title}: attribution ranks heads poorly here (Spearman {rho:.2f}); use the exact effects."
         )
-    _add(out, runs, of, "total", found.noising, reasons(chosen.exact))
-    _add(out, runs, of, "attribution", estimate, {}, no_null="an estimate of the total effect, which has one")
-    if found.denoising is not None:
-        _add(out, runs, of, "total_denoising", found.denoising, reasons(chosen.exact))
-    else:
+    by_attribution = runs.summarise(estimate, of)
+    exact_ones = _add(out, runs, of, "total", found.noising, by_attribution)
+    _estimates(out, runs, of, estimate, by_attribution)
+    if found.denoising is None:
         out.not_computed.append(NotComputed(f"denoising effects of {task.title}", "switched off (circuits.denoising)"))
+        return exact_ones
+    back = attribution(prompts, steps, denoising=True)
+    out.facts["attribution_denoising"] = {
+        "spearman": rank_correlation(back.mean(0), found.denoising.mean(0), chosen.random)
+    }
+    _add(out, runs, of, "total_denoising", found.denoising, runs.summarise(back, of))
+    return exact_ones
 
 
 def _facts(chosen: Choice, rho: float | None, steps: int, exact_passes: int) -> dict[str, object]:
@@ -129,10 +120,18 @@ def _facts(chosen: Choice, rho: float | None, steps: int, exact_passes: int) -> 
     }
 
 
-def _add(
-    out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, why: dict[str, str], *, no_null: str = ""
-) -> None:
+def _estimates(out: Outcome, runs: Runs, of: Sample, each: PerPrompt, effects: Effects) -> None:
+    """Attribution as a measure of its own, for all heads."""
+    why = "an estimate of the total effect, which has one"
+    out.scores += tables.head_scores(runs.task, "attribution", effects, len(of.rows), no_null=why)
+    out.effects["attribution"] = effects.value
+    out.arrays[f"{runs.task.name}/attribution"] = runs.evidence(each, of)
+
+
+def _add(out: Outcome, runs: Runs, of: Sample, measure: str, each: PerPrompt, estimate: Effects) -> Effects:
+    """Exact effects [prompt layer head], NaN where they were not computed, with the estimates of those heads."""
     effects = runs.summarise(each, of)
-    out.scores += tables.head_scores(runs.task, measure, effects, len(of.rows), why, no_null=no_null)
+    out.scores += tables.head_scores(runs.task, measure, effects, len(of.rows), estimate=estimate)
     out.effects[measure] = effects.value
     out.arrays[f"{runs.task.name}/{measure}"] = runs.evidence(each, of)
+    return effects

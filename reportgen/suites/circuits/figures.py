@@ -12,12 +12,12 @@ from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
 from reportgen.suites.circuits import figures_circuit, figures_reuse, figures_text
-from reportgen.suites.circuits.facts import number, part, short, task_facts
+from reportgen.suites.circuits.facts import number, part, short, strings, task_facts
 
 _PAPERS = {"ioi": ("wang2022ioi", "merullo2023reuse"), "colored_objects": ("merullo2023reuse",),
            "greater_than": ("hanna2023greaterthan",)}  # fmt: skip
 _DIRECT = ("mover", "negative", "backup", "taking_over", "unseen")
-_TOTAL = (*_DIRECT, "inhibition")  # these act through other heads
+_TOTAL = (*_DIRECT, "inhibition", "one_family")  # these act through other heads, or on these templates alone
 
 
 def figures(result: SuiteResult, view: View) -> list[Figure]:
@@ -155,12 +155,14 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
             f"(n = {total.n} prompts).",
             f"Left: share of the gap{_gap(facts)} that is lost when the clean prompt gets this head's corrupted output "
             "and everything downstream recomputes (noising).",
+            captions.estimates(total),
             "Right: share that comes back when the corrupted prompt gets its clean output (denoising)."
             if is_denoising
             else "Right: the first-order estimate for all heads from one backward pass.",
-            _agreement(part(facts, "attribution")),
+            _agreement(part(facts, "attribution"), number(part(facts, "attribution_denoising"), "spearman")),
             captions.beats_null(total),
             captions.best_head(total, signed=True),
+            _families(part(facts, "families")),
             captions.caveat([total]),
             captions.missing(total),
             captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
@@ -173,14 +175,35 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
     )
 
 
-def _agreement(facts: Mapping[str, Any]) -> str:
+def _agreement(facts: Mapping[str, Any], denoising: float | None) -> str:
     rho = number(facts, "spearman")
     if rho is None:
         return ""
     steps = facts.get("steps", 1)
     words = "one gradient" if steps == 1 else f"gradients averaged over {steps} inputs"
     verdict = " Below 0.8: use the exact values." if facts.get("poor") else ""
+    back = "" if denoising is None else f" and {denoising:.2f} against exact denoising"
     return (
-        f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising over "
+        f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising{back} over "
         f"{facts.get('over', 'all heads')} ({facts.get('n_heads')} heads).{verdict}"
+    )
+
+
+def _families(facts: Mapping[str, Any]) -> str:
+    """Which of the heads have their total effect on other templates, too."""
+    tried, both, only = facts.get("tried"), strings(facts, "both"), part(facts, "one_only")
+    if not isinstance(tried, int):
+        return ""
+    lost = []
+    for head, ends in only.items():
+        here, there = (
+            f"{captions.number(v)} [{captions.number(low)}, {captions.number(high)}]" for v, low, high in ends
+        )
+        lost.append(f"{head} ({here} here, {there} there)")
+    words = f" On these templates only, and so no claim: {', '.join(lost)}." if lost else ""
+    open_ = len(strings(facts, "unsettled"))
+    words += f" For {open_} more the other prompts are too few to tell." if open_ else ""
+    return (
+        f"In other words ({facts.get('templates')} templates, n = {facts.get('n')}) {len(both)} of the "
+        f"{captions.plural(tried, 'head')} tried have their total effect, too.{words}"
     )

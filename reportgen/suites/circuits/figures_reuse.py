@@ -96,13 +96,17 @@ def _difference(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs
     one, other = result[f"total/{a}"], result[f"total/{b}"]
     words, against = short(result, a), short(result, b)
     left = replace(one, label=f"Total effect ({words})")
+    values = (one.values - other.values).astype(np.float32)
+    told = None if one.estimated is None and other.estimated is None else ~(one.exact & other.exact)
     right = HeadScores(
         key=f"circuits/total_difference/{a}-{b}",
         label=f"Total effect, {words} − {against}",
-        values=(one.values - other.values).astype(np.float32),
+        values=values,
         n=min(one.n, other.n),
         no_null="a difference of two tasks' effects",
         reasons={**other.reasons, **one.reasons},
+        estimated=None if told is None else told & np.isfinite(values),
+        estimator="attribution, in one task or both" if told is not None else "",
     )
     sets = [s for s in view.overlays if s.key == "circuits/reuse/reused" and s.heads] + _users(view)
     name = captions.model_name(view)
@@ -114,6 +118,7 @@ def _difference(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs
             f"Left: total effect of every head of {captions.grid_words(view)} on {words} (n = {one.n} prompts), as a "
             f"share of the task's clean-corrupted gap. Right: the same less its total effect on {against} (n = "
             f"{other.n}); near zero where both tasks use a head alike, red where the first needs it more.",
+            captions.estimates(right),
             captions.best_head(right, signed=True),
             captions.missing(right),
             captions.markers(sets, (view.model.n_layers, view.model.n_heads)),

@@ -18,19 +18,14 @@ TASK = "natural_text"
 
 
 def figure(result: SuiteResult, view: View) -> Figure | None:
-    """Exact values where every head has one, else the estimates for all heads."""
-    facts, estimated = part(result.facts, TASK), ""
+    """Direct beside total, estimates marked as such; None where either was not measured."""
+    facts = part(result.facts, TASK)
     total, direct = result.get("text_loss", TASK), result.get("text_loss_direct", TASK)
     if total is None or direct is None:
         return None
-    if facts.get("over") != "all heads":
-        total, direct = (result.get(f"text_loss{which}_attribution", TASK) for which in ("", "_direct"))
-        estimated = ", estimated"
-    if total is None or direct is None:
-        return None
     reach = figures_reuse.reach(direct, total)
-    direct = replace(direct, label=f"Loss, direct{estimated} (nats per token)", range=reach)
-    total = replace(total, label=f"Loss, total{estimated} (nats per token)", range=reach)
+    direct = replace(direct, label="Loss, direct (nats per token)", range=reach)
+    total = replace(total, label="Loss, total (nats per token)", range=reach)
     ablated = str(facts.get("ablated", "mean-ablated"))
     sets = captions.choose(view, "induction", tasks=("attention/",), papers=())
     name = captions.model_name(view)
@@ -43,7 +38,8 @@ def figure(result: SuiteResult, view: View) -> Figure | None:
             "token; above zero the head helps. Left: every other head keeps its output (direct). Right: everything "
             "downstream recomputes (total); where that is less, other heads make up for it.",
             _text(facts),
-            _check(facts, estimated),
+            captions.estimates(total),
+            _check(facts),
             captions.beats_null(total) if total.p is not None else "",
             captions.best_head(total, signed=True),
             captions.caveat([total]),
@@ -65,11 +61,11 @@ def _text(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _check(facts: Mapping[str, Any], estimated: str) -> str:
+def _check(facts: Mapping[str, Any]) -> str:
     rho, direct = number(facts, "spearman"), number(facts, "spearman_direct")
     if rho is None or direct is None:
         return ""
     where = f"{facts.get('over')} ({facts.get('n_random')} heads)"
-    exact = f" {facts.get('n_exact')} heads have exact values." if estimated else ""
-    poor = " Below 0.8: the order of small effects is not to be read." if estimated and min(rho, direct) < 0.8 else ""
-    return f"Estimate against exact values over {where}: Spearman {rho:.2f} total, {direct:.2f} direct.{exact}{poor}"
+    some = facts.get("over") != "all heads"
+    poor = " Below 0.8: the order of estimates is not to be read." if some and min(rho, direct) < 0.8 else ""
+    return f"Estimate against exact values over {where}: Spearman {rho:.2f} total, {direct:.2f} direct.{poor}"

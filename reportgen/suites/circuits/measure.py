@@ -13,7 +13,7 @@ from reportgen.scores import Head, NamedArray, NotComputed, head_name
 from reportgen.stats import template_weights, units, wilson
 from reportgen.suites import finite, ov
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import estimates, heads, quality, roles, runs, stability, stages, tables
+from reportgen.suites.circuits import estimates, families, heads, quality, roles, runs, stability, stages, tables
 from reportgen.suites.circuits import twins as twin
 from reportgen.suites.circuits.circuit import Effects, ratio_of_means
 from reportgen.suites.circuits.effects import Attributions, attributions, direct_effects
@@ -106,28 +106,30 @@ def _circuit(out: Outcome, of: Runs) -> None:
     task, settings = of.task, of.settings
     attention = of.clean.attention.mean(0).cpu().numpy()
     parts = _attributions(out, of)
-    rankings = [*(attention[:1]), *([] if parts is None else [parts.metric.mean(0)])]
-    found = estimates.direct(out, of, rankings)
+    found = direct_effects(of.model, task, of.clean, of.corrupted, settings.batch, of.context.progress)
     out.facts["frozen_error"] = found.frozen_error
     effects = of.summarise(found.effects)
-    exact: npt.NDArray[np.bool_] = np.isfinite(found.effects[0])
-    out.scores[:0] = tables.head_scores(task, "direct", effects, len(task.pairs), estimates.reasons(exact))
+    out.scores[:0] = tables.head_scores(task, "direct", effects, len(task.pairs))
     out.effects["direct"] = effects.value
-    estimates.totals(out, of, rankings)
+    total = estimates.totals(out, of, [*attention[:1], effects.value], of.circuit(effects).member)
     evidence = _evidence(out, of, effects, attention, parts)
     members = evidence.circuit.heads()
     out.stages["direct"] = members
     again = stability.rephrased(out, of, effects, members)
-    share = stability.combined({head: float(effects.stability[head]) for head in members}, again)
+    shares = None if again is None else again.shares
+    share = stability.combined({head: float(effects.stability[head]) for head in members}, shares)
     out.head_sets += heads.direct_sets(evidence, share, settings)
-    out.tables.append(tables.heads(evidence, _beside(out), again, settings))
+    place = len(out.tables)
     out.arrays.update(_arrays(of, found.effects, attention))
     out.facts.update(_circuit_facts(evidence, settings), **_top_head(effects, of, found.effects))
     movers: tuple[Head, ...] = out.head_sets[1].heads
     stages.later_stages(out, of, evidence, movers)
+    found_again = families.families(out, of, total, again)
+    out.tables.insert(place, tables.heads(evidence, _beside(out, found_again), shares, settings))
     out.facts["members"] = {stage: [head_name(*head) for head in some] for stage, some in out.stages.items()}
     quality.quality(out, of)
     _backups(out, of, effects, found.effects, movers)
+    families.rungs(out, of, found_again)
 
 
 def _attributions(out: Outcome, of: Runs) -> Attributions | None:
@@ -140,10 +142,11 @@ def _attributions(out: Outcome, of: Runs) -> Attributions | None:
         out.not_computed.append(NotComputed(what, f"{reason}; heads that suppress the foil need it too"))
         return None
     gap = (of.clean.logit_diff - of.corrupted.logit_diff).cpu().double().numpy()
-    effects = of.summarise(parts.metric, gap=gap)
-    out.scores += tables.head_scores(task, "dla", effects, len(task.pairs), raw_unit="logits")
-    out.effects["dla"] = effects.value
-    out.arrays[f"{task.name}/dla"] = of.evidence(parts.metric)
+    for name, each in (("dla", parts.metric), ("dla_answer", parts.answer), ("dla_foil", parts.foil)):
+        effects = of.summarise(each, gap=gap)
+        out.scores += tables.head_scores(task, name, effects, len(task.pairs), raw_unit="logits")
+        out.effects[name] = effects.value
+        out.arrays[f"{task.name}/{name}"] = of.evidence(each)
     return parts
 
 
@@ -171,10 +174,14 @@ def _writing(of: Runs, some: Sequence[Head]) -> tuple[dict[Head, float], dict[He
     return does, against
 
 
-def _beside(out: Outcome) -> dict[str, npt.NDArray[np.float64]]:
+def _beside(out: Outcome, again: families.Families | None) -> dict[str, npt.NDArray[np.float64]]:
     """Other measures of the heads in the table."""
-    named = {"dla": "direct logit attribution", "total": "total effect", "attribution": "attribution patching"}
-    return {words: out.effects[name] for name, words in named.items() if name in out.effects}
+    named = {
+        "dla": "direct logit attribution", "dla_answer": "of it on the answer", "dla_foil": "of it on the foil",
+        "total": "total effect", "attribution": "attribution patching",
+    }  # fmt: skip
+    other = {} if again is None else {"total effect, in other words": again.other.value}
+    return {words: out.effects[name] for name, words in named.items() if name in out.effects} | other
 
 
 def _arrays(of: Runs, each: PerPrompt, attention: npt.NDArray[np.float32]) -> dict[str, NamedArray]:
@@ -206,7 +213,7 @@ def _circuit_facts(found: Evidence, settings: Settings) -> dict[str, object]:
         "n_first": int(found.circuit.first.sum()),
         "n_circuit": int(found.circuit.member.sum()),
         "remark": REMARK,
-        "sum_direct": float(np.nansum(found.effects.value)),
+        "sum_direct": float(found.effects.value.sum()),
         "copy_k": settings.copy_k,
         "copy_threshold": settings.copy_threshold,
         "mover_attention": settings.mover_attention,
@@ -218,11 +225,10 @@ def _top_head(effects: Effects, of: Runs, each: PerPrompt) -> dict[str, object]:
 
     On the templates that chose it, its effect and interval would be too large.
     """
-    known = np.isfinite(effects.value)
-    if not np.isfinite(effects.halves[:, known]).all():
-        return {}
     chosen, measured = effects.halves
-    layer, head = (int(i) for i in np.unravel_index(int(np.nanargmax(np.abs(chosen))), chosen.shape))
+    if not np.isfinite(effects.halves).all():
+        return {}
+    layer, head = (int(i) for i in np.unravel_index(int(np.abs(chosen).argmax()), chosen.shape))
     rows = of.whole.templates % 2 == 1
     weights = template_weights(of.whole.templates[rows].tolist(), of.settings.resamples, of.rng)
     count = units(of.whole.templates[rows].tolist())
@@ -249,8 +255,7 @@ def _backups(out: Outcome, of: Runs, before: Effects, each: PerPrompt, gone: tup
     knocked = knock_out(model, task, gone, settings.batch, settings.ablation)
     clean = trace(model, task, settings.batch, knock_out=knocked)
     corrupted = trace(model, task, settings.batch, corrupted=True, knock_out=knocked)
-    known = np.isfinite(before.value)
-    again = direct_effects(model, task, clean, corrupted, settings.batch, of.context.progress, known).effects
+    again = direct_effects(model, task, clean, corrupted, settings.batch, of.context.progress).effects
     after, gain = of.summarise(again), of.summarise(again - each)
     some = heads.taking_over(after, gain, gone, settings)
     attention = clean.attention.mean(0).cpu().numpy()  # with the movers gone

@@ -17,7 +17,7 @@ from reportgen.suites import finite, prose
 from reportgen.suites.base import Context
 from reportgen.suites.circuits import text
 from reportgen.suites.circuits.circuit import Effects, summarise
-from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_correlation, reasons
+from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_correlation
 from reportgen.suites.circuits.runs import Outcome
 from reportgen.suites.circuits.settings import ABLATED, Settings
 from reportgen.suites.circuits.suite import SUITE
@@ -99,9 +99,8 @@ def _add(out: Outcome, losses: text.Losses, chosen: Choice, settings: Settings, 
     effects: dict[str, Effects] = {}
     for name, each in named.items():
         effects[name] = summarise(each, np.ones(len(windows)), windows, weights, 0.0, settings.flips, rng)
-        why = {} if name.endswith("attribution") else reasons(chosen.exact)
-        out.scores.append(_scores(name, effects[name], len(windows), why))
         out.arrays[f"{TASK}/{name}"] = NamedArray(("window", "layer", "head"), each)
+    out.scores += [_scores(name, e, len(windows), effects.get(f"{name}_attribution")) for name, e in effects.items()]
     out.arrays[f"{TASK}/loss"] = NamedArray(("window",), losses.clean)
     total, direct = effects["text_loss"], effects["text_loss_direct"]
     out.effects |= {"p": total.p, "value": total.value}
@@ -125,18 +124,22 @@ def _add(out: Outcome, losses: text.Losses, chosen: Choice, settings: Settings, 
         )
 
 
-def _scores(name: str, effects: Effects, n: int, why: dict[str, str]) -> HeadScores:
-    estimate = name.endswith("attribution")
+def _scores(name: str, effects: Effects, n: int, stand_in: Effects | None) -> HeadScores:
+    """A measure's scores; `stand_in` holds the estimates of heads without an exact value."""
+    estimate, absent = name.endswith("attribution"), np.isnan(effects.value)
+    told = absent if stand_in is not None and absent.any() else None
+    values = effects.value if stand_in is None else np.where(absent, stand_in.value, effects.value)
     return HeadScores(
         key=f"circuits/{name}/{TASK}",
         label=f"{SUITE.measure(name).title} (nats per token)",
-        values=effects.value.astype(np.float32),
+        values=values.astype(np.float32),
         n=n,
         low=effects.low.astype(np.float32),
         high=effects.high.astype(np.float32),
         p=None if estimate else effects.p.astype(np.float32),
         no_null="an estimate of an effect that has one" if estimate else "",
-        reasons=why,
+        estimated=told,
+        estimator="" if told is None else "attribution",
     )
 
 

@@ -7,7 +7,7 @@ sum of independent hypergeometric counts, one per layer, and exact.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.stats import hypergeom, spearmanr
 
 from reportgen.scores import Column, Head, HeadSet, NotComputed, Table, head_name
+from reportgen.suites.circuits.families import RUNG as OTHER_WORDS
 from reportgen.suites.circuits.runs import Outcome
 from reportgen.suites.circuits.twins import RUNG
 
@@ -124,7 +125,7 @@ def reuse(outcomes: Mapping[str, Outcome], shape: tuple[int, int]) -> Outcome:
     titles = {task: str(found.facts["title"]) for task, found in circuits.items()}
     reused = sorted({head for tasks, heads in groups.items() if len(tasks) > 1 for head in heads})
     of = {head: sum(head in found.members() for found in circuits.values()) for head in reused}
-    out.head_sets.append(_reused(tuple(reused), of, titles, _rung(circuits)))
+    out.head_sets.append(_reused(tuple(reused), of, titles, _rungs(circuits, reused)))
     out.tables.append(_pairs(pairs, titles, circuits))
     if len(circuits) > 2:
         out.tables.append(_counts(groups, titles))
@@ -140,8 +141,16 @@ def reuse(outcomes: Mapping[str, Outcome], shape: tuple[int, int]) -> Outcome:
     return out
 
 
-def _rung(circuits: Mapping[str, Outcome]) -> str:
-    """Of the random twin: passed where every circuit's heads passed, failed where any failed."""
+def _rungs(circuits: Mapping[str, Outcome], reused: Sequence[Head]) -> dict[str, str]:
+    """Of the random twin, and of other words: failed with a head that one family of a task's templates alone has."""
+    tried = [out.one_family for out in circuits.values() if out.one_family is not None]
+    failed = any(head in heads for heads in tried for head in reused)
+    words = "failed" if failed else "passed" if len(tried) == len(circuits) else "not run"
+    return {RUNG: _twin(circuits), OTHER_WORDS: words}
+
+
+def _twin(circuits: Mapping[str, Outcome]) -> str:
+    """Passed where every circuit's heads passed, failed where any failed."""
     found = {
         s.evidence.get(RUNG, "not run")
         for out in circuits.values()
@@ -151,7 +160,9 @@ def _rung(circuits: Mapping[str, Outcome]) -> str:
     return "failed" if "failed" in found else "passed" if found == {"passed"} else "not run"
 
 
-def _reused(heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str, str], twin: str) -> HeadSet:
+def _reused(
+    heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str, str], rungs: Mapping[str, str]
+) -> HeadSet:
     names = ", ".join(titles.values())
     return HeadSet(
         key="circuits/reuse/reused",
@@ -167,7 +178,7 @@ def _reused(heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str
             "causal effect": "passed",
             "natural text": "not run",
             "replicated (tasks)": "passed",
-            RUNG: twin,
+            **rungs,
         }
         if heads
         else {},

@@ -33,6 +33,7 @@ class Outcome:
 
     effects  measure -> mean effect over mean gap [layer head], for comparing tasks
     stages   stage -> its heads: "direct", "through_movers", "through_those"
+    one_family  heads whose total effect the task's own templates have and the rephrased ones have not; None: not tried
     """
 
     facts: dict[str, object] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Outcome:
     not_computed: list[NotComputed] = field(default_factory=list)
     effects: dict[str, Grid] = field(default_factory=dict)
     stages: dict[str, tuple[Head, ...]] = field(default_factory=dict)
+    one_family: tuple[Head, ...] | None = None
 
     def members(self) -> tuple[Head, ...]:
         """All heads of the circuit, whatever their stage."""

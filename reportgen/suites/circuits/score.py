@@ -14,9 +14,11 @@
     top_head    {head, chosen_on, measured_on, effect, low, high, n}: largest |effect| on even templates, estimated on
                 odd ones; absent with one template
     copy_k, copy_threshold, mover_attention, copy_note
-    attribution_direct, attribution  {spearman, over, n_heads, n_exact, steps, poor, exact_passes}: estimate against
-                exact values of the direct and the total effect; the latter with n (prompts), spearman_one_step
+    attribution {spearman, over, n_heads, n_exact, steps, poor, exact_passes, n (prompts), spearman_one_step}: estimate
+                against exact values of the total effect;  attribution_denoising {spearman}, where denoising is on
     rephrased   {n, templates, accuracy, again, new}: the task in other words; absent where it was not tried
+    families    {n, templates, tried, both, unsettled, one_only (head -> [value, low, high] here and in other words)}:
+                total effects on the rephrased prompts; absent where they were not tried
     receivers, receivers_are                heads that the later stages act through
     through_movers, through_those           {receivers, kinds, heads (name -> role), edges [[sender, receiver, kind,
                 effect]]}; absent without senders
@@ -37,7 +39,8 @@
 `facts["natural_text"]`, where it was measured: source, windows, tokens, loss_nats, spearman, spearman_direct, over,
     ablated, n_random, n_exact, n_helpful (beyond the null), n_repaired (direct above total), null
 `arrays`, each under "<task>/":
-    direct, dla, total, total_denoising, attribution [prompt layer head]   in units of m (dla: logits)
+    direct, dla, dla_answer, dla_foil, total, total_denoising, attribution [prompt layer head]   in units of m (dla:
+                logits); total effects NaN for heads whose score is an estimate
     m_clean, m_corrupted, template [prompt]
     attention [role layer head]                           mean attention from END
     direct_knocked_out [prompt layer head]                direct effects with the movers ablated

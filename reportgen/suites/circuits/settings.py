@@ -49,10 +49,18 @@ class Settings:
     flips: int = field(default=10_000, metadata={"help": "draws of the sign-flip null"})
     resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
     exact_heads: int = field(
-        default=256, metadata={"help": "models with more heads are ranked by attribution, and the top verified exactly"}
+        default=256,
+        metadata={
+            "help": "up to so many heads all total effects are exact; above, attribution estimates all and some are "
+            "verified (direct effects are always exact)"
+        },
     )
-    verified: int = field(default=16, metadata={"help": "heads verified exactly per ranking, above exact_heads"})
-    sampled: int = field(default=20, metadata={"help": "random heads verified beside them, for the rank correlation"})
+    verified: int = field(
+        default=16, metadata={"help": "total effects verified exactly per ranking, above exact_heads"}
+    )
+    sampled: int = field(
+        default=20, metadata={"help": "those of random heads verified beside them, for the rank correlation"}
+    )
     patch_prompts: int = field(default=100, metadata={"help": "prompts for total effects and for paths between heads"})
     positions: int = field(
         default=1600,

@@ -26,12 +26,26 @@ def _path(stage: str, whose: str, kind: str) -> Measure:
     )
 
 
+def _side(which: str) -> Measure:
+    supports = {"answer": "Positive: the head raises the answer.", "foil": "Negative: the head lowers the foil."}
+    return Measure(
+        f"dla_{which}",
+        f"Direct logit attribution, {which}",
+        f"the part of direct logit attribution on the {which}: onto W_U[{which}] less the mean of W_U over the task's "
+        "words, over the same gap; answer minus foil is direct logit attribution",
+        f"{supports[which]} Among the task's words.",
+        _GAP,
+        "ours",
+        null=_FLIPS,
+    )
+
+
 SUITE = Suite(
     name="circuits",
     title="Task circuits",
     summary="Which heads carry a task's answer to the logits, through which other heads, and which of them other tasks "
     "use, too: measured by patching and ablating heads of this model.",
-    version=4,
+    version=5,
     settings=Settings,
     score="reportgen.suites.circuits.score:score",
     figures="reportgen.suites.circuits.figures:figures",
@@ -75,6 +89,7 @@ SUITE = Suite(
             "wang2022ioi",
             null=_FLIPS,
         ),
+        *(_side(which) for which in ("answer", "foil")),
         Measure(
             "total",
             "Total effect",

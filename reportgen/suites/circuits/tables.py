@@ -28,16 +28,22 @@ STABILITY = Column("stability", "share of draws")
 
 def head_scores(
     task: Task, measure: str, effects: Effects, n: int, reasons: Mapping[str, str] | None = None, *, no_null: str = "",
-    raw_unit: str = "",
+    raw_unit: str = "", estimate: Effects | None = None,
 ) -> list[HeadScores]:  # fmt: skip
-    """The measure normalised by the gap, and `*_raw` in units of the metric."""
+    """The measure normalised by the gap, and `*_raw` in units of the metric.
+
+    estimate  stands in, marked, for heads without an exact value
+    """
     from reportgen.suites.circuits.suite import SUITE
 
     title, unit = SUITE.measure(measure).title, raw_unit or task.unit
+    absent = np.isnan(effects.value)
+    told = absent if estimate is not None and absent.any() else None
+    stand_ins = (None, None) if estimate is None else (estimate.value, estimate.raw)
     made = []
-    for name, words, (value, low, high) in (
-        (measure, GAP, (effects.value, effects.low, effects.high)),
-        (f"{measure}_raw", unit, (effects.raw, effects.raw_low, effects.raw_high)),
+    for name, words, (value, low, high), stand_in in (
+        (measure, GAP, (effects.value, effects.low, effects.high), stand_ins[0]),
+        (f"{measure}_raw", unit, (effects.raw, effects.raw_low, effects.raw_high), stand_ins[1]),
     ):
         if name.endswith("_raw") and not any(m.name == name for m in SUITE.measures):
             continue
@@ -45,13 +51,15 @@ def head_scores(
             HeadScores(
                 key=f"circuits/{name}/{task.name}",
                 label=f"{title} ({words})",
-                values=value.astype(np.float32),
+                values=(value if stand_in is None else np.where(absent, stand_in, value)).astype(np.float32),
                 n=n,
                 low=low.astype(np.float32),
                 high=high.astype(np.float32),
                 p=None if no_null else effects.p.astype(np.float32),
                 no_null=no_null,
                 reasons=dict(reasons or {}),
+                estimated=told,
+                estimator="" if told is None else "attribution",
             )
         )
     return made

@@ -20,7 +20,7 @@ class Trace:
     """What one run of all prompts leaves, at the position read.
 
     z           [prompt layer head d_head]
-    embedded    [prompt d_model] input of block 0
+    residual    [prompt layer d_model] input of each block
     final       [prompt d_model] input of the final norm
     m           [prompt] the task's metric
     logit_diff  [prompt] mean logit of the answers minus that of the foils: m itself, where that is the metric
@@ -30,7 +30,7 @@ class Trace:
     """
 
     z: Tensor
-    embedded: Tensor
+    residual: Tensor
     final: Tensor
     m: Tensor
     logit_diff: Tensor
@@ -111,7 +111,7 @@ def trace(model: Model, task: Task, batch: int, *, corrupted: bool = False, knoc
     metric = Metric(task, model.device)
     kept = Trace(
         z=torch.empty(count, record.n_layers, record.n_heads, record.d_head, device=model.device),
-        embedded=torch.empty(count, record.d_model, device=model.device),
+        residual=torch.empty(count, record.n_layers, record.d_model, device=model.device),
         final=torch.empty(count, record.d_model, device=model.device),
         m=torch.empty(count, device=model.device),
         logit_diff=torch.empty(count, device=model.device),
@@ -163,10 +163,10 @@ def _keepers(kept: Trace, task: Task, pairs: Sequence[Pair], rows: Tensor) -> di
 
     hooks: dict[tuple[str, int], HookFn] = {}
     for layer in range(layers):
+        hooks["resid_pre", layer] = keep_residual(kept.residual[:, layer])
         hooks["z", layer] = keep_z(layer)
         if task.attended:
             hooks["pattern", layer] = keep_attention(layer)
-    hooks["resid_pre", 0] = keep_residual(kept.embedded)
     hooks["resid_post", layers - 1] = keep_residual(kept.final)
     return hooks
 

@@ -33,19 +33,16 @@ def twins(out: Outcome, runs: Runs, models: Sequence[Model]) -> None:
     if not models:
         out.not_computed.append(NotComputed(f"{task.title} on a random twin", "switched off (circuits.twins)"))
         return
-    known = np.isfinite(out.effects["direct"])
     gap, accuracy, largest = float(runs.whole.gap.mean()), list[float](), 0.0
     for twin in models:
         its = runs_.start(twin, task, settings, runs.context)
         accuracy.append(float((its.clean.m > 0).float().mean()))
         try:
-            each = direct_effects(
-                twin, task, its.clean, its.corrupted, settings.batch, runs.context.progress, known
-            ).effects
+            each = direct_effects(twin, task, its.clean, its.corrupted, settings.batch, runs.context.progress).effects
         except NotApplicable as reason:
             out.not_computed.append(NotComputed(f"{task.title} on a random twin", str(reason)))
             return
-        largest = max(largest, float(np.nanmax(np.abs(each.mean(0)))) / gap)
+        largest = max(largest, float(np.abs(each.mean(0)).max()) / gap)
     out.facts["twin"] = {
         "count": len(models), "accuracy": float(np.mean(accuracy)), "does_it": max(accuracy) >= settings.min_accuracy,
         "largest": largest,

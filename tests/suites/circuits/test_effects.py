@@ -11,7 +11,7 @@ import torch
 
 from reportgen.errors import NotApplicable
 from reportgen.models.load import load
-from reportgen.models.model import Model
+from reportgen.models.model import HookFn, Model
 from reportgen.suites.circuits import effects
 from reportgen.suites.circuits.effects import attributions, direct_effects
 from reportgen.suites.circuits.tasks import Pair, Task
@@ -95,6 +95,66 @@ def test_direct_effect_is_path_patching(model: Model) -> None:
     check_against_brute_force(model, "logit_diff")
 
 
+def writing(embedded: torch.Tensor, z: dict[int, torch.Tensor]) -> dict[tuple[str, int], HookFn]:
+    """Hooks that write block 0's input and every layer's z."""
+
+    def write(values: torch.Tensor) -> HookFn:
+        return lambda _: values
+
+    return {("resid_pre", 0): write(embedded), **{("z", layer): write(given) for layer, given in z.items()}}
+
+
+def from_the_embedding(model: Model, task: Task) -> np.ndarray:
+    """The same position alone, but every block of the model for every head and prompt: [prompt layer head]."""
+    layers, heads = model.record.n_layers, model.record.n_heads
+    out = np.empty((len(task.pairs), layers, heads))
+    metric = Metric(task, torch.device("cpu"))
+    for index, pair in enumerate(task.pairs):
+        seen: list[dict[int, torch.Tensor]] = [{}, {}]
+        start: dict[int, torch.Tensor] = {}
+        for kept, ids in zip(seen, (pair.clean, pair.corrupted), strict=True):
+            hooks = {("z", i): keep(kept, i) for i in range(layers)}
+            hooks |= {("resid_pre", 0): keep(start, len(start))}
+            model.run(torch.tensor([ids]), hooks)
+        row, token = torch.tensor([index]), torch.tensor([[pair.clean[-1]]])
+        for layer, head in np.ndindex(layers, heads):
+            held = {i: z[:, -1:].clone() for i, z in seen[0].items()}
+            patched = {i: z.clone() for i, z in held.items()}
+            patched[layer][:, :, head] = seen[1][layer][:, -1:, head]
+            m = [metric(model.run(token, writing(start[0][:, -1:], z))[:, -1], row) for z in (held, patched)]
+            out[index, layer, head] = float(m[0] - m[1])
+    return out
+
+
+def test_direct_effect_from_the_senders_block_on_is_that_from_the_embedding_on(model: Model) -> None:
+    task = random_task(count=3)
+    direct = direct_effects(model, task, trace(model, task, 4), trace(model, task, 4, corrupted=True), 4).effects
+    wanted = from_the_embedding(model, task)
+    assert np.abs(wanted).max() > 1e-3
+    np.testing.assert_allclose(direct, wanted, rtol=0, atol=3e-6 * max(1.0, np.abs(wanted).max()))
+
+
+def test_every_head_costs_one_token_a_prompt_and_no_block_below_its_own(
+    gpt2: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = random_task()
+    clean, corrupted = trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True)
+    tokens: list[tuple[int, int]] = []  # (first block, rows) of every pass
+    run = gpt2.run
+
+    def counted(ids: torch.Tensor, *args: object, **how: object) -> torch.Tensor:
+        assert ids.shape[1] == 1
+        tokens.append((how["start"][0], len(ids)))  # type: ignore[index]
+        return run(ids, *args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gpt2, "run", counted)
+    direct_effects(gpt2, task, clean, corrupted, 4)
+    layers, heads, count = gpt2.record.n_layers, gpt2.record.n_heads, len(task.pairs)
+    by_layer = {layer: sum(rows for first, rows in tokens if first == layer) for layer in range(layers)}
+    check = count  # once more from block 0 on, for `frozen_error`
+    assert by_layer == {layer: heads * count + (check if layer == 0 else 0) for layer in range(layers)}
+
+
 def test_direct_effect_on_a_probability_difference(gpt2: Model) -> None:
     check_against_brute_force(gpt2, "prob_diff")
 
@@ -113,7 +173,7 @@ def test_frozen_norm_directions_give_the_metric_back(model: Model) -> None:
         return  # final logits are capped: not linear, and attribution is refused for this family
     task = random_task()
     clean = trace(model, task, 4)
-    toward, _ = effects.directions(model, task, clean.final)
+    toward = torch.sub(*effects.directions(model, task, clean.final))
     norm_bias = model.source.get(f"{model.layout.final_norm}.bias")
     unembed_bias = model.source.get("lm_head.bias")
     W_U = model.W_U()
@@ -135,7 +195,7 @@ def test_attributions_and_mlps_add_up_to_the_change_of_the_residual(model: Model
             attributions(model, task, clean, corrupted)
         return
     heads = attributions(model, task, clean, corrupted).metric.sum((1, 2))
-    toward, _ = effects.directions(model, task, clean.final)
+    toward = torch.sub(*effects.directions(model, task, clean.final))
     layers = model.record.n_layers
     for index, pair in enumerate(task.pairs):
         mlps = torch.zeros(model.record.d_model)
@@ -147,17 +207,21 @@ def test_attributions_and_mlps_add_up_to_the_change_of_the_residual(model: Model
         assert heads[index] == pytest.approx(float(rest), abs=1e-4)
 
 
-def test_attribution_to_the_foil_is_its_logit_among_the_words(gpt2: Model) -> None:
+def test_answer_and_foil_are_their_logits_among_the_words(gpt2: Model) -> None:
     task = replace(random_task(), words=(7, 8, 9, 10))
     clean, corrupted = trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True)
-    # with the words as answers, m is their logit less the foil's: the other sign
-    pairs = tuple(replace(p, answer_ids=(7, 8, 9, 10)) for p in task.pairs)
-    against = replace(task, pairs=pairs)
-    np.testing.assert_allclose(
-        attributions(gpt2, task, clean, corrupted).foil,
-        -attributions(gpt2, against, clean, corrupted).metric,
-        atol=1e-5,
+    found = attributions(gpt2, task, clean, corrupted)
+    # with the words as answers, m is their logit less the foil's: the other sign; as foils, the answer's less theirs
+    words = {"answer_ids": (7, 8, 9, 10)}, {"foil_ids": (7, 8, 9, 10)}
+    other, same = (
+        attributions(gpt2, replace(task, pairs=tuple(replace(p, **ids) for p in task.pairs)), clean, corrupted).metric
+        for ids in words
     )
+    np.testing.assert_allclose(found.foil, -other, atol=1e-5)
+    np.testing.assert_allclose(found.answer, same, atol=1e-5)
+    assert not np.allclose(found.answer, -found.foil, atol=1e-3)
+    plain = attributions(gpt2, replace(task, words=()), clean, corrupted)
+    np.testing.assert_allclose(found.metric, plain.metric, atol=1e-5)  # whatever the words are
 
 
 def test_swapping_answer_and_foil_flips_every_sign(gpt2: Model) -> None:

@@ -141,9 +141,15 @@ def test_the_part_has_scores_tables_and_facts(model: Model, tmp_path: Path) -> N
     names = ("text_loss", "text_loss_direct", "text_loss_attribution", "text_loss_direct_attribution")
     assert keys == [f"circuits/{name}/{TASK}" for name in names]
     total = found.scores[0]
-    known = np.isfinite(total.values)
+    known = total.exact
     assert found.facts["n_exact"] == int(known.sum()) < 12
-    assert "not verified" in total.reason(*(int(i) for i in np.argwhere(~known)[0]))
+    assert total.estimated is not None
+    assert total.p is not None
+    np.testing.assert_array_equal(total.values[~known], found.scores[2].values[~known])
+    assert not np.isclose(total.values[known], found.scores[2].values[known]).all()
+    assert np.isnan(total.p[~known]).all()
+    stored = found.arrays[f"{TASK}/text_loss"].values
+    assert np.isnan(stored[:, ~known]).all()
     assert found.scores[2].no_null
     assert len(found.tables[0].rows) == int(known.sum())
 
