@@ -72,16 +72,24 @@ class Reporter:
         if self.progress is not None and self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
-        how = "kept from the earlier run" if kept else f"{record.status} in {record.elapsed_s:.1f} s"
-        line = f"  {suite.name}: {how}" + (f" ({record.error})" if record.error else "")
-        self._event("suite_end", line, suite=suite.name, status=record.status, kept=kept,
-                    elapsed_s=record.elapsed_s, error=record.error)  # fmt: skip
+        line = f"  {suite.name}: {_ended(record, kept)}"
+        self._event("suite_end", line, style="red" if record.status == "failed" else "", suite=suite.name,
+                    status=record.status, kept=kept, elapsed_s=record.elapsed_s, error=record.error)  # fmt: skip
 
-    def _event(self, event: str, line: str, **fields: object) -> None:
+    def _event(self, event: str, line: str, style: str = "", **fields: object) -> None:
         if self.json_lines:
             print(json.dumps({"event": event, **fields}), flush=True)
         else:
-            self.console.print(one_line_kept_indent(line), markup=False, soft_wrap=True)
+            self.console.print(one_line_kept_indent(line), style=style or None, markup=False, soft_wrap=True)
+
+
+def _ended(record: SuiteRecord, kept: bool) -> str:
+    """How a suite ended; a skipped one is no fault and took no time worth naming."""
+    if record.status == "skipped":
+        return f"skipped: {record.error}"
+    if kept:
+        return "kept from the earlier run"
+    return f"{record.status} in {record.elapsed_s:.1f} s" + (f" ({record.error})" if record.error else "")
 
 
 def one_line_kept_indent(line: str) -> str:

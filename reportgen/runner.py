@@ -36,6 +36,7 @@ from reportgen.runfolder import Run, RunWriter, check_slug, overlay_files, resum
 from reportgen.scores import BadScores, SuiteResult
 from reportgen.selftest.record import ensured, known
 from reportgen.suites.base import Context, Suite
+from reportgen.suites.settings import with_switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model, Weights
@@ -231,14 +232,15 @@ def _guarded(
         return _replace(record, status="skipped", error=one_line(str(found))), None
     if isinstance(found, Exception):
         return _replace(record, status="failed", error=one_line(f"{type(found).__name__}: {found}")), None
-    return record, lambda writer, rec: writer.store(suite.name, found, rec)
+    named = with_switched_off(suite.name, job.settings, job.given, found)
+    return record, lambda writer, rec: writer.store(suite.name, named, rec)
 
 
 def attempt(model: Model | Weights, suite: Suite, settings: Any, context: Context) -> SuiteResult | Exception:
     """The boundary: what the suite found, or whatever it raised. Ctrl-C passes."""
     try:
         if not suite.static and not hasattr(model, "run"):
-            raise NotApplicable("not computed: streamed weights have no forward pass")
+            raise NotApplicable("not computed: streamed weights have no forward pass", "Leave --stream out.")
         result = suite.load_score()(model, settings, context)
         for score in result.scores:
             if stray := score.stray():

@@ -17,6 +17,7 @@ from reportgen.selftest.record import in_words
 from reportgen.suites.base import Suite
 from reportgen.suites.compared.suite import NAME as COMPARED
 from reportgen.suites.imported.suite import NAME as IMPORTED
+from reportgen.suites.settings import help_of
 
 
 def facts(manifest: Manifest) -> Pairs:
@@ -142,7 +143,7 @@ def settings(suite: Suite | None, record: SuiteRecord) -> tuple[Setting, ...]:
     """Every setting of a suite with the value used, its help, and whether the user gave it."""
     helps: dict[str, str] = {}
     if suite is not None:
-        helps = {f.name: str(f.metadata.get("help", "")) for f in dataclasses.fields(suite.settings)}
+        helps = {f.name: help_of(f) for f in dataclasses.fields(suite.settings)}
     return tuple(
         Setting(name, value_words(value), name in record.given, helps.get(name, ""))
         for name, value in record.settings.items()

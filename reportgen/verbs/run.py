@@ -106,9 +106,16 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
         done = runner.run(options, reporter)
         reporter.stage("Rendering the report")
         page = render_run(done, checked_style(options.cmap, options.palette), overlays=not options.no_overlay)
-    failed = [name for name, record in done.manifest.suites.items() if record.status == "failed"]
+    skipped, failed = (
+        [name for name, record in done.manifest.suites.items() if record.status == status]
+        for status in ("skipped", "failed")
+    )
     if json_lines:
-        print(json.dumps({"event": "done", "run": str(done.path), "report": str(page), "failed": failed}))
+        print(
+            json.dumps(
+                {"event": "done", "run": str(done.path), "report": str(page), "skipped": skipped, "failed": failed}
+            )
+        )
     else:
         print(page)
     return 1 if failed else 0
