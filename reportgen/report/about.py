@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from reportgen import __version__
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
+from reportgen.progress import phase_words, took
 from reportgen.published import catalogue
 from reportgen.report.parts import Pairs, SetText, Setting
 from reportgen.report.text import count, parameters, plural, value_words
@@ -125,7 +126,9 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
     )
     if model.source == "comparison":
         about_model = ()
-    groups = (("Run", run), ("Model", about_model), ("Software", tuple(manifest.versions.items())))
+    times = tuple((name, _time(r)) for name, r in manifest.suites.items() if is_scored and r.status != "skipped")
+    software = tuple(manifest.versions.items())
+    groups = (("Run", run), ("Model", about_model), ("Time by suite and phase", times), ("Software", software))
     kept = ((title, tuple((k, v) for k, v in pairs if v)) for title, pairs in groups)
     return tuple((title, pairs) for title, pairs in kept if pairs) + _digests(manifest)
 
@@ -133,6 +136,12 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
 def _digests(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
     rows = [(f"{name}: {_cost(r)}", digest) for _, r in manifest.suites.items() for name, digest in r.sha256.items()]
     return (("Stored scores (sha256)", tuple(rows)),) if rows else ()
+
+
+def _time(record: SuiteRecord) -> str:
+    """What a suite took beside its estimate, and its longest phases."""
+    phases = phase_words(record)
+    return took(record) + (f": {phases}" if phases else "")
 
 
 def _cost(record: SuiteRecord) -> str:

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 from reportgen.errors import SettingsError, nearest
 from reportgen.manifest import ModelRecord
 from reportgen.scores import HeadSet, SuiteResult
+from reportgen.suites.cost import Phase, Speeds, seconds
 from reportgen.suites.settings import read
 
 if TYPE_CHECKING:
     from reportgen.figures.figure import Figure, View
+    from reportgen.models.tokens import Tokens
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,60}")
@@ -123,7 +125,8 @@ class Suite:
     needs: tuple[str, ...] = ()
     data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
     says: Callable[[Any, int], tuple[str, ...]] = lambda settings, seed: ()  # printed before the model is loaded
-    operations: Callable[[ModelRecord, Any], float] | None = None  # rough multiply-adds of a run, for --dry-run
+    cost: Callable[[ModelRecord, Any], tuple[Phase, ...]] | None = None  # for estimates of time; None: not estimated
+    reach: Callable[[ModelRecord, Any, Tokens, int], tuple[str, ...]] = lambda *_: ()  # for --dry-run: smallest p, n
     check: Check = field(default_factory=Check)  # for `reportgen suite check`
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
@@ -142,6 +145,12 @@ class Suite:
     def measure(self, name: str) -> Measure:
         """The measure of this name; KeyError when the suite has none."""
         return next(m for m in self.measures if m.name == name)
+
+    def estimate(self, model: ModelRecord, settings: Any, speeds: Speeds) -> float | None:
+        """Seconds that scoring will take; None where the suite does not say what it costs."""
+        if self.cost is None:
+            return None
+        return sum(seconds(phase, model, speeds) for phase in self.cost(model, settings))
 
     def load_score(self) -> Callable[[Any, Any, Context], SuiteResult]:
         """The torch half, imported now."""

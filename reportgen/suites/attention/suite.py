@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from reportgen.manifest import ModelRecord
 from reportgen.reading import check_text
+from reportgen.suites.attention import plan
 from reportgen.suites.base import Check, Measure, Planted, Suite
 from reportgen.suites.prose import PASSAGES
 from reportgen.suites.settings import check
@@ -98,15 +98,6 @@ def _files(settings: Settings) -> tuple[Path, ...]:
 _MASS = "attention mass"
 
 
-def _operations(record: ModelRecord, settings: Settings) -> float:
-    """Multiply-adds of a forward pass per sequence and window of text, and of sampled words through every OV map."""
-    tokens = settings.sequences * (2 * max(settings.lags) + 1) + settings.text_windows * settings.text_tokens
-    forward = tokens * record.n_params
-    heads = record.n_layers * record.n_heads
-    copying = settings.copy_tokens * heads * record.d_head * (record.d_model + record.d_vocab)
-    return float(forward + copying)
-
-
 _FLIPS = "sign flips over sequences of the excess over a uniform causal row, step-down max-T over heads; one-sided"
 _SWAPPED = (
     "block lengths permuted over sequences: the same cells, the same distances, without the repeat; step-down "
@@ -185,7 +176,8 @@ SUITE = Suite(
         ),
     ),
     data=_files,
-    operations=_operations,
+    cost=plan.phases,
+    reach=plan.reach,
     citations=("olsson2022induction", "wang2022ioi"),
     quick={"sequences": 32, "permutations": 2_000, "resamples": 1_000, "copy_tokens": 200},
     check=Check(

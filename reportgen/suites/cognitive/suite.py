@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.cognitive import plan
 from reportgen.suites.cognitive import recipe as recipes
 from reportgen.suites.settings import AUTO, check, setting
 
@@ -234,4 +235,6 @@ SUITE = Suite(
     ),
     data=data_files,
     says=data_words,
+    cost=plan.phases,
+    reach=plan.reach,
 )

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reportgen.manifest import ModelRecord
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.relations import plan
 from reportgen.suites.relations.data import data_files, load_relations, load_templates
 from reportgen.suites.settings import ALL, AUTO, check
 
@@ -217,13 +217,6 @@ def _data(settings: RelationsSettings) -> tuple[Path, ...]:
     return data_files(settings.relations_dir)
 
 
-def _operations(record: ModelRecord, settings: RelationsSettings) -> float:
-    """Multiply-adds of the low-rank passes over about 2,500 unique sources: raw, folded, matched and twin."""
-    passes = 1 + settings.folded + settings.matched + settings.twins
-    width = record.n_layers * record.n_heads * record.d_head  # all heads' inner dimensions
-    return float(passes * width * record.d_vocab * (record.d_model + 2500))
-
-
 _PERMUTED = (
     "targets permuted over the relation's pairs, the same permutations for every head, step-down max-T over heads; "
     "one-sided"
@@ -316,6 +309,7 @@ SUITE = Suite(
         "sources of several tokens",
     ),
     data=_data,
-    operations=_operations,
+    cost=plan.phases,
+    reach=plan.reach,
     static=True,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from reportgen.reading import check_text, expanded, is_file, is_folder
 from reportgen.suites.base import Measure, Suite
 from reportgen.suites.settings import check
+from reportgen.suites.sparse import plan
 
 TASKS = ("dense", "sparse")  # tasks of the measure edges_per_token
 BUNDLED_PAIRS = {"mini": "mini-sparse"}  # dense -> sparse
@@ -151,4 +152,5 @@ SUITE = Suite(
     quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 6, "sequences": 64},
     left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
+    cost=lambda record, settings: plan.phases(record, settings, tuple(BUNDLED_PAIRS)),
 )
