@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 from reportgen.errors import one_line
+from reportgen.progress import duration, phase_words, took
 
 if TYPE_CHECKING:
-    from reportgen.manifest import SuiteRecord
+    from reportgen.manifest import Manifest, SuiteRecord
     from reportgen.suites.base import Suite
 
 
@@ -30,6 +33,7 @@ class Reporter:
         self.progress: Progress | None = None
         self.task: TaskID | None = None
         self._last_words = 0.0
+        self.share, self.left_s = 0.0, 0.0
 
     @contextmanager
     def live(self) -> Iterator[Reporter]:
@@ -54,34 +58,72 @@ class Reporter:
     def suite_started(self, suite: Suite, index: int, total: int) -> None:
         """Suite `index` of `total` begins."""
         if self.progress is not None:
-            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=None)
+            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=1.0, completed=self.share)
         self._event("suite", f"[{index + 1}/{total}] {suite.title}", suite=suite.name, index=index, total=total)
 
     def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None:
         """`done` of `total` steps of a suite; a pipe gets a line every ten seconds at most."""
         if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=done, total=total, description=f"{suite.title}: {words}")
+            line = f"{suite.title}: {words} ({done}/{total})"
+            self.progress.update(self.task, completed=self.share, description=f"{line}  {self._whole()}")
         elif self.json_lines or time.monotonic() - self._last_words > 10:
             self._last_words = time.monotonic()
             self._event(
-                "progress", f"  {words} ({done}/{total})", suite=suite.name, done=done, total=total, words=words
+                "progress",
+                f"  {words} ({done}/{total})  {self._whole()}",
+                suite=suite.name,
+                done=done,
+                total=total,
+                words=words,
+                share=round(self.share, 3),
+                left_s=round(self.left_s),
             )
+
+    def overall(self, share: float, left_s: float) -> None:
+        """The share of the whole run that is done, and the seconds left; said with the next line."""
+        self.share, self.left_s = share, left_s
 
     def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None:
         """A suite is done, failed or skipped, or was kept from an earlier run."""
         if self.progress is not None and self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
-        how = "kept from the earlier run" if kept else f"{record.status} in {record.elapsed_s:.1f} s"
-        line = f"  {suite.name}: {how}" + (f" ({record.error})" if record.error else "")
-        self._event("suite_end", line, suite=suite.name, status=record.status, kept=kept,
-                    elapsed_s=record.elapsed_s, error=record.error)  # fmt: skip
+        line = f"  {suite.name}: {_ended(record, kept)}  {self._whole()}"
+        self._event("suite_end", line, style="red" if record.status == "failed" else "", suite=suite.name,
+                    status=record.status, kept=kept, elapsed_s=record.elapsed_s, estimate_s=record.estimate_s,
+                    phases=record.phases, error=record.error, share=round(self.share, 3))  # fmt: skip
 
-    def _event(self, event: str, line: str, **fields: object) -> None:
+    def rendering(self) -> None:
+        """All suites are done with; page, PDF and figures are next."""
+        self._event("stage", f"Rendering the report  {self._whole()}", words="Rendering the report",
+                    share=round(self.share, 3), left_s=round(self.left_s))  # fmt: skip
+
+    def times(self, manifest: Manifest) -> None:
+        """Where the time went: a line per suite with its estimate and its longest phases."""
+        table = Table("suite", "took", "phases", box=None, pad_edge=False)
+        for name, record in manifest.suites.items():
+            if record.status != "skipped":
+                table.add_row(name, took(record), Text(one_line(phase_words(record))))
+        if table.row_count:
+            self.console.print(table)
+
+    def _whole(self) -> str:
+        return f"[{self.share:.0%} of the run, {duration(self.left_s)} left]"
+
+    def _event(self, event: str, line: str, style: str = "", **fields: object) -> None:
         if self.json_lines:
             print(json.dumps({"event": event, **fields}), flush=True)
         else:
-            self.console.print(one_line_kept_indent(line), markup=False, soft_wrap=True)
+            self.console.print(one_line_kept_indent(line), style=style or None, markup=False, soft_wrap=True)
+
+
+def _ended(record: SuiteRecord, kept: bool) -> str:
+    """How a suite ended; a skipped one is no fault and took no time worth naming."""
+    if record.status == "skipped":
+        return f"skipped: {record.error}"
+    if kept:
+        return "kept from the earlier run"
+    return f"{record.status} in {took(record)}" + (f" ({record.error})" if record.error else "")
 
 
 def one_line_kept_indent(line: str) -> str:

@@ -47,7 +47,11 @@ class RunError(UserError):
 
 
 class NotApplicable(ReportgenError):
-    """A suite that cannot run on this model, with the reason its section prints."""
+    """A suite that cannot run on this model: the reason its section prints, and the next thing to type."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        self.problem, self.hint = problem, hint
+        super().__init__(f"{problem}{'.' if hint and problem[-1:] not in '.?!' else ''} {hint}".strip())
 
 
 _MOST = 600  # characters of a message; what is quoted in it may be any length

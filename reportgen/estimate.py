@@ -1,13 +1,14 @@
-"""--dry-run: what a run would do, with estimated time and memory, before a weight is read.
+"""--dry-run: what a run would do and can reach, with estimated time and memory, before a weight is read.
 
-Time is a suite's rough operation count over the speed of one large product measured here and now; real runs take up
-to several times as long where small operations dominate, and the line says so.
+Time is what each suite says its phases cost (suites/cost.py) over this machine's speeds, measured here and now.
 """
 
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,13 @@ from reportgen import runner
 from reportgen.config import Options
 from reportgen.errors import one_line
 from reportgen.manifest import ModelRecord
+from reportgen.progress import duration
 from reportgen.runner import Job
+from reportgen.suites import answerable
+from reportgen.suites.cost import Speeds, rendering
+
+if TYPE_CHECKING:
+    from reportgen.models.tokens import Tokens
 
 
 def print_plan(options: Options, json_lines: bool) -> None:
@@ -26,7 +33,10 @@ def print_plan(options: Options, json_lines: bool) -> None:
     from reportgen.models import load
 
     load.set_threads(options.threads)
-    record, needed = load.inspect(
+    from reportgen.models.memory import pick_device
+    from reportgen.models.speeds import measure
+
+    record, needed, tokens = load.inspect(
         options.model,
         dtype=options.dtype,
         device=options.device,
@@ -34,13 +44,36 @@ def print_plan(options: Options, json_lines: bool) -> None:
         offline=options.offline,
         trust_remote_code=options.trust_remote_code,
     )
-    rate = operations_per_s(options.device)
-    rows = [(job, _seconds(job, record, rate)) for job in jobs]
+    speeds = measure(pick_device(options.device))
+    jobs = [job for job in jobs if job.suite.static or not options.stream]  # the others are skipped
+    planned = [_planned(job, record, tokens, speeds, options.seed) for job in jobs]
     if json_lines:
-        suites = {job.suite.name: {"settings": job.as_dict, "about_s": seconds} for job, seconds in rows}
+        suites = {
+            p.job.suite.name: {"settings": p.job.as_dict, "about_s": p.seconds, "reach": p.reach} for p in planned
+        }
         model = {"id": record.id, "n_layers": record.n_layers, "n_heads": record.n_heads, "dtype": record.dtype}
         print(json.dumps({"event": "plan", "model": model, "memory_bytes": needed, "suites": suites}))
         return
+    _print(record, needed, planned, rendering(len(jobs), speeds))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A suite of the run, the seconds it should take (None: not estimated), and what it can reach."""
+
+    job: Job
+    seconds: float | None
+    reach: list[str]
+
+
+def _planned(job: Job, record: ModelRecord, tokens: Tokens, speeds: Speeds, seed: int) -> Planned:
+    with answerable(job.suite):
+        seconds = job.suite.estimate(record, job.settings, speeds)
+        reach = [one_line(words) for words in job.suite.reach(record, job.settings, tokens, seed)]
+    return Planned(job, None if seconds is None else round(seconds, 1), reach)
+
+
+def _print(record: ModelRecord, needed: int, planned: Sequence[Planned], report_s: float) -> None:
     console = Console(highlight=False)
     grid = f"{record.n_layers} layers x {record.n_heads} heads"
     size = f"{record.n_params / 1e6:.1f} M parameters"
@@ -49,32 +82,18 @@ def print_plan(options: Options, json_lines: bool) -> None:
     )
     console.print(Text(f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"))
     table = Table("suite", "about", "settings", box=None, pad_edge=False)
-    for job, seconds in rows:
-        about = "not estimated" if seconds is None else f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-        plain = Job(job.suite, job.suite.settings()).as_dict
-        changed = ", ".join(f"{k}={v}" for k, v in job.as_dict.items() if v != plain[k])
-        table.add_row(job.suite.name, about, Text(one_line(changed) or "defaults"))
+    for p in planned:
+        about = "not estimated" if p.seconds is None else duration(p.seconds)
+        plain = Job(p.job.suite, p.job.suite.settings()).as_dict
+        changed = ", ".join(f"{k}={v}" for k, v in p.job.as_dict.items() if v != plain[k])
+        table.add_row(p.job.suite.name, about, Text(one_line(changed) or "defaults"))
+    table.add_row("report", duration(report_s), Text("page, PDF and figures"))
     console.print(table)
-    console.print(Text("Times are lower bounds from operation counts at this machine's speed; nothing was scored."))
-
-
-def _seconds(job: Job, record: ModelRecord, rate: float) -> float | None:
-    if job.suite.operations is None:
-        return None
-    return job.suite.operations(record, job.settings) / rate
-
-
-def operations_per_s(device: str) -> float:
-    """Multiply-adds per second of one float32 matrix product on the device, measured once (about 0.1 s)."""
-    import torch
-
-    from reportgen.models.memory import pick_device
-
-    place = pick_device(device)
-    size = 768 if place.type == "cpu" else 4096
-    a = torch.ones(size, size, device=place)
-    (a @ a)[0, 0].item()
-    started = time.perf_counter()
-    for _ in range(3):
-        (a @ a)[0, 0].item()
-    return 3 * size**3 / (time.perf_counter() - started)
+    whole = report_s + sum(p.seconds or 0.0 for p in planned)
+    least = "at least " if any(p.seconds is None for p in planned) else ""
+    console.print(
+        Text(f"In all {least}about {duration(whole)}, within a factor of 2 on two models; nothing was scored.")
+    )
+    for p in planned:
+        for words in p.reach:
+            console.print(Text(f"  {p.job.suite.name}: {words}"), soft_wrap=True)

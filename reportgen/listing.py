@@ -11,6 +11,7 @@ from rich.text import Text
 from reportgen import suites
 from reportgen.errors import SettingsError, nearest
 from reportgen.scores import head_name
+from reportgen.suites.settings import help_of
 
 
 def print_suites() -> None:
@@ -27,7 +28,7 @@ def print_suite(name: str) -> None:
     console.print(Text(f"{suite.name}: {suite.title}\n{suite.summary}\n"))
     table = Table("setting", "default", "meaning", box=None, pad_edge=False)
     for f in dataclasses.fields(suite.settings):
-        table.add_row(f"{suite.name}.{f.name}", Text(repr(f.default)), Text(str(f.metadata.get("help", ""))))
+        table.add_row(f"{suite.name}.{f.name}", Text(repr(f.default)), Text(help_of(f)))
     console.print(table)
     console.print()
     measures = Table("measure", "formula", box=None, pad_edge=False)

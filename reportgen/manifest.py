@@ -99,6 +99,8 @@ class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     resume_key: str = ""
     elapsed_s: float = 0.0
     peak_memory_bytes: int = 0
+    estimate_s: float | None = None  # seconds expected before it began; None = not estimated
+    phases: dict[str, float] = msgspec.field(default_factory=dict)  # phase -> seconds, longest first
     error: str = ""  # reason of a failure or skip, one line
     sha256: dict[str, str] = msgspec.field(default_factory=dict)  # file name in scores/ -> digest
     n: int = 0  # head scores stored

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -30,12 +30,15 @@ from reportgen.config import Given, Options
 from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, one_line
 from reportgen.files import check_writable, digest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
+from reportgen.progress import REPORT, Pace, Phases
 from reportgen.published import catalogue
 from reportgen.reading import is_file
 from reportgen.runfolder import Run, RunWriter, check_slug, overlay_files, resume_key, slug_of
 from reportgen.scores import BadScores, SuiteResult
 from reportgen.selftest.record import ensured, known
 from reportgen.suites.base import Context, Suite
+from reportgen.suites.cost import rendering
+from reportgen.suites.settings import with_switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model, Weights
@@ -62,6 +65,7 @@ class Listener(Protocol):
     def suite_started(self, suite: Suite, index: int, total: int) -> None: ...
     def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None: ...
     def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None: ...
+    def overall(self, share: float, left_s: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Silent:
     def suite_started(self, suite: Suite, index: int, total: int) -> None: ...
     def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None: ...
     def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None: ...
+    def overall(self, share: float, left_s: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -149,10 +154,49 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
         writer.save(msgspec.structs.replace(writer.manifest, self_test=tested))
         for name, content in overlays.items():
             writer.keep_overlay(name, content)
+        pace = Pace(_estimates(model, jobs))
         for index, job in enumerate(jobs):
             listener.suite_started(job.suite, index, len(jobs))
-            _one_suite(model, job, writer, listener, options.offline)
+            pace.start(job.suite.name)
+            _one_suite(model, job, writer, Told(listener, pace), options.offline)
         return writer.run
+
+
+@dataclass(frozen=True)
+class Told:
+    """The listener, told of the whole run's share before each word of a suite."""
+
+    listener: Listener
+    pace: Pace
+
+    def progress(self, suite: Suite, phases: Phases) -> Callable[[int, int, str], None]:
+        """What a suite calls."""
+
+        def tell(done: int, total: int, words: str) -> None:
+            phases.word(done, total, words)
+            self.listener.overall(*self.pace.now())
+            self.listener.suite_progress(suite, done, total, words)
+
+        return tell
+
+    def ended(self, suite: Suite, record: SuiteRecord, *, kept: bool) -> None:
+        """A suite is done with; what was kept took no time of this run."""
+        self.pace.end(suite.name, 0.0 if kept else record.elapsed_s)
+        self.listener.overall(*self.pace.now())
+        self.listener.suite_ended(suite, record, kept)
+
+
+def _estimates(model: Model | Weights, jobs: Sequence[Job]) -> dict[str, float | None]:
+    """Seconds per suite in the order they run, and of the report."""
+    from reportgen.models.speeds import measure
+
+    speeds = measure(model.device)
+    found: dict[str, float | None] = {}
+    for job in jobs:
+        with suites.answerable(job.suite):
+            is_scored = job.suite.static or hasattr(model, "run")
+            found[job.suite.name] = job.suite.estimate(model.record, job.settings, speeds) if is_scored else 0.0
+    return found | {REPORT: rendering(len(jobs), speeds)}
 
 
 def _load(options: Options) -> Model | Weights:
@@ -172,7 +216,7 @@ def _load(options: Options) -> Model | Weights:
     )
 
 
-def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Listener, offline: bool) -> None:
+def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, offline: bool) -> None:
     """Score one suite, or keep the finished one; its record goes into the manifest either way."""
     suite, seed = job.suite, writer.manifest.seed
     data = [(path.name, digest(path)) for path in _data(job)]
@@ -187,26 +231,28 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, listener: Li
         data=[sha for _, sha in data],
     )
     if writer.run.is_finished(suite.name, key):
-        listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=True)
+        told.ended(suite, writer.manifest.suites[suite.name], kept=True)
         return
-    done = _whole(writer.run, but=suite.name)
+    done, phases = _whole(writer.run, but=suite.name), Phases()
     context = Context(
         seed=seed,
         threads=writer.manifest.threads,
         head_sets={name: result.head_sets for name, result in done.items()},
         results=done,
-        progress=lambda n, total, words: listener.suite_progress(suite, n, total, words),
+        progress=told.progress(suite, phases),
         offline=offline,
     )
     record = SuiteRecord("done", suite.version, job.as_dict, dict(job.given), resume_key=key, data=dict(data))
     started = time.monotonic()
+    phases.start()
     record, store = _guarded(model, job, context, record)
     record = _measured(record, time.monotonic() - started)
+    record = _replace(record, estimate_s=told.pace.rounded(suite.name), phases=phases.end())
     if store is None:
         writer.note(suite.name, record)
     else:
         store(writer, record)
-    listener.suite_ended(suite, writer.manifest.suites[suite.name], kept=False)
+    told.ended(suite, writer.manifest.suites[suite.name], kept=False)
 
 
 def _whole(run: Run, but: str) -> dict[str, SuiteResult]:
@@ -231,14 +277,15 @@ def _guarded(
         return _replace(record, status="skipped", error=one_line(str(found))), None
     if isinstance(found, Exception):
         return _replace(record, status="failed", error=one_line(f"{type(found).__name__}: {found}")), None
-    return record, lambda writer, rec: writer.store(suite.name, found, rec)
+    named = with_switched_off(suite.name, job.settings, job.given, found)
+    return record, lambda writer, rec: writer.store(suite.name, named, rec)
 
 
 def attempt(model: Model | Weights, suite: Suite, settings: Any, context: Context) -> SuiteResult | Exception:
     """The boundary: what the suite found, or whatever it raised. Ctrl-C passes."""
     try:
         if not suite.static and not hasattr(model, "run"):
-            raise NotApplicable("not computed: streamed weights have no forward pass")
+            raise NotApplicable("not computed: streamed weights have no forward pass", "Leave --stream out.")
         result = suite.load_score()(model, settings, context)
         for score in result.scores:
             if stray := score.stray():

@@ -60,6 +60,19 @@ const labels = (sets) => {
   return parts;
 };
 
+/* The one score that leads this head, and its ties. */
+const leader = (i) => {
+  const [far, ...places] = (known.leads ?? {})[nameOf(i)] ?? [];
+  const note = (words) => classed(make("p", words), "note");
+  if (!places.length) return [note("No leading label: in no score is this head beyond the null and above the median head.")];
+  const said = (score) => `${shown(at(score, "value", i))} ${between(score, i)}`.trim();
+  const [first, ...ties] = places.map((place) => scores[place]);
+  const line = classed(make("p", "Leading label: ", make("b", first.label), `, ${said(first)}, n = ${first.n}`), "leader");
+  if (ties.length) line.append(`; tied with ${ties.map((score) => `${score.label} (${said(score)})`).join(", ")}`);
+  const how = `${shown(far, 1)} standard deviations over heads beyond the null's line (or the median head, where that is higher): farther than in any other score with a null. 5 % of that is a tie.`;
+  return [line, note(how)];
+};
+
 /* Where the head is among the first three: the best place of each task, six at most. */
 const leads = (i) => {
   const seen = new Set();
@@ -217,7 +230,7 @@ const draw = (i) => {
   const places = `Layer ${Math.floor(i / known.heads)} of ${known.layers}, head ${i % known.heads} of ${known.heads}, counted from 0. Arrow keys go to its neighbours.`;
   const top = classed(make("div", "", title, button("Close", close)), "top");
   const note = "Dot and bar: this head with its 95 % interval. Strokes: all other heads. Long stroke: family-wise line.";
-  passport.replaceChildren(top, classed(make("p", places), "quiet"), ...leads(i),
+  passport.replaceChildren(top, classed(make("p", places), "quiet"), ...leader(i), ...leads(i),
     ...labels(setsOf(nameOf(i))), ...texts(i), ...salient(i),
     make("h3", "Scores"), classed(make("p", note), "note"), ...scoreParts(i));
 };

@@ -194,6 +194,9 @@ def test_dry_run_scores_nothing(model: Path, tmp_path: Path) -> None:
     plan = json.loads(done.stdout)
     assert plan["model"]["n_heads"] == 4
     assert set(plan["suites"]) >= {"attention", "circuits", "relations"}
+    assert all(suite["about_s"] > 0 for name, suite in plan["suites"].items() if name != "sparse")
+    assert "family: 12 heads" in plan["suites"]["attention"]["reach"]
+    assert any("pairs are single tokens" in words for words in plan["suites"]["relations"]["reach"])
     assert not (tmp_path / "runs").exists()
 
 

@@ -19,7 +19,7 @@ from reportgen.compare.numbers import Correlation, at_depths, difference, profil
 from reportgen.compare.settings import Row, differences
 from reportgen.errors import RunError, SettingsError, nearest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
-from reportgen.report.leading import is_signed
+from reportgen.report.labels import is_signed
 from reportgen.report.numbers import run_hash
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
 from reportgen.scores import Cell, Column, HeadScores, NamedArray, NotComputed, SuiteResult, Table

@@ -105,12 +105,12 @@ def inspect(
     *,
     offline: bool = False,
     trust_remote_code: bool = False,
-) -> tuple[ModelRecord, int]:
-    """The record of a model whose weights stay unread, and the bytes that loading it needs."""
+) -> tuple[ModelRecord, int, Tokens]:
+    """The record of a model whose weights stay unread, the bytes that loading it needs, and its tokenizer."""
     found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos="auto")
     number = pick_dtype(dtype, found.facts.counts, pick_device(device))
     record = msgspec.structs.replace(found.record, dtype=str(number).removeprefix("torch."))
-    return record, needed_bytes(found.facts.n_params, found.facts.unembedding, number)
+    return record, needed_bytes(found.facts.n_params, found.facts.unembedding, number), found.tokens
 
 
 def random_twin(model: Model, seed: int) -> Model:

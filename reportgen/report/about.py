@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from reportgen import __version__
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
+from reportgen.progress import phase_words, took
 from reportgen.published import catalogue
 from reportgen.report.parts import Pairs, SetText, Setting
 from reportgen.report.text import count, parameters, plural, value_words
@@ -17,6 +18,7 @@ from reportgen.selftest.record import in_words
 from reportgen.suites.base import Suite
 from reportgen.suites.compared.suite import NAME as COMPARED
 from reportgen.suites.imported.suite import NAME as IMPORTED
+from reportgen.suites.settings import help_of
 
 
 def facts(manifest: Manifest) -> Pairs:
@@ -124,7 +126,9 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
     )
     if model.source == "comparison":
         about_model = ()
-    groups = (("Run", run), ("Model", about_model), ("Software", tuple(manifest.versions.items())))
+    times = tuple((name, _time(r)) for name, r in manifest.suites.items() if is_scored and r.status != "skipped")
+    software = tuple(manifest.versions.items())
+    groups = (("Run", run), ("Model", about_model), ("Time by suite and phase", times), ("Software", software))
     kept = ((title, tuple((k, v) for k, v in pairs if v)) for title, pairs in groups)
     return tuple((title, pairs) for title, pairs in kept if pairs) + _digests(manifest)
 
@@ -132,6 +136,12 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
 def _digests(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
     rows = [(f"{name}: {_cost(r)}", digest) for _, r in manifest.suites.items() for name, digest in r.sha256.items()]
     return (("Stored scores (sha256)", tuple(rows)),) if rows else ()
+
+
+def _time(record: SuiteRecord) -> str:
+    """What a suite took beside its estimate, and its longest phases."""
+    phases = phase_words(record)
+    return took(record) + (f": {phases}" if phases else "")
 
 
 def _cost(record: SuiteRecord) -> str:
@@ -142,7 +152,7 @@ def settings(suite: Suite | None, record: SuiteRecord) -> tuple[Setting, ...]:
     """Every setting of a suite with the value used, its help, and whether the user gave it."""
     helps: dict[str, str] = {}
     if suite is not None:
-        helps = {f.name: str(f.metadata.get("help", "")) for f in dataclasses.fields(suite.settings)}
+        helps = {f.name: help_of(f) for f in dataclasses.fields(suite.settings)}
     return tuple(
         Setting(name, value_words(value), name in record.given, helps.get(name, ""))
         for name, value in record.settings.items()

@@ -17,7 +17,8 @@ from reportgen.report.controls import controls
 from reportgen.report.draw import Drawing, draw, figures_of, unique
 from reportgen.report.frames import Framed, framed
 from reportgen.report.glossary import TERMS
-from reportgen.report.leading import general_notes, leading
+from reportgen.report.labels import Label, leading_labels
+from reportgen.report.leading import Led, general_notes, leading
 from reportgen.report.names import score_names
 from reportgen.report.parts import MeasureText, Plate, Report, Section, Source, Verdict
 from reportgen.report.salient import salient
@@ -26,7 +27,7 @@ from reportgen.report.snippets import snippets
 from reportgen.report.text import clean, cleaned
 from reportgen.report.twins import is_map, panel_keys, rows, twins
 from reportgen.report.verdicts import ranked, verdicts
-from reportgen.scores import HeadSet, SuiteResult
+from reportgen.scores import Head, HeadSet, SuiteResult
 from reportgen.selftest.record import in_words
 from reportgen.suites.base import Measure, Suite
 
@@ -52,12 +53,13 @@ def build(
     """
     from_run = scene(run, style, suites, Marks(overlays, overlay_files, published))
     labels = score_names(from_run.results.values())
+    led = leading_labels([scores for result in from_run.results.values() for scores in result.scores])
     numbered, taken = 0, set[str]()
     sections: list[Section] = []
     lines: list[Verdict] = []
     for name in from_run.names:
         suite, result = from_run.suites.get(name), from_run.results.get(name)
-        section = _section(name, run.manifest, suite, result, labels)
+        section = _section(name, run.manifest, suite, result, Led(led, labels))
         if result is not None:
             drawings, problems = _drawn(from_run, suite, result, taken)
             names = {clean(run.manifest.model.name), clean(model_name(from_run.view(name)))}
@@ -66,7 +68,7 @@ def build(
             section = replace(section, plates=plates, undrawn=tuple(problems))
             lines += verdicts(suite, result, section.anchor, section.plates)
         sections.append(section)
-    return _report(from_run, tuple(sections), tuple(lines))
+    return _report(from_run, tuple(sections), tuple(lines), led)
 
 
 def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
@@ -144,9 +146,7 @@ def _without(title: str, models: Set[str]) -> str:
     return title[:1].upper() + title[1:]
 
 
-def _section(
-    name: str, manifest: Manifest, suite: Suite | None, result: SuiteResult | None, names: Mapping[str, str]
-) -> Section:
+def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteResult | None, led: Led) -> Section:
     record = manifest.suites[name]
     is_cut = manifest.preset == "quick" and suite is not None and record.status == "done"
     section = Section(
@@ -163,7 +163,7 @@ def _section(
         cited = sorted(set(about.keys(suite, result)))
         section = replace(
             section,
-            leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores, names),
+            leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores, led),
             leading_notes=general_notes(result.scores),
             tables=tuple(rows(table) for table in result.tables),
             notes=tuple(result.notes),
@@ -190,7 +190,9 @@ def _measure(suite: str, measure: Measure) -> MeasureText:
     )
 
 
-def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict, ...]) -> Report:
+def _report(
+    from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict, ...], led: Mapping[Head, Label]
+) -> Report:
     manifest = from_run.manifest
     model = manifest.model
     name = model_name(View(model))
@@ -217,6 +219,7 @@ def _report(from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict
         overlays=shown,
         scores=tuple(score for result in results for score in result.scores),
         names=cleaned(score_names(results)),
+        labels=led,
         controls={s.key: controlled for r in results for s in r.scores if (controlled := controls(r, s))},
         frames={plate.id: _framed(plate, results) for s in sections for plate in s.plates},
         salient=next((found for r in results if (found := salient(r)) is not None), None),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from reportgen.report.leading import is_signed
+from reportgen.report.labels import is_signed
 from reportgen.scores import HeadScores, NamedArray, SuiteResult, head_name, parse_head
 
 LEAST = 4  # examples a half needs

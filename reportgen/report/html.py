@@ -24,7 +24,7 @@ from reportgen.report.live import block
 from reportgen.report.parts import Plate, Report
 from reportgen.report.passport import passport
 from reportgen.report.tiles import wall
-from reportgen.report.verdicts import FIRST
+from reportgen.report.verdicts import on_first_screen
 
 WIDE_PX = 440  # wider figures get the full width, and scroll inside their frame on a phone
 SCALE = 1.15  # px on the page per point of the figure
@@ -88,7 +88,7 @@ def page(
             passport=passport(report),
             specs=block(report.plates),
             wide_px=WIDE_PX,
-            first_claims=FIRST,
+            first_claims=on_first_screen(report.verdicts),
             uid=count(1).__next__,
         )
     )

@@ -4,53 +4,70 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from reportgen.report.labels import TIE, Label, beyond_null, count_led, is_signed
 from reportgen.report.parts import Grid, Leading
-from reportgen.report.text import NOT_COMPUTED, count, interval, number, p_value
+from reportgen.report.text import NOT_COMPUTED, count, interval, number, p_value, plural
 from reportgen.scores import FloatGrid, Head, HeadScores, head_name
 
-ALPHA = 0.05
 SELECTED = (
     "Heads are picked here because they rank first, so an interval at face value is too favourable for them; "
     "the adjusted p allows for the choice among all heads."
 )
+LED = (
+    "Leads: heads whose leading label is this score, of all scores of the run. A head is led by the score in which it "
+    "stands farthest beyond the null's line, or beyond the median head where that is higher, in standard deviations of "
+    f"that score over all heads; {TIE:.0%} of that distance is a tie."
+)
 
 
-def leading(
-    titles: Mapping[str, str], scores: Sequence[HeadScores], printed: Mapping[str, str] | None = None
-) -> tuple[Leading, ...]:
+@dataclass(frozen=True)
+class Led:
+    """The leading label of each head, and the printed names of scores."""
+
+    labels: Mapping[Head, Label]
+    names: Mapping[str, str]
+
+    def words(self, head: Head) -> str:
+        """The score that leads a head, and how many tie with it; the passport names them."""
+        label = self.labels.get(head)
+        if label is None:
+            return NOT_COMPUTED
+        name, ties = self.names.get(label.key, label.key), len(label.ties)
+        return name + (f" (tied with {plural(ties, 'other')})" if ties else "")
+
+
+def leading(titles: Mapping[str, str], scores: Sequence[HeadScores], of: Led | None = None) -> tuple[Leading, ...]:
     """The leading heads of a suite: one part per measure of several tasks, and one for all measures of a single task.
 
-    titles   measure name -> printed title; measures that are not in it come last, under their names
-    printed  score key -> name, where it is another than the label
+    titles  measure name -> printed title; measures that are not in it come last, under their names
+    of      the leading label of each head over all suites, and score key -> name where it is another than the label
     """
-    scores = [replace(s, label=(printed or {}).get(s.key, s.label)) for s in scores]
+    of = of or Led({}, {})
+    scores = [replace(s, label=of.names.get(s.key, s.label)) for s in scores]
     names = [*titles, *dict.fromkeys(s.measure for s in scores if s.measure not in titles)]
     groups = {name: [s for s in scores if s.measure == name] for name in names}
-    parts = [_part(titles.get(name, name), group) for name, group in groups.items() if len(group) > 1]
+    parts = [_part(titles.get(name, name), group, of) for name, group in groups.items() if len(group) > 1]
     single = [group[0] for group in groups.values() if len(group) == 1]
     if single:
-        parts.append(_part("By measure", single))
+        parts.append(_part("By measure", single, of))
     return tuple(parts)
 
 
 def general_notes(scores: Sequence[HeadScores]) -> tuple[str, ...]:
     """What holds for every table of leading heads of a suite."""
     notes = [SELECTED] if any(s.low is not None for s in scores) else []
+    if any(beyond_null(s) is not None for s in scores):
+        notes.append(LED)
     if any(is_signed(s) for s in scores):
         notes.append("Where values can be negative, heads are ordered by size, whatever the sign.")
     return tuple(notes)
 
 
-def _part(title: str, scores: Sequence[HeadScores]) -> Leading:
+def _part(title: str, scores: Sequence[HeadScores], of: Led) -> Leading:
     per_score = 10 if len(scores) == 1 else 5 if len(scores) <= 6 else 3
-    return Leading(title, _overview(scores), _heads(scores, per_score), tuple(_no_null(scores)))
-
-
-def is_signed(scores: HeadScores) -> bool:
-    """Whether a value below zero is a finding of its own."""
-    return scores.range[0] < 0
+    return Leading(title, _overview(scores, of), _heads(scores, per_score, of), tuple(_no_null(scores)))
 
 
 def order(scores: HeadScores) -> list[Head]:
@@ -81,38 +98,42 @@ def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
     )
 
 
-def _heads(scores: Sequence[HeadScores], per_score: int) -> Grid:
-    rows = [(s.label, *_cells(s, head)) for s in scores for head in order(s)[:per_score]]
+def _heads(scores: Sequence[HeadScores], per_score: int, of: Led) -> Grid:
+    rows = [(s.label, *_cells(s, head), of.words(head)) for s in scores for head in order(s)[:per_score]]
     return Grid(
         title=f"The first {per_score} heads" + (" of each score" if len(scores) > 1 else ""),
-        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p"),
-        numeric=(False, False, True, True, True, True),
+        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p", "Leading label of the head"),
+        numeric=(False, False, True, True, True, True, False),
         rows=tuple(rows),
     )
 
 
-def _overview(scores: Sequence[HeadScores]) -> Grid:
-    rows = []
+def _overview(scores: Sequence[HeadScores], of: Led) -> Grid:
+    rows, led = [], count_led(of.labels)
     for s in scores:
         ranked = order(s)
         cells = _cells(s, ranked[0]) if ranked else (NOT_COMPUTED,) * 3 + (examples(s.n), NOT_COMPUTED)
-        rows.append((s.label, *cells, beyond(s), f"{count(len(ranked))} / {count(s.values.size)}"))
+        rows.append(
+            (
+                s.label,
+                *cells,
+                beyond(s),
+                count(led.get(s.key, 0)) if beyond_null(s) is not None else NOT_COMPUTED,
+                f"{count(len(ranked))} / {count(s.values.size)}",
+            )
+        )
     return Grid(
         title="The first head of each score",
-        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p", "Beyond the null", "Computed"),
-        numeric=(False, False, True, True, True, True, True, True),
+        columns=("Score", "Head", "Value", "95 % interval", "n", "Adjusted p", "Beyond the null", "Leads", "Computed"),
+        numeric=(False, False, True, True, True, True, True, True, True),
         rows=tuple(rows),
     )
 
 
 def beyond(scores: HeadScores) -> str:
     """How many heads lie beyond the family-wise null; a dash where there is none."""
-    if scores.p is not None:
-        return count(int((scores.p <= ALPHA).sum()))
-    if scores.line is not None:
-        size = abs(scores.exact_values) if is_signed(scores) else scores.exact_values
-        return count(int((size > scores.line).sum()))
-    return NOT_COMPUTED
+    found = beyond_null(scores)
+    return NOT_COMPUTED if found is None else count(int(found.sum()))
 
 
 def _no_null(scores: Sequence[HeadScores]) -> list[str]:

@@ -9,8 +9,9 @@ from reportgen.figures.export import Spec
 from reportgen.figures.figure import Figure
 from reportgen.report.controls import Control
 from reportgen.report.frames import Framed
+from reportgen.report.labels import Label
 from reportgen.report.salient import Salient
-from reportgen.scores import HeadScores, HeadSet
+from reportgen.scores import Head, HeadScores, HeadSet
 
 Pairs = tuple[tuple[str, str], ...]  # (name, value), in the order printed
 
@@ -135,6 +136,7 @@ class Verdict:
     anchor    the figure that shows it, else its section
     label     what is said of `heads`
     estimate  the strongest head with its held-out value and interval, on `n` examples; empty where there is none
+    line      the null's line of that score; empty where there is none
     how       what was measured, on what the head was picked and on what it was measured
     rungs     the evidence ladder, every rung
     order     where it stands among the claims
@@ -146,6 +148,7 @@ class Verdict:
     label: str = ""
     heads: tuple[str, ...] = ()
     estimate: str = ""
+    line: str = ""
     n: int = 0
     how: str = ""
     rungs: Pairs = ()
@@ -181,6 +184,7 @@ class Report:
     overlays: tuple[HeadSet, ...]
     scores: tuple[HeadScores, ...]  # every score of the run, for the head panel
     names: Mapping[str, str]  # score key -> printed name; no two of a suite are alike
+    labels: Mapping[Head, Label]  # the leading label of each head that has one
     controls: Mapping[str, tuple[Control, ...]]  # score key -> ideal copier and random twin, where the run has them
     frames: Mapping[str, Framed]  # every plate's drawing as the page carries it, by id
     salient: Salient | None  # every head's most salient tokens

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.published import catalogue
-from reportgen.report.leading import is_signed
+from reportgen.report.labels import is_signed
 from reportgen.report.parts import Report
 from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
@@ -42,9 +42,19 @@ def passport(report: Report) -> dict[str, object]:
         "suites": [[s.name, s.title] for s in report.sections],
         "measures": {f"{m.suite}/{m.name}": m.title for s in report.sections for m in s.measures},
         "scores": [_entry(s, report.names[s.key], exact) for s in kept],
+        "leads": _leads(report, [s.key for s in kept]),
         "sets": [_set(s) for s in report.overlays],
         "salient": report.salient.data() if report.salient else None,
         "snippets": report.snippets,
+    }
+
+
+def _leads(report: Report, keys: Sequence[str]) -> dict[str, list[float | int]]:
+    """Head name -> the margin of its leading label, then the places in `scores` of that label and of its ties."""
+    place = {key: i for i, key in enumerate(keys)}
+    return {
+        head_name(*head): [round(label.margin, 3), *(place[key] for key in (label.key, *label.ties) if key in place)]
+        for head, label in report.labels.items()
     }
 
 

@@ -22,7 +22,7 @@ from reportgen.figures.widths import LEAST_PT, smallest_text
 from reportgen.report.columns import fit
 from reportgen.report.parts import Grid, Plate, Report, Section, SetText
 from reportgen.report.tiles import Tile, wall
-from reportgen.report.verdicts import FIRST
+from reportgen.report.verdicts import on_first_screen
 
 # What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
 _HELD = re.compile(
@@ -106,7 +106,7 @@ def data(report: Report) -> dict[str, Any]:
         "facts": report.facts,
         "banner": report.banner,
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
-        "first_verdicts": FIRST,
+        "first_verdicts": on_first_screen(report.verdicts),
         "tiles": [_tile(tile, f"tile-{i}.svg") for i, tile in enumerate(wall(report).tiles)],
         "sections": _numbered([_section(s) for s in report.sections]),
         "sets": [{"legend": legend, "sets": [_head_set(s) for s in sets]} for legend, sets in report.set_groups],

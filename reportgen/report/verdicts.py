@@ -1,27 +1,27 @@
 """The lines of the first screen. Only what passed a causal and a replicated rung is a claim; the rest are scores.
 
-A head named here was picked on one half of the examples and its number comes from the other half. Claims stand in the
-order of their evidence: those with such a number first, then by rungs passed less rungs failed, then by size.
+A head named here was picked on one half of the examples and its number comes from the other half. Claims with such a
+number come first, each number once; then by rungs passed less rungs failed, then by how far the number lies beyond the
+null's line on the scale of labels.py. How many heads are beyond a null is in the suite's tables and never a line here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from reportgen.report.controls import COPIER, controls
 from reportgen.report.evidence import ladder
 from reportgen.report.heldout import Held, held_out
-from reportgen.report.leading import beyond, is_signed, order
+from reportgen.report.labels import is_signed, margin, null_line
 from reportgen.report.names import score_names, task_title
 from reportgen.report.parts import Plate, Verdict
-from reportgen.report.text import NOT_COMPUTED, count, interval, number, plural
+from reportgen.report.text import count, interval, number
 from reportgen.scores import HeadScores, HeadSet, SuiteResult, head_name
 from reportgen.suites.base import Suite
 
 CAUSAL = "causal effect"
 REPLICATED = "replicated"  # the rung, or the start of several: "replicated (templates)"
-FIRST = 5  # claims of the first screen; the others are folded away
+FIRST = 6  # claims of the first screen; the others are folded away
 MOST_SCORES = 2  # score lines per suite
 
 
@@ -42,8 +42,27 @@ def is_claim(heads: HeadSet) -> bool:
 
 
 def ranked(lines: Sequence[Verdict]) -> list[Verdict]:
-    """Claims before scores, the strongest evidence first; scores keep their order."""
-    return sorted(lines, key=lambda v: (not v.causal, *v.order))
+    """Claims before scores, the strongest evidence first; of claims with one number, the first keeps its place."""
+    seen: set[str] = set()
+    first, again = [], []
+    for line in sorted(lines, key=lambda v: (not v.causal, *v.order)):
+        repeats = line.causal and line.estimate and f"{line.how} {line.estimate}" in seen
+        (again if repeats else first).append(line)
+        seen.add(f"{line.how} {line.estimate}")
+    with_number = [line for line in first if line.causal and line.estimate]
+    rest = sorted(
+        [line for line in (*first, *again) if line not in with_number], key=lambda v: (not v.causal, *v.order)
+    )
+    return [*with_number, *rest]
+
+
+def on_first_screen(lines: Sequence[Verdict]) -> int:
+    """How many of the lines, ranked, the first screen shows: claims with a number of their own, `FIRST` at most.
+
+    Without such a claim: the first claims, or scores, whatever they have.
+    """
+    numbers = [f"{line.how} {line.estimate}" for line in lines if line.causal and line.estimate]
+    return min(FIRST, len(dict.fromkeys(numbers)) or sum(line.causal for line in lines) or len(lines))
 
 
 def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor: str) -> Verdict:
@@ -65,10 +84,11 @@ def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor:
         label=label,
         heads=tuple(members),
         estimate=_short(found[1]) if found else "",
+        line=_line(found[0]) if found else "",
         n=found[1].n if found else 0,
         how=_how(*found) if found else "",
         rungs=rungs,
-        order=(found is None, -net, -abs(found[1].value) if found else 0.0),
+        order=(found is None, -net, -(_margin(*found) or 0.0) if found else 0.0),
     )
 
 
@@ -110,37 +130,47 @@ def _estimate(name: str, scores: HeadScores, held: Held) -> str:
     spread = interval(held.low, held.high)
     return (
         f"{name}: {held.head}, {most} on {held.chosen}, has {number(held.value)} {spread} on {held.measured} "
-        f"(n = {count(held.n)})"
+        f"(n = {count(held.n)}{f'; null {_line(scores)}' if _line(scores) else ''})"
     )
 
 
+def _line(scores: HeadScores) -> str:
+    """`≤ 0.150`: sizes up to here are what the null has, too."""
+    line = null_line(scores)
+    return "" if line is None else f"≤ {number(line)}"
+
+
+def _margin(scores: HeadScores, held: Held) -> float | None:
+    return margin(scores, held.value)
+
+
 def _score_lines(suite: Suite | None, result: SuiteResult, anchor: str, plates: Sequence[Plate]) -> list[Verdict]:
-    first = suite.measures[0].name if suite and suite.measures else next((s.measure for s in result.scores), "")
-    found: list[Verdict] = []
+    """The suite's strongest held-out scores, one per task of measures that say the same of it, one per head."""
+    measures = [m.name for m in suite.measures] if suite else []
     names = score_names([result])
-    for scores in (s for s in result.scores if s.measure == first):
-        held, past = held_out(result, scores), beyond(scores)
-        tail = (
-            ""
-            if past == NOT_COMPUTED
-            else f"{past} of {plural(len(order(scores)), 'head')} beyond the family-wise null"
-        )
-        copier = [f"an {c.words}" for c in controls(result, scores) if c.name == COPIER]
-        estimate = _estimate(names[scores.key], scores, held) if held else f"{names[scores.key]}: {tail}"
-        if held is None and not tail:
+    found: list[Verdict] = []
+    for scores in result.scores:
+        held = held_out(result, scores)
+        past = None if held is None else _margin(scores, held)
+        if held is None or past is None or past <= 0:
             continue
-        rest = [*([tail] if tail and held else []), *(copier if held else [])]
+        place = measures.index(scores.measure) if scores.measure in measures else len(measures)
+        copier = [f"; an {c.words}" for c in controls(result, scores) if c.name == COPIER]
         found.append(
             Verdict(
-                "; ".join([estimate, *rest]) + ".",
+                "".join([_estimate(names[scores.key], scores, held), *copier]) + ".",
                 causal=False,
                 anchor=_figure(plates, scores.key) or anchor,
                 label=names[scores.key],
-                heads=(held.head,) if held else (),
-                estimate=_short(held) if held else "",
-                n=held.n if held else 0,
-                how=_how(scores, held) if held else "",
-                order=(-abs(held.value) if held else 0.0,),
+                heads=(held.head,),
+                estimate=_short(held),
+                line=_line(scores),
+                n=held.n,
+                how=_how(scores, held),
+                order=(-past, place),
             )
         )
-    return [replace(v, order=()) for v in sorted(found, key=lambda v: v.order)[:MOST_SCORES]]
+    kept: dict[str, Verdict] = {}
+    for line in sorted(found, key=lambda v: v.order):
+        kept.setdefault(line.heads[0], line)
+    return list(kept.values())[:MOST_SCORES]

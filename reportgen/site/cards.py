@@ -30,6 +30,7 @@ FIRST = (  # scores that readers look for; others follow in the report's order
 # Viridis and ColorBrewer's RdBu reversed, as Vega has them.
 SHARES = Scale(((0.0, "#440154"), (0.25, "#3b528b"), (0.5, "#21908d"), (0.75, "#5dc963"), (1.0, "#fde725")))
 SIGNED = Scale(((0.0, "#134b85"), (0.25, "#8ac0db"), (0.5, "#f2efee"), (0.75, "#f4ae8c"), (1.0, "#8d1228")))
+_STATUS = ("done", "skipped", "failed")
 KINDS = {"import": "imported", "comparison": "comparison", "fixture": "made up"}
 
 
@@ -54,6 +55,8 @@ class Card:
     synthetic: bool
     facts: Pairs
     suites: tuple[str, ...]
+    skipped: tuple[str, ...]  # suites that this model has no place for: no fault
+    failed: tuple[str, ...]
     maps: tuple[Map, ...]
     sort: Mapping[str, str | float]
     words: str
@@ -71,7 +74,8 @@ def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, 
     model = manifest.model
     scores = {s.key: s for s in report.scores}
     maps = [_map(tile, scores[tile.key], _scale(drawn, scores[tile.key])) for tile in chosen(drawn.tiles, counts)]
-    suites = tuple(s.title for s in report.sections if s.status == "done")
+    by_status = {status: tuple(s.title for s in report.sections if s.status == status) for status in _STATUS}
+    suites, skipped, failed = (by_status[status] for status in _STATUS)
     labels = " ".join(tile.label for tile in drawn.tiles)
     return Card(
         slug=report.slug,
@@ -80,6 +84,8 @@ def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, 
         synthetic=report.synthetic,
         facts=_facts(manifest, report),
         suites=suites,
+        skipped=skipped,
+        failed=failed,
         maps=tuple(maps),
         sort={
             "place": place,

@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any, cast
 from reportgen.errors import SettingsError, nearest
 from reportgen.manifest import ModelRecord
 from reportgen.scores import HeadSet, SuiteResult
+from reportgen.suites.cost import Phase, Speeds, seconds
+from reportgen.suites.settings import read
 
 if TYPE_CHECKING:
     from reportgen.figures.figure import Figure, View
+    from reportgen.models.tokens import Tokens
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,60}")
 _ONE_FILE = "README.md has a whole suite in one file."
-MOST = 2**31 - 1  # the largest whole number a setting can be
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Context:
 class Suite:
     """A method that scores every head, and how its figures are drawn.
 
-    settings   a frozen dataclass type; every field has a default and metadata {"help": ...}
+    settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py)
     quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
     full       settings of the preset `full`, where they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report
@@ -123,7 +125,8 @@ class Suite:
     needs: tuple[str, ...] = ()
     data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
     says: Callable[[Any, int], tuple[str, ...]] = lambda settings, seed: ()  # printed before the model is loaded
-    operations: Callable[[ModelRecord, Any], float] | None = None  # rough multiply-adds of a run, for --dry-run
+    cost: Callable[[ModelRecord, Any], tuple[Phase, ...]] | None = None  # for estimates of time; None: not estimated
+    reach: Callable[[ModelRecord, Any, Tokens, int], tuple[str, ...]] = lambda *_: ()  # for --dry-run: smallest p, n
     check: Check = field(default_factory=Check)  # for `reportgen suite check`
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
@@ -143,6 +146,12 @@ class Suite:
         """The measure of this name; KeyError when the suite has none."""
         return next(m for m in self.measures if m.name == name)
 
+    def estimate(self, model: ModelRecord, settings: Any, speeds: Speeds) -> float | None:
+        """Seconds that scoring will take; None where the suite does not say what it costs."""
+        if self.cost is None:
+            return None
+        return sum(seconds(phase, model, speeds) for phase in self.cost(model, settings))
+
     def load_score(self) -> Callable[[Any, Any, Context], SuiteResult]:
         """The torch half, imported now."""
         return cast("Callable[[Any, Any, Context], SuiteResult]", _resolve(self.score))
@@ -158,7 +167,7 @@ class Suite:
         for name, value in (given or {}).items():
             if name not in fields:
                 raise SettingsError(f"suite {self.name} has no setting {name!r}.", nearest(name, fields))
-            values[name] = _read(self.name, name, value, getattr(self.settings(), name))
+            values[name] = read(self.name, name, value, getattr(self.settings(), name))
         try:
             return self.settings(**values)
         except (ValueError, TypeError) as error:
@@ -168,53 +177,3 @@ class Suite:
 def _resolve(spec: str) -> Callable[..., Any]:
     module, _, name = spec.partition(":")
     return cast("Callable[..., Any]", getattr(importlib.import_module(module), name))
-
-
-_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
-
-
-def _read(suite: str, name: str, value: object, default: object) -> object:
-    """`value` as the type of `default`; strings come from the command line. Lists are comma-separated."""
-    try:
-        return _convert(value, default)
-    except (TypeError, ValueError, OverflowError) as error:
-        kind = "on or off" if isinstance(default, bool) else type(default).__name__
-        raise SettingsError(f"{suite}.{name}={_shown(value)}: expected {kind}, e.g. {default!r}.") from error
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a number of thousands of digits"
-
-
-def _convert(value: object, default: object) -> object:
-    if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        word = str(value).lower()
-        if word not in _TRUE | _FALSE:
-            raise ValueError(word)
-        return word in _TRUE
-    if isinstance(default, int):
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValueError(value)
-        whole = int(cast("Any", value))
-        if abs(whole) > MOST:
-            raise ValueError(value)
-        return whole
-    if isinstance(default, float):
-        number = float("nan" if isinstance(value, bool) else cast("Any", value))
-        if not math.isfinite(number):
-            raise ValueError(value)
-        return number
-    if isinstance(default, tuple):
-        if not isinstance(value, str | list | tuple):
-            raise TypeError(value)
-        items = value.split(",") if isinstance(value, str) else value
-        inner = default[0] if default else ""
-        return tuple(_convert(item, inner) for item in cast("Any", items) if item != "")
-    if not isinstance(value, str | Path) or "\0" in str(value):
-        raise TypeError(value)
-    return str(value)

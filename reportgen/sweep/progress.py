@@ -100,6 +100,9 @@ class SweepReporter:
             self._event("progress", f"  {self.member}: {words} ({done}/{total})", member=self.member,
                         suite=suite.name, done=done, total=total, words=words)  # fmt: skip
 
+    def overall(self, share: float, left_s: float) -> None:
+        """The share of a member's own run; a sweep shows how many members are done."""
+
     def suite_ended(self, suite: Suite, record: SuiteRecord, kept: bool) -> None:
         """A suite is done, failed or skipped, or was kept from an earlier sweep."""
         if self.json_lines:

@@ -64,7 +64,7 @@ def run_verb(
     ] = "",
     cmap: Annotated[str, typer.Option(help="Colour scheme of score maps. [default: viridis]")] = "",
     palette: Annotated[str, typer.Option(help="published or safe. [default: published]")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, with time and memory.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and can be reached, with time and memory.")] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
 ) -> None:
     """Score every attention head of MODEL and write its report."""
@@ -104,11 +104,19 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
     reporter = Reporter(json_lines)
     with reporter.live():
         done = runner.run(options, reporter)
-        reporter.stage("Rendering the report")
+        reporter.rendering()
         page = render_run(done, checked_style(options.cmap, options.palette), overlays=not options.no_overlay)
-    failed = [name for name, record in done.manifest.suites.items() if record.status == "failed"]
+    skipped, failed = (
+        [name for name, record in done.manifest.suites.items() if record.status == status]
+        for status in ("skipped", "failed")
+    )
     if json_lines:
-        print(json.dumps({"event": "done", "run": str(done.path), "report": str(page), "failed": failed}))
+        print(
+            json.dumps(
+                {"event": "done", "run": str(done.path), "report": str(page), "skipped": skipped, "failed": failed}
+            )
+        )
     else:
+        reporter.times(done.manifest)
         print(page)
     return 1 if failed else 0

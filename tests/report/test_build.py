@@ -11,6 +11,7 @@ from reportgen.errors import DataError, SettingsError
 from reportgen.manifest import SelfTest
 from reportgen.report.build import build, find_figure
 from reportgen.report.html import page
+from reportgen.report.labels import null_line
 from reportgen.report.parts import Report
 from reportgen.report.pdf import document
 from reportgen.report.tiles import wall
@@ -86,12 +87,12 @@ def test_a_score_line_takes_its_head_from_one_half_and_its_number_from_the_other
     run = sample.run(tmp_path)
     result = dataclasses.replace(run.results["alpha"], head_sets=())
     found = build(sample.FakeRun(tmp_path, run.manifest, {"alpha": result}), suites=sample.SUITES)
-    beyond = int((result.scores[0].p <= 0.05).sum())
     (line,) = found.verdicts
+    assert line.line == f"≤ {null_line(result.scores[0]):.3f}"
     assert (line.anchor, line.estimate, line.n) == ("fig-alpha-capital", "L2H3 0.810 [0.600, 0.950]", 20)
     assert line.text == (
-        "Capital score: L2H3, highest on one half of the pairs, has 0.810 [0.600, 0.950] on the other half (n = 20); "
-        f"{beyond} of 11 heads beyond the family-wise null; an ideal copier 0.250."
+        "Capital score: L2H3, highest on one half of the pairs, has 0.810 [0.600, 0.950] on the other half (n = 20; "
+        f"null {line.line}); an ideal copier 0.250."
     )
 
 

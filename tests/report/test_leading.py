@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reportgen.report.leading import beyond, general_notes, leading, order
+from reportgen.report.labels import Label
+from reportgen.report.leading import Led, beyond, general_notes, leading, order
 from reportgen.scores import HeadScores
 from tests import fixtures
 from tests.figures import samples
@@ -34,7 +35,7 @@ def test_overview_says_value_interval_n_p_and_counts() -> None:
     name = f"L{best[0]}H{best[1]}"
     assert row[1:3] == (name, f"{value:.3f}")
     assert row[3].startswith(f"[{value - 0.1:.3f}, ")
-    assert row[4:] == ("40", "0.010", str(int((capital.values > 0.8).sum())), "11 / 12")
+    assert row[4:] == ("40", "0.010", str(int((capital.values > 0.8).sum())), "0", "11 / 12")
 
 
 def test_scores_without_a_null_say_so() -> None:
@@ -46,7 +47,16 @@ def test_scores_without_a_null_say_so() -> None:
 
 def test_a_grid_without_any_value_has_dashes() -> None:
     empty = HeadScores("a/b/c", "x", np.full((1, 2), np.nan, np.float32), 0, no_null="n", reasons={"*": "why"})
-    assert leading({}, [empty])[0].overview.rows == (("x", "–", "–", "–", "not given", "–", "–", "0 / 2"),)
+    assert leading({}, [empty])[0].overview.rows == (("x", "–", "–", "–", "not given", "–", "–", "–", "0 / 2"),)
+
+
+def test_heads_have_their_leading_label_and_scores_the_count_of_those_they_lead() -> None:
+    capital = fixtures.head_scores()
+    first, second = capital.ranking()[:2]
+    labels = {first: Label(capital.key, 3.0), second: Label("a/other/b", 2.0, ("a/c/d",))}
+    part = leading({}, [capital], Led(labels, {"a/other/b": "Other"}))[0]
+    assert part.overview.rows[0][-2] == "1"
+    assert [row[-1] for row in part.heads.rows[:3]] == [capital.key, "Other (tied with 1 other)", "–"]
 
 
 def test_beyond_counts_by_p_or_by_line() -> None:

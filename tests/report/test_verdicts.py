@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from reportgen.report.evidence import ladder
 from reportgen.report.names import score_names
-from reportgen.report.verdicts import ranked, verdicts
+from reportgen.report.verdicts import FIRST, on_first_screen, ranked, verdicts
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
 from tests.report import sample
 
@@ -44,6 +46,43 @@ def test_claims_with_a_held_out_number_come_first_then_the_better_evidence_then_
     assert lines[1].estimate == "L1H2 \u22120.500 [0.300, 0.500]"
     assert lines[1].how == "Effect: the head is picked on even and measured on odd"
     assert all(line.anchor == "suite-alpha" for line in lines)
+
+
+def test_a_number_that_was_said_before_makes_room_for_others_on_the_first_screen() -> None:
+    found = result(claim("one", "Movers"), claim("one", "All", **{"natural text": "failed"}), claim("two", "Other"),
+                   claim("three", "Without a number", **{"static score": "passed"}), one=0.1, two=0.5)  # fmt: skip
+    lines = ranked(verdicts(None, found, ""))
+    assert [line.label for line in lines[:2]] == ["TWO: Other", "ONE: Movers"]
+    assert on_first_screen(lines) == 2
+    many = [replace(lines[0], estimate=str(i)) for i in range(9)]
+    assert on_first_screen(many) == FIRST == 6
+    assert on_first_screen([replace(line, estimate="") for line in lines]) == 4
+
+
+def test_a_count_of_heads_beyond_a_null_is_no_line() -> None:
+    counted = SuiteResult("alpha", (effects("one"),))
+    assert (effects("one").values > 0.9).any()
+    assert verdicts(None, counted, "") == []
+
+
+def test_score_lines_are_the_farthest_beyond_their_nulls_one_per_head_and_name_the_line() -> None:
+    def held(head: str, value: float) -> dict[str, object]:
+        return {"head": head, "value": value, "low": value - 0.1, "high": value + 0.1, "n": 16}
+
+    wide, narrow = (
+        HeadScores(f"alpha/{name}/all", name, np.array([values], np.float32), 32, line=line, range=(0, 1))
+        for name, values, line in (("common", [0.9, 0.1, 0.8, 0.2], 0.05), ("rare", [0.5, 0.0, 0.0, 0.01], 0.02))
+    )
+    within = HeadScores("alpha/within/all", "within", narrow.values, 32, line=0.6, range=(0, 1))
+    facts = {"held_out": {wide.key: held("L0H2", 0.8), narrow.key: held("L0H0", 0.5), within.key: held("L0H1", 0.5)}}
+    lines = verdicts(None, SuiteResult("alpha", (wide, narrow, within), facts=facts), "suite-alpha")
+    assert [(line.label, line.heads, line.line) for line in lines] == [
+        ("rare", ("L0H0",), "≤ 0.020"), ("common", ("L0H2",), "≤ 0.050")
+    ]  # fmt: skip
+    assert lines[0].text == (
+        "rare: L0H0, highest on one half of the examples, has 0.500 [0.400, 0.600] on the other half "
+        "(n = 16; null ≤ 0.020)."
+    )
 
 
 def test_scores_follow_claims() -> None:

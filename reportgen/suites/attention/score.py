@@ -35,6 +35,7 @@ from reportgen.suites.attention.heads import head_sets
 from reportgen.suites.attention.nulls import permuted_labels
 from reportgen.suites.attention.suite import SUITE, TASK, Settings
 from reportgen.suites.base import Context
+from reportgen.suites.settings import switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -72,7 +73,8 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     if measured.left_out.all():
         finite.require(model, "attention patterns of every head", tally.entropy)
     scores = tuple(_scores(name, measured, settings, rng) for name in MEASURES)
-    sets = head_sets(scores, measured.per_sequence, made.which, measured.copying, settings)
+    named = bool(settings.permutations)
+    sets = head_sets(scores, measured.per_sequence, made.which, measured.copying, settings) if named else ()
     left_out = [lag for lag in settings.lags if lag not in lags]
     shown, text = _snippets(model, settings, context)
     missing = [NotComputed("text snippets", text)] if not shown else []
@@ -94,7 +96,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
 def _snippets(model: Model, settings: Settings, context: Context) -> tuple[dict[str, NamedArray], str]:
     """The arrays of the text snippets and what text they are from, or none and why."""
     if not settings.text_windows:
-        return {}, "switched off (attention.text_windows)"
+        return {}, switched_off("attention", "text_windows")
     size = (settings.text_windows, settings.text_tokens)
     found = prose.windows(model.tokens, settings.text_file, *size, context.seed, model.record.n_ctx)
     if isinstance(found, str):
@@ -136,7 +138,7 @@ def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Ge
         low=low.astype(np.float32),
         high=high.astype(np.float32),
         p=None if p is None else p.astype(np.float32),
-        no_null=_NO_NULL if p is None else "",
+        no_null="" if p is not None else _NO_NULL if name == "entropy" else switched_off("attention", "permutations"),
         range=(0.0, 1.0),
         reasons=finite.reasons(measured.left_out, "attention is not finite on these sequences"),
     )
@@ -145,8 +147,8 @@ def _scores(name: str, measured: Measured, settings: Settings, rng: np.random.Ge
 def _adjusted_p(
     name: str, measured: Measured, settings: Settings, rng: np.random.Generator
 ) -> npt.NDArray[np.float64] | None:
-    """Family-wise adjusted p [layer head], one-sided; None for entropy."""
-    if name == "entropy":
+    """Family-wise adjusted p [layer head], one-sided; None for entropy, and without draws of the null."""
+    if name == "entropy" or not settings.permutations:
         return None
     values = measured.per_sequence[name]
     if name in REPEATS:

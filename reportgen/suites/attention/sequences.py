@@ -63,7 +63,10 @@ def usable_lags(lags: Sequence[int], n_ctx: int) -> tuple[int, ...]:
     """The lags, ascending, whose sequences fit the model's context. NotApplicable when fewer than two do."""
     fitting = tuple(lag for lag in sorted(lags) if 1 + 2 * lag <= n_ctx)
     if len(fitting) < 2:
-        raise NotApplicable(f"its context of {n_ctx} tokens holds fewer than two of the block lengths {tuple(lags)}")
+        raise NotApplicable(
+            f"its context of {n_ctx} tokens holds fewer than two of the block lengths {tuple(lags)}",
+            "Give shorter ones: --set attention.lags=4,8.",
+        )
     return fitting
 
 
@@ -73,7 +76,10 @@ def repeated(
     """`count` sequences (rounded down to the same number for each lag), no token twice but by the repeat."""
     length = 2 * max(lags)  # without position 0
     if len(words) < length + 1:
-        raise NotApplicable(f"its vocabulary has {len(words)} plain words, {length + 1} are needed")
+        raise NotApplicable(
+            f"its vocabulary has {len(words)} plain words, {length + 1} are needed",
+            "Shorter blocks need fewer: --set attention.lags=4,8.",
+        )
     each = count // len(lags)
     which = np.tile(np.arange(len(lags)), each)  # lags take turns, so that every batch holds all of them
     ids = np.empty((len(which), 1 + length), np.int64)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from reportgen.manifest import ModelRecord
 from reportgen.reading import check_text
+from reportgen.suites.attention import plan
 from reportgen.suites.base import Check, Measure, Planted, Suite
 from reportgen.suites.prose import PASSAGES
+from reportgen.suites.settings import check
 
 TASK = "repeated_tokens"
 MIN_LAG_GAP = 3  # lags closer than this would put a special cell of one lag on a control cell of another
@@ -21,34 +22,68 @@ class Settings:
 
     lags: tuple[int, ...] = field(
         default=(13, 17, 22, 28),
-        metadata={"help": "lengths of the repeated block; several, so that each distance has a control without repeat"},
+        metadata={
+            "help": "lengths of the repeated block; several, so that each distance has a control without repeat",
+            "needs": "each distance is measured without a repeat at the other block lengths: two or more",
+        },
     )
-    sequences: int = field(default=64, metadata={"help": "random-token sequences, divided evenly over the lags"})
-    batch: int = field(default=16, metadata={"help": "sequences per forward pass"})
-    permutations: int = field(default=10_000, metadata={"help": "draws of the permutation and sign-flip nulls"})
-    resamples: int = field(default=5_000, metadata={"help": "bootstrap draws over sequences for the intervals"})
+    sequences: int = field(
+        default=64,
+        metadata={
+            "help": "random-token sequences, divided evenly over the lags",
+            "least": 2,
+            "needs": "a score is a mean over sequences",
+        },
+    )
+    batch: int = field(
+        default=16,
+        metadata={"help": "sequences per forward pass", "least": 1, "needs": "a forward pass takes a sequence"},
+    )
+    permutations: int = field(
+        default=10_000,
+        metadata={
+            "help": "draws of the permutation and sign-flip nulls",
+            "off": "p of attention scores, and the head sets that p names",
+        },
+    )
+    resamples: int = field(
+        default=5_000,
+        metadata={
+            "help": "bootstrap draws over sequences for the intervals",
+            "least": 1,
+            "needs": "every score has an interval",
+        },
+    )
     alpha: float = field(default=0.05, metadata={"help": "family-wise level at which a head enters a head set"})
     threshold: float = field(default=0.3, metadata={"help": "attention mass from which a head enters a head set"})
-    copy_tokens: int = field(default=500, metadata={"help": "sampled words behind the OV copying share"})
+    copy_tokens: int = field(
+        default=500,
+        metadata={
+            "help": "sampled words behind the OV copying share",
+            "least": 1,
+            "needs": "an induction head is told by what its OV circuit does to these words",
+        },
+    )
     copy_threshold: float = field(default=0.15, metadata={"help": "OV copying share an induction head needs"})
     text_file: str = field(
         default="", metadata={"help": "UTF-8 text for the snippets, instead of the shipped passages"}
     )
-    text_windows: int = field(default=32, metadata={"help": "windows of text that the snippets come from; 0: none"})
-    text_tokens: int = field(default=48, metadata={"help": "tokens in a window"})
+    text_windows: int = field(
+        default=32,
+        metadata={"help": "windows of text that the snippets come from", "off": "snippets of natural text"},
+    )
+    text_tokens: int = field(
+        default=48, metadata={"help": "tokens in a window", "least": 8, "needs": "shorter windows show no attention"}
+    )
 
     def __post_init__(self) -> None:
+        check(self)
         check_text(self.text_file)
         ordered = sorted(self.lags)
         if len(ordered) < 2 or ordered[0] < 4:
             raise ValueError(f"lags {self.lags}: give at least two block lengths of 4 tokens or more.")
         if any(b - a < MIN_LAG_GAP for a, b in pairwise(ordered)):
             raise ValueError(f"lags {self.lags}: block lengths must differ by {MIN_LAG_GAP} or more.")
-        if self.text_windows < 0 or self.text_tokens < 8:
-            raise ValueError("text_windows must be 0 or more, text_tokens at least 8.")
-        for name in ("batch", "permutations", "resamples", "copy_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
         if self.sequences < 2 * len(self.lags):
             raise ValueError(f"sequences is {self.sequences}, must be at least {2 * len(self.lags)} (two per lag).")
         for name in ("alpha", "threshold", "copy_threshold"):
@@ -61,15 +96,6 @@ def _files(settings: Settings) -> tuple[Path, ...]:
 
 
 _MASS = "attention mass"
-
-
-def _operations(record: ModelRecord, settings: Settings) -> float:
-    """Multiply-adds of a forward pass per sequence and window of text, and of sampled words through every OV map."""
-    tokens = settings.sequences * (2 * max(settings.lags) + 1) + settings.text_windows * settings.text_tokens
-    forward = tokens * record.n_params
-    heads = record.n_layers * record.n_heads
-    copying = settings.copy_tokens * heads * record.d_head * (record.d_model + record.d_vocab)
-    return float(forward + copying)
 
 
 _FLIPS = "sign flips over sequences of the excess over a uniform causal row, step-down max-T over heads; one-sided"
@@ -150,7 +176,8 @@ SUITE = Suite(
         ),
     ),
     data=_files,
-    operations=_operations,
+    cost=plan.phases,
+    reach=plan.reach,
     citations=("olsson2022induction", "wang2022ioi"),
     quick={"sequences": 32, "permutations": 2_000, "resamples": 1_000, "copy_tokens": 200},
     check=Check(

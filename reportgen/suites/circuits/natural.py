@@ -21,6 +21,7 @@ from reportgen.suites.circuits.estimates import GOOD, Choice, choose, rank_corre
 from reportgen.suites.circuits.runs import Outcome
 from reportgen.suites.circuits.settings import ABLATED, Settings
 from reportgen.suites.circuits.suite import SUITE
+from reportgen.suites.settings import switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -50,8 +51,8 @@ def natural_text(model: Model, settings: Settings, context: Context) -> Outcome:
     out = Outcome()
     found = (
         read(model.tokens, settings, context.seed, model.record.n_ctx)
-        if settings.text
-        else "switched off (circuits.text)"
+        if settings.reads_text
+        else switched_off("circuits", "text_windows" if settings.text else "text")
     )
     if isinstance(found, str):
         out.not_computed.append(NotComputed("heads on natural text", found))

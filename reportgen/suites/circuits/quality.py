@@ -16,6 +16,7 @@ from reportgen.suites.circuits.random_sets import Drawn, random_sets
 from reportgen.suites.circuits.runs import Outcome, Runs, Sample
 from reportgen.suites.circuits.settings import ABLATED
 from reportgen.suites.circuits.tasks import Task
+from reportgen.suites.settings import switched_off
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -48,6 +49,10 @@ class Scale:
 def quality(out: Outcome, runs: Runs) -> None:
     """Curves, areas, the circuit's own point, and random sets beside each."""
     task, settings, members = runs.task, runs.settings, out.members()
+    if not settings.curve_prompts:
+        why = switched_off("circuits", "curve_prompts")
+        out.not_computed.append(NotComputed(f"faithfulness of {task.title}", why))
+        return
     of = runs.sample(settings.curve_prompts)
     ablation = Ablation(runs.model, task, of.rows, settings.batch, settings.ablation)
     ablated = out.facts["ablated"] = ABLATED[settings.ablation]

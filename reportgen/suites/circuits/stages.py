@@ -22,6 +22,7 @@ from reportgen.suites.circuits.roles import Evidence
 from reportgen.suites.circuits.runs import Outcome, Runs, Sample
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.writing import Maps, writes
+from reportgen.suites.settings import switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -89,7 +90,13 @@ def _stage(
 ) -> Stage | None:
     task, settings = runs.task, runs.settings
     senders, family = below(receivers, _allowed(out, runs)), below(receivers, np.ones(runs.shape, bool))
-    why = "switched off" if not kinds else "no head to act through" if not receivers else "no head stands below them"
+    why = (
+        switched_off("circuits", name)
+        if not kinds
+        else "no head to act through"
+        if not receivers
+        else "no head stands below them"
+    )
     if not kinds or not senders:
         out.not_computed.append(NotComputed(f"{_TITLES[name]} ({task.title})", why))
         return None
@@ -103,7 +110,7 @@ def _stage(
     for kind, e in effects.items():
         out.scores += tables.head_scores(task, f"{name}_{kind}", e, len(of.rows), _no_sender(runs, senders, receivers))
     stage = Stage(name, receivers, effects, found)
-    edges = _edges(runs, runs.sample(settings.edge_prompts), stage) if found else ()
+    edges = _edges(runs, runs.sample(settings.edge_prompts), stage) if found and settings.edge_prompts else ()
     return Stage(name, receivers, effects, found, edges)
 
 

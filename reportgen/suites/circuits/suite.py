@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.circuits import plan
 from reportgen.suites.circuits.settings import LEFT_OUT, QUICK, Settings, data_files
 
 _GAP = "share of the clean-corrupted gap"
@@ -174,4 +175,6 @@ SUITE = Suite(
     quick=QUICK,
     left_out=LEFT_OUT,
     data=data_files,
+    cost=plan.phases,
+    reach=plan.reach,
 )

@@ -12,7 +12,8 @@ from reportgen.suites.cognitive.dataset import DataSet
 from reportgen.suites.cognitive.prompts import Encoded, Encoder, bare, template
 from reportgen.suites.cognitive.recipe import Recipe
 from reportgen.suites.cognitive.rows import Row
-from reportgen.suites.cognitive.suite import AUTO, Settings
+from reportgen.suites.cognitive.suite import Settings
+from reportgen.suites.settings import AUTO
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -61,7 +62,10 @@ def prepare(model: Model, settings: Settings, recipe: Recipe, seed: int, progres
             (len(fits) - len(kept), "with a generated answer that can't be read"),
         )
         shown = ", ".join(f"{n} {words}" for n, words in reasons if n)
-        raise NotApplicable(f"{len(rows) - len(kept)} of {len(rows)} rows can't be used ({shown}): {error}") from error
+        raise NotApplicable(
+            f"{len(rows) - len(kept)} of {len(rows)} rows can't be used ({shown}): {error}",
+            "Give others: --cognitive-data FILE.",
+        ) from error
     place = {rows[i].id: n for n, i in enumerate(kept)}
     order = [place[row.id] for row in data.rows]
     about: dict[str, object] = {
@@ -97,7 +101,10 @@ def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tupl
         rows = dataset.load(settings.data)
         share = unknown_share(model, rows, recipe)
         if share > MOST_UNKNOWN:
-            raise NotApplicable(f"{share:.0%} of the tokens of {settings.data} are unknown to this tokenizer.")
+            raise NotApplicable(
+                f"{share:.0%} of the tokens of {settings.data} are unknown to this tokenizer.",
+                "Give others: --cognitive-data FILE.",
+            )
         words = "as asked" if not share else f"as asked; {share:.1%} of its tokens are unknown to this tokenizer"
         return settings.data, rows, words
     tried: list[tuple[float, str, tuple[Row, ...]]] = []

@@ -5,71 +5,92 @@ Imports neither torch nor altair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.cognitive import plan
 from reportgen.suites.cognitive import recipe as recipes
+from reportgen.suites.settings import AUTO, check, setting
 
 SETS = ("auto", "english", "in_vocabulary")
-AUTO = "auto"
 _LEAST_PERMUTATIONS = 99
 _LEAST_FOR_P = 399
-
-
-def _setting(default: object, words: str) -> Any:
-    return field(default=default, metadata={"help": words})
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of the suite `cognitive`. `auto` is what the preset says."""
 
-    data: str = _setting(
+    data: str = setting(
         AUTO, "auto (English; in_vocabulary where the tokenizer has no such words), english, in_vocabulary, or a file: "
         ".jsonl, .csv or CogQA's nested .json"
     )  # fmt: skip
-    preset: str = _setting("recommended", "recommended, or as published: paper, code (minutes per probe, no null)")
-    context: str = _setting(AUTO, "earlier steps in the prompt: all, retrieval (those labelled Retrieval) or none")
-    answers: str = _setting(AUTO, "given (teacher-forced) or generate (greedy, the model's own)")
-    tokens: str = _setting(AUTO, "answer tokens averaged: content, all, first, last, given (key_tokens) or top5")
-    k: int = _setting(5, "most answer tokens averaged under content and top5")
-    site: str = _setting("predict", "predict: the position that predicts the token; token: the token's own")
-    prompt: str = _setting(AUTO, "plain, cogqa (the paper's), or a text file with {question} {context} {subquestion}")
-    chat_template: bool = _setting(False, "put the prompt into the model's chat template, as a user's turn")
-    hook: str = _setting("z", "what the probe reads: z (before W_O) or result (z W_O, in the residual stream's units)")
-    standardise: str = _setting(AUTO, "on or off: features divided by their spread over the train rows")
-    layer_mean: bool = _setting(True, "give the probe the mean over a layer's heads beside each head")
-    proj: int = _setting(0, "units of the probe's shared projection; 0 = the preset's")
-    hidden: int = _setting(0, "hidden units of the probe; 0 = the preset's")
-    seeds: int = _setting(5, "probes trained from different random starts")
-    most_steps: int = _setting(300, "training steps after which the early-stopped run ends at the latest")
-    permutations: int = _setting(199, "probes trained on permuted labels, each as long as the real one")
-    null_seeds: int = _setting(
-        0, "random starts averaged in each permutation; 0 = as many as `seeds`, 1 is conservative"
+    preset: str = setting("recommended", "recommended, or as published: paper, code (minutes per probe, no null)")
+    context: str = setting(AUTO, "earlier steps in the prompt: all, retrieval (those labelled Retrieval) or none")
+    answers: str = setting(AUTO, "given (teacher-forced) or generate (greedy, the model's own)")
+    tokens: str = setting(AUTO, "answer tokens averaged: content, all, first, last, given (key_tokens) or top5")
+    k: int = setting(
+        5, "most answer tokens averaged under content and top5", least=1, needs="importance is read at answer tokens"
     )
-    resamples: int = _setting(2_000, "bootstrap draws over chains for the intervals")
-    alpha: float = _setting(0.05, "family-wise level of the line")
-    min_per_class: int = _setting(12, "rows a label needs")
-    small_classes: str = _setting("drop", "labels with fewer rows: drop, other (collapse into one) or refuse")
-    heads_removed: int = _setting(0, "heads removed per function in the ablation matrix; 0 = a twelfth of all heads")
-    random_sets: int = _setting(399, "random head sets per function; fewer than 399 give a band but no p")
-    curve_sets: int = _setting(20, "random head sets per function behind the masked-heads curves")
-    batch: int = _setting(16, "prompts per forward pass")
-    cache: bool = _setting(True, "keep the features in the user's cache folder")
+    site: str = setting("predict", "predict: the position that predicts the token; token: the token's own")
+    prompt: str = setting(AUTO, "plain, cogqa (the paper's), or a text file with {question} {context} {subquestion}")
+    chat_template: bool = setting(False, "put the prompt into the model's chat template, as a user's turn")
+    hook: str = setting("z", "what the probe reads: z (before W_O) or result (z W_O, in the residual stream's units)")
+    standardise: str = setting(AUTO, "on or off: features divided by their spread over the train rows")
+    layer_mean: bool = setting(True, "give the probe the mean over a layer's heads beside each head")
+    proj: int = setting(0, "units of the probe's shared projection", zero="the preset's")
+    hidden: int = setting(0, "hidden units of the probe", zero="the preset's")
+    seeds: int = setting(
+        5, "probes trained from different random starts", least=1, needs="importance is read from trained probes"
+    )
+    most_steps: int = setting(
+        300,
+        "training steps after which the early-stopped run ends at the latest",
+        least=1,
+        needs="a probe that was not trained says nothing",
+    )
+    permutations: int = setting(
+        199,
+        "probes trained on permuted labels, each as long as the real one",
+        off="the permuted-label null, its line and p",
+    )
+    null_seeds: int = setting(
+        0,
+        "random starts averaged in each permutation; 1 is conservative",
+        zero="as many as seeds",
+    )
+    resamples: int = setting(
+        2_000, "bootstrap draws over chains for the intervals", least=1, needs="every score has an interval"
+    )
+    alpha: float = setting(0.05, "family-wise level of the line")
+    min_per_class: int = setting(12, "rows a label needs", least=1, needs="a label without rows can't be told")
+    small_classes: str = setting("drop", "labels with fewer rows: drop, other (collapse into one) or refuse")
+    heads_removed: int = setting(
+        0,
+        "heads removed per function in the ablation matrix",
+        zero="a twelfth of all heads",
+    )
+    random_sets: int = setting(
+        399,
+        "random head sets per function; fewer than 399 give a band but no p",
+        off="random head sets beside the removed heads",
+    )
+    curve_sets: int = setting(
+        20,
+        "random head sets per function behind the masked-heads curves",
+        off="random head sets behind the masked-heads curves",
+    )
+    batch: int = setting(16, "prompts per forward pass", least=1, needs="a forward pass takes a prompt")
+    cache: bool = setting(True, "keep the features in the user's cache folder")
 
     def __post_init__(self) -> None:
+        check(self)
         self._check_words()
-        for name in ("k", "seeds", "most_steps", "resamples", "min_per_class", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1.")
-        for name in ("proj", "hidden", "null_seeds", "heads_removed", "random_sets", "curve_sets"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must not be below 0.")
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha}, must lie between 0 and 1.")
-        if 0 < self.permutations < _LEAST_PERMUTATIONS or self.permutations < 0:
+        if 0 < self.permutations < _LEAST_PERMUTATIONS:
             raise ValueError(f"permutations is {self.permutations}; a line needs {_LEAST_PERMUTATIONS}, 0 for none.")
         if self.permutations and (self.permutations + 1) * self.alpha < 1:
             raise ValueError(f"{self.permutations} permutations can't resolve alpha {self.alpha:g}.")
@@ -214,4 +235,6 @@ SUITE = Suite(
     ),
     data=data_files,
     says=data_words,
+    cost=plan.phases,
+    reach=plan.reach,
 )

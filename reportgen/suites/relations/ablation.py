@@ -133,14 +133,14 @@ def ablation(
             trials.append(made)
         else:
             missing.append(made)
-        progress(i + 1, 2 * len(wanted), "causal ablation: own heads")
+        progress(i + 1, 2 * len(wanted), "causal ablation, own heads")
     for trial in trials:
         chosen = control_tasks(trial, trials, _rng(seed, trial.kept, 2))
         trial.controls = {other.stem: np.full(len(trial.tested), np.nan) for other in chosen}
     for i, trial in enumerate(trials):
         active: Bools = np.isfinite(static[trial.stem].values)
         second_stage(model, trial, trials, active, options, cached=cached, rng=_rng(seed, trial.kept, 3))
-        progress(len(wanted) + i + 1, 2 * len(wanted), "causal ablation: controls")
+        progress(len(wanted) + i + 1, 2 * len(wanted), "causal ablation, controls")
     if not trials:
         return Pieces(not_computed=tuple(missing))
     arrays = {name: array for trial in trials for name, array in _arrays(trial).items()}

@@ -86,7 +86,7 @@ def _pearson(x: Floats, y: Floats, weights: Floats) -> Floats:
 def _interval(draws: Floats) -> tuple[float, float]:
     """95 % percentile interval; NaN when more than one draw in twenty has no value."""
     known = draws[np.isfinite(draws)]
-    if len(known) < 0.95 * len(draws):
+    if not len(known) or len(known) < 0.95 * len(draws):
         return math.nan, math.nan
     low, high = np.percentile(known, (2.5, 97.5))
     return float(low), float(high)

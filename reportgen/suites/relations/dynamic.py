@@ -194,13 +194,13 @@ def ranks_in_prompts(
             z, v = read_heads(model, rows[start:stop], cached=cached)
             z_parts.append(z)
             v_parts.append(v)
-            progress(done := done + 1, total, "dynamic scores: prompts")
+            progress(done := done + 1, total, "dynamic scores, prompts")
         projection = Projection(W_U, [torch.from_numpy(pairs.targets[slot]) for slot in slots], chunk=chunk)
         for layer in range(r.n_layers):
             alone = [v[:, layer].repeat_interleave(r.n_heads // r.n_kv_heads, dim=1) for v in v_parts]
             heads = torch.stack([*alone, *(z[:, layer] for z in z_parts)])  # [context*template row head d_head]
             _store(projection.layer(heads, model.W_O(layer)), slots, out[:, :, layer])
-            progress(done := done + 1, total, "dynamic scores: layers")
+            progress(done := done + 1, total, "dynamic scores, layers")
     return out
 
 

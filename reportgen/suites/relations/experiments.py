@@ -15,7 +15,7 @@ from reportgen.models.past import check_cache
 from reportgen.scores import HeadScores, NotComputed, SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.relations.ablation import AblationOptions, ablation
-from reportgen.suites.relations.data import Kept, load_templates
+from reportgen.suites.relations.data import Kept
 from reportgen.suites.relations.dynamic import DynamicOptions, dynamic
 from reportgen.suites.relations.multi_token import multi_token
 from reportgen.suites.relations.salient import salient
@@ -32,7 +32,7 @@ def experiments(job: Job, lists: Sequence[Kept], result: SuiteResult, context: C
     """`result` with the experiments that the settings ask for; without a forward pass, what it lacks and why."""
     s = job.settings
     result = _salient(job.weights, s, result, context) if s.salient_tokens else result
-    wanted = {"dynamic scores": s.dynamic, "multi-token sources": s.multi_token, "ablation curves": s.ablation}
+    wanted = {"dynamic scores": bool(s.sentences), "multi-token sources": s.multi_token, "ablation curves": s.ablation}
     if hasattr(job.weights, "run"):
         return _prompted(cast("Model", job.weights), job, lists, result, context)
     left_out = tuple(NotComputed(what, STREAMED) for what, on in wanted.items() if on)
@@ -47,9 +47,10 @@ def _prompted(model: Model, job: Job, lists: Sequence[Kept], result: SuiteResult
     """The parts that run prompts."""
     s, cached = job.settings, check_cache(model)
     static, suppression = _by_stem(result, "score"), _by_stem(result, "suppression")
-    if s.dynamic:
-        templates = s.templates or load_templates(s.relations_dir)
-        options = DynamicOptions(templates, s.min_pairs, s.dynamic_pairs, s.draws, s.as_printed, s.memory_mib, s.chunk)
+    if s.sentences:
+        options = DynamicOptions(
+            s.sentences, s.min_pairs, s.dynamic_pairs, s.draws, s.as_printed, s.memory_mib, s.chunk
+        )
         pieces = dynamic(
             model, job.kept, job.ks, static, suppression, options,
             cached=cached, seed=job.seed, progress=context.progress,

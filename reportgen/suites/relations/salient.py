@@ -68,7 +68,7 @@ def salient(
     W_U = model.W_U()
     for layer in range(r.n_layers):
         raised[:, layer], lowered[:, layer] = written(model, W_U, layer, tokens[:, layer], n_outputs, first_mlp, chunk)
-        progress(r.n_layers + layer + 1, 2 * r.n_layers, "salient tokens: what is written")
+        progress(r.n_layers + layer + 1, 2 * r.n_layers, "salient tokens, what is written")
     absent = ~alive[None, :, :, None] | ~np.isfinite(sigma)
     sigma[absent] = np.nan
     tokens[absent], raised[absent], lowered[absent] = -1, -1, -1
@@ -140,7 +140,7 @@ def most_salient(
                 top = value.topk(n_tokens, dim=2)
                 best[:, layer] = top.values
                 which[:, layer] = torch.cat([which[:, layer], places], dim=2).gather(2, top.indices)
-            progress(done * r.n_layers // len(pieces), 2 * r.n_layers, "salient tokens: norms")
+            progress(done * r.n_layers // len(pieces), 2 * r.n_layers, "salient tokens, norms")
     return best.cpu().numpy(), which.cpu().numpy()
 
 

@@ -65,6 +65,7 @@ from reportgen.suites.relations.pairs import PairIndex
 from reportgen.suites.relations.passes import Inputs, Pass, mirrored, rank_all, read_inputs
 from reportgen.suites.relations.results import RelationResult, Shares, relation_result, shares
 from reportgen.suites.relations.suite import RelationsSettings
+from reportgen.suites.settings import switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Weights
@@ -94,7 +95,7 @@ def score(model: Weights, settings: RelationsSettings, context: Context) -> Suit
     Raises DataError for a malformed pair list, SettingsError for an unknown relation, NotApplicable where no relation
     keeps enough pairs on the model's tokenizer.
     """
-    lists = [keep(relation, model.tokens) for relation in load_relations(settings.relations_dir, settings.relations)]
+    lists = [keep(relation, model.tokens) for relation in load_relations(settings.relations_dir, settings.only)]
     job = prepare(model, [k for k in lists if len(k.pairs) >= settings.min_pairs], settings, context)
     copiers, raw, nulls = score_raw(job)
     folded = None
@@ -127,11 +128,14 @@ def prepare(model: Weights, kept: Sequence[Kept], settings: RelationsSettings, c
     """Inputs, buffers and the unique pairs of all relations."""
     if not kept:
         why = f"No relation keeps {settings.min_pairs} pairs whose words are single tokens of this model's tokenizer."
-        raise NotApplicable(why)
+        raise NotApplicable(why, "Give lists of such words: --relations DIR.")
     d_vocab = model.record.d_vocab
     ks = {k.relation.stem: k.relation.k or settings.rank_limit(d_vocab, k.relation.copying) for k in kept}
     if max(ks.values()) + 1 >= d_vocab:
-        raise NotApplicable(f"k = {max(ks.values())} leaves no room in a vocabulary of {d_vocab} tokens.")
+        raise NotApplicable(
+            f"k = {max(ks.values())} leaves no room in a vocabulary of {d_vocab} tokens.",
+            "Set smaller ones: --set relations.k=1 --set relations.k_copying=1.",
+        )
     pairs = PairIndex.build({k.relation.stem: (k.sources, k.targets) for k in kept})
     inputs = read_inputs(model, pairs.sources, first_mlp=settings.first_mlp)
     # Strict and adjusted ranks leave one column out, so ranks must be exact to one beyond k.
@@ -246,15 +250,16 @@ def left_out(
             why = f"{len(k.pairs)} of {len(k.relation.pairs)} pairs are single tokens; it takes {settings.min_pairs}"
             out.append(NotComputed(f"relation {k.relation.stem}", why))
     if folded is None:
-        why = "the model's norms have no scales" if settings.folded else "folded is off"
+        why = "the model's norms have no scales" if settings.folded else switched_off("relations", "folded")
         out.append(NotComputed("measure folded", why))
     if not twins:
-        why = "not computed: streamed weights have no model to initialise" if settings.twins else "twins is 0"
+        streamed = "not computed: streamed weights have no model to initialise"
+        why = streamed if settings.twins else switched_off("relations", "twins")
         out.append(NotComputed("control: randomly initialised twin", why))
     if not settings.matched:
-        out.append(NotComputed("control: OV maps with matched spectra", "matched is 0"))
+        out.append(NotComputed("control: OV maps with matched spectra", switched_off("relations", "matched")))
     if not settings.permutations:
-        out.append(NotComputed("permuted-target null", "permutations is 0"))
+        out.append(NotComputed("permuted-target null", switched_off("relations", "permutations")))
     why = f"more than {MAX_CELLS:,} sources x targets"
     without = [stem for stem in job.ks if settings.permutations and stem not in nulls]
     return [*out, *(NotComputed(f"permuted-target null of {stem}", why) for stem in without)]

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reportgen.manifest import ModelRecord
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.relations import plan
 from reportgen.suites.relations.data import data_files, load_relations, load_templates
+from reportgen.suites.settings import ALL, AUTO, check
 
 SMALL_VOCAB = 100_000  # up to here k is 10 (copying 1), above 25 (copying 3): the paper's values on the paper's models
 
@@ -26,58 +27,150 @@ class RelationsSettings:
         default="recommended",
         metadata={"help": "recommended, or paper: zero ablation, and its table of correlations beside ours"},
     )
-    relations: tuple[str, ...] = field(default=(), metadata={"help": "only these relations, by file stem (empty: all)"})
+    relations: tuple[str, ...] = field(
+        default=(ALL,),
+        metadata={
+            "help": "only these relations, by file stem; or all",
+            "needs": "without a relation there is no score; leave the suite out instead (--suite)",
+        },
+    )
     relations_dir: str = field(
         default="", metadata={"help": "folder of NAME.json or NAME/NAME.json pair lists (empty: the bundled ones)"}
     )
     k: int = field(
-        default=0, metadata={"help": "a target within the top k is a hit (0: 10, or 25 above 100,000 tokens)"}
+        default=0,
+        metadata={
+            "help": "a target within the top k is a hit",
+            "zero": "10, or 25 above 100,000 tokens",
+        },
     )
-    k_copying: int = field(default=0, metadata={"help": "k of copying relations (0: 1, or 3 above 100,000 tokens)"})
+    k_copying: int = field(
+        default=0,
+        metadata={
+            "help": "k of copying relations",
+            "zero": "1, or 3 above 100,000 tokens",
+        },
+    )
     tau: float = field(default=0.15, metadata={"help": "a head implements a relation from this score on"})
     first_mlp: bool = field(default=True, metadata={"help": "layers >= 1 read MLP_0(LN2_0(e)) in place of e"})
-    min_pairs: int = field(default=30, metadata={"help": "relations with fewer single-token pairs are left out"})
-    permutations: int = field(default=2999, metadata={"help": "permutations of the targets in the null (0: no null)"})
+    min_pairs: int = field(
+        default=30,
+        metadata={
+            "help": "relations with fewer single-token pairs are left out",
+            "least": 1,
+            "needs": "a score is a share of pairs",
+        },
+    )
+    permutations: int = field(
+        default=2999,
+        metadata={"help": "permutations of the targets in the null", "off": "the permuted-target null"},
+    )
     alpha: float = field(default=0.05, metadata={"help": "level of 'significant' in tables and captions"})
-    folded: bool = field(default=True, metadata={"help": "also score with the norms' scales folded into the weights"})
-    twins: int = field(default=1, metadata={"help": "randomly initialised twins of the model scored as a control"})
-    matched: int = field(default=1, metadata={"help": "draws of random OV maps with each head's own singular values"})
-    chunk: int = field(default=2048, metadata={"help": "vocabulary columns per matrix product"})
-    tile_mib: int = field(default=64, metadata={"help": "memory for one tile of logits, MiB"})
+    folded: bool = field(
+        default=True,
+        metadata={
+            "help": "also score with the norms' scales folded into the weights",
+            "off": "scores with the norms folded in",
+        },
+    )
+    twins: int = field(
+        default=1,
+        metadata={
+            "help": "randomly initialised twins of the model scored as a control",
+            "off": "control: randomly initialised twin",
+        },
+    )
+    matched: int = field(
+        default=1,
+        metadata={
+            "help": "draws of random OV maps with each head's own singular values",
+            "off": "control: OV maps with matched spectra",
+        },
+    )
+    chunk: int = field(
+        default=2048,
+        metadata={"help": "vocabulary columns per matrix product", "least": 32, "needs": "a multiple of 32 columns"},
+    )
+    tile_mib: int = field(
+        default=64, metadata={"help": "memory for one tile of logits, MiB", "least": 1, "needs": "a tile takes memory"}
+    )
 
     # What needs prompts, and salient tokens: experiments.py
-    dynamic: bool = field(default=True, metadata={"help": "also score heads on prompts, with and without context"})
-    templates: tuple[str, ...] = field(
-        default=(), metadata={"help": "sentences with <X> for the source (empty: those of relations.toml)"}
+    dynamic: bool = field(
+        default=True,
+        metadata={"help": "also score heads on prompts, with and without context", "off": "scores on prompts"},
     )
-    dynamic_pairs: int = field(default=0, metadata={"help": "pairs per relation in prompts, drawn at random (0: all)"})
-    draws: int = field(default=1000, metadata={"help": "bootstrap draws of a correlation"})
+    templates: tuple[str, ...] = field(
+        default=(AUTO,),
+        metadata={
+            "help": "sentences with <X> for the source; auto: those of relations.toml",
+            "off": "scores on prompts",
+        },
+    )
+    dynamic_pairs: int = field(
+        default=0, metadata={"help": "pairs per relation in prompts, drawn at random", "zero": "all"}
+    )
+    draws: int = field(
+        default=1000, metadata={"help": "bootstrap draws of a correlation", "off": "intervals of correlations"}
+    )
     paper_correlation: bool = field(
         default=False, metadata={"help": "also r and p over heads x templates, as the paper prints it"}
     )
-    multi_token: bool = field(default=True, metadata={"help": "also score sources of several tokens"})
+    multi_token: bool = field(
+        default=True, metadata={"help": "also score sources of several tokens", "off": "sources of several tokens"}
+    )
     multi_token_in_text: bool = field(
         default=False, metadata={"help": "take their tokens as in running text (paper: without the space)"}
     )
     ablation: bool = field(
-        default=True, metadata={"help": "switch off each relation's top heads and see whether its answers go"}
+        default=True,
+        metadata={
+            "help": "switch off each relation's top heads and see whether its answers go",
+            "off": "causal ablation of each relation's heads",
+        },
     )
     ablation_mode: str = field(
         default="auto", metadata={"help": "what a head's output becomes: mean or zero (auto: by preset)"}
     )
-    ablation_prompts: int = field(default=100, metadata={"help": "prompts per relation (0: all)"})
-    ablation_random: int = field(default=20, metadata={"help": "random head sets for the band of a curve"})
-    ablation_p_sets: int = field(default=0, metadata={"help": "random sets for a p-value (0: none, else 399 or more)"})
-    salient_tokens: int = field(default=15, metadata={"help": "most salient tokens listed per head (0: off)"})
-    salient_outputs: int = field(default=5, metadata={"help": "output tokens listed for each of them"})
+    ablation_prompts: int = field(default=100, metadata={"help": "prompts per relation", "zero": "all"})
+    ablation_random: int = field(
+        default=20,
+        metadata={"help": "random head sets for the band of a curve", "off": "random head sets in the ablation curves"},
+    )
+    ablation_p_sets: int = field(
+        default=0,
+        metadata={
+            "help": "random sets for a p-value, 399 or more",
+            "off": "p of the ablation against random head sets",
+        },
+    )
+    salient_tokens: int = field(
+        default=15, metadata={"help": "most salient tokens listed per head", "off": "salient tokens"}
+    )
+    salient_outputs: int = field(
+        default=5,
+        metadata={
+            "help": "output tokens listed for each of them",
+            "least": 1,
+            "needs": "salient_tokens=0 leaves the lists out",
+        },
+    )
     salient_rare: float = field(
         default=0.02, metadata={"help": "share of tokens nearest the mean embedding left out of the second list"}
     )
-    memory_mib: int = field(default=512, metadata={"help": "memory for prompts' head outputs held at once, MiB"})
+    memory_mib: int = field(
+        default=512,
+        metadata={
+            "help": "memory for prompts' head outputs held at once, MiB",
+            "least": 1,
+            "needs": "prompts take memory",
+        },
+    )
 
     def __post_init__(self) -> None:
+        check(self)
         if self.relations_dir:  # a user's files are read before any model is loaded
-            load_relations(self.relations_dir, self.relations)
+            load_relations(self.relations_dir, self.only)
             load_templates(self.relations_dir)
         if self.preset not in ("recommended", "paper"):
             raise ValueError(f"preset={self.preset!r}: expected recommended or paper")
@@ -85,20 +178,23 @@ class RelationsSettings:
             raise ValueError(f"ablation_mode={self.ablation_mode!r}: expected auto, mean or zero")
         if 0 < self.ablation_p_sets < 399:
             raise ValueError(f"ablation_p_sets={self.ablation_p_sets}: expected 0, or 399 or more")
-        for name in ("dynamic_pairs", "draws", "ablation_prompts", "ablation_random", "salient_tokens"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 0 or more")
-        for name in ("k", "k_copying", "permutations", "twins", "matched"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 0 or more")
-        for name in ("min_pairs", "tile_mib", "memory_mib", "salient_outputs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more")
-        if self.chunk < 32 or self.chunk % 32:
+        if self.chunk % 32:
             raise ValueError(f"chunk={self.chunk}: expected a multiple of 32")
         for name in ("tau", "alpha"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a share between 0 and 1")
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The relations asked for, by file stem; empty = all of the folder."""
+        return () if self.relations == (ALL,) else self.relations
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Templates of prompts: those given, else those of relations.toml; empty where prompts are switched off."""
+        if not self.dynamic or self.templates != (AUTO,):
+            return self.templates if self.dynamic else ()
+        return load_templates(self.relations_dir)
 
     @property
     def removal(self) -> str:
@@ -119,13 +215,6 @@ class RelationsSettings:
 
 def _data(settings: RelationsSettings) -> tuple[Path, ...]:
     return data_files(settings.relations_dir)
-
-
-def _operations(record: ModelRecord, settings: RelationsSettings) -> float:
-    """Multiply-adds of the low-rank passes over about 2,500 unique sources: raw, folded, matched and twin."""
-    passes = 1 + settings.folded + settings.matched + settings.twins
-    width = record.n_layers * record.n_heads * record.d_head  # all heads' inner dimensions
-    return float(passes * width * record.d_vocab * (record.d_model + 2500))
 
 
 _PERMUTED = (
@@ -220,6 +309,7 @@ SUITE = Suite(
         "sources of several tokens",
     ),
     data=_data,
-    operations=_operations,
+    cost=plan.phases,
+    reach=plan.reach,
     static=True,
 )

@@ -14,6 +14,8 @@ from reportgen.suites.sparse.record import Record
 from reportgen.suites.sparse.suite import BUNDLED_PAIRS, Settings
 from reportgen.suites.sparse.texts import Ids
 
+_OTHER = "Give the copy that reportgen sparsify made from this model: --set sparse.sparse_model=DIR."
+
 
 @dataclass(frozen=True, eq=False)
 class Partner:
@@ -29,15 +31,16 @@ def find(dense: Model, settings: Settings, *, offline: bool = False) -> Partner:
     record = dense.record
     if gate_of(dense.config, record.id) is not None:
         raise NotApplicable(
-            f"{record.id} is a sparse model itself; run this suite on the dense one it was made from. Other suites "
-            "read its weights without the gate: what they score is another model."
+            f"{record.id} is a sparse model itself. Other suites read its weights without the gate: what they score is "
+            "another model.",
+            "Run this suite on the dense model it was made from.",
         )
     pair = BUNDLED_PAIRS.get(record.id, "") if record.source == "bundled" else ""
     name = settings.sparse_model or (pair if pair in BUNDLED else "")
     if not name:
         raise NotApplicable(
-            f"{record.id} has no sparse partner. Make one: reportgen sparsify {record.id} --text FILE --out DIR, then "
-            "add --set sparse.sparse_model=DIR."
+            f"{record.id} has no sparse partner.",
+            f"Make one: reportgen sparsify {record.id} --text FILE --out DIR, then add --set sparse.sparse_model=DIR.",
         )
     try:
         model, gate = checkpoint.load_sparse(name, device=str(dense.device), dtype=record.dtype, offline=offline)
@@ -53,11 +56,12 @@ def _check(dense: Model, sparse: Model) -> None:
     for name in ("family", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_head", "d_vocab"):
         if getattr(one, name) != getattr(other, name):
             raise NotApplicable(
-                f"{other.id} was not made from {one.id}: {name} is {getattr(other, name)}, not {getattr(one, name)}."
+                f"{other.id} was not made from {one.id}: {name} is {getattr(other, name)}, not {getattr(one, name)}.",
+                _OTHER,
             )
     sizes = dense.tokens.size, sparse.tokens.size
     if sizes[0] != sizes[1] or any(dense.tokens.text(i) != sparse.tokens.text(i) for i in range(sizes[0])):
-        raise NotApplicable(f"{other.id} was not made from {one.id}: their tokenizers differ.")
+        raise NotApplicable(f"{other.id} was not made from {one.id}: their tokenizers differ.", _OTHER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,8 @@ def groups(tokens: Tokens, task: Task, per_template: int, seed: int) -> list[Gro
     if count < LEAST or len(made) < 3:
         raise NotApplicable(
             f"Only {count} prompts in {len(made)} templates of {task.title!r} are single tokens here; "
-            f"{LEAST} in 3 are needed. Give others with --set sparse.prompts=FILE."
+            f"{LEAST} in 3 are needed.",
+            "Give others with --set sparse.prompts=FILE.",
         )
     return made
 

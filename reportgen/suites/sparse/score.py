@@ -31,6 +31,7 @@ from reportgen.errors import NotApplicable
 from reportgen.scores import NotComputed, SuiteResult
 from reportgen.suites import finite
 from reportgen.suites.base import Context
+from reportgen.suites.settings import switched_off
 from reportgen.suites.sparse import compare, drawn, partner, prompts, tables
 from reportgen.suites.sparse.compare import Scope
 from reportgen.suites.sparse.edges import Column
@@ -48,7 +49,10 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     """Compare. Raises NotApplicable where there is no sparse partner, with the next thing to type, and where logits are
     not finite."""
     if not model.can_edit_pattern:
-        raise NotApplicable(f"Attention edges can't be gated in {model.record.family} models: their scores are hidden.")
+        raise NotApplicable(
+            f"Attention edges can't be gated in {model.record.family} models: their scores are hidden.",
+            "Name the other suites: --suite NAME.",
+        )
     finite.require_logits(model)
     found = partner.find(model, settings, offline=context.offline)
     finite.require_logits(found.model)
@@ -105,5 +109,5 @@ def _missing(settings: Settings, sample: partner.Sample, found: partner.Partner)
     elif found.record.finetuned_nats is None:
         gone.append(NotComputed("dense model trained on for as many steps", "the sparse model was made without it"))
     if not settings.zeroed:
-        gone.append(NotComputed("edges_90_zeroed", "switched off; --set sparse.zeroed=on"))
+        gone.append(NotComputed("edges_90_zeroed", switched_off("sparse", "zeroed")))
     return tuple(gone)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from reportgen.reading import check_text, expanded, is_file, is_folder
 from reportgen.suites.base import Measure, Suite
+from reportgen.suites.settings import check
+from reportgen.suites.sparse import plan
 
 TASKS = ("dense", "sparse")  # tasks of the measure edges_per_token
 BUNDLED_PAIRS = {"mini": "mini-sparse"}  # dense -> sparse
@@ -33,33 +35,60 @@ class Settings:
         default="", metadata={"help": "KEY:QUERY positions of the drawn link, e.g. 5:8; the strongest by default"}
     )
     prompts: str = field(default="", metadata={"help": "TOML file of templates and pairs in place of the antonyms"})
-    per_template: int = field(default=12, metadata={"help": "prompts per template"})
-    text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
-    length: int = field(default=64, metadata={"help": "tokens a sequence of that text"})
-    sequences: int = field(default=256, metadata={"help": "sequences of that text, at most"})
-    zeroed: bool = field(default=True, metadata={"help": "also count edges with the others zeroed, not resampled"})
-    draws: int = field(default=4, metadata={"help": "contexts of other text that a removed edge is resampled from"})
-    exact_heads: int = field(
-        default=256, metadata={"help": "models with more heads have them ranked by first-order effect for heads_90"}
+    per_template: int = field(
+        default=12, metadata={"help": "prompts per template", "least": 1, "needs": "counts are means over prompts"}
     )
-    resamples: int = field(default=5_000, metadata={"help": "bootstrap draws (templates, then prompts within them)"})
+    text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
+    length: int = field(
+        default=64,
+        metadata={
+            "help": "tokens a sequence of that text",
+            "least": 8,
+            "needs": "a shorter sequence has few edges to count",
+        },
+    )
+    sequences: int = field(
+        default=256,
+        metadata={"help": "sequences of that text, at most", "least": 8, "needs": "losses are means over sequences"},
+    )
+    zeroed: bool = field(
+        default=True,
+        metadata={
+            "help": "also count edges with the others zeroed, not resampled",
+            "off": "edge counts with the others zeroed",
+        },
+    )
+    draws: int = field(
+        default=4,
+        metadata={
+            "help": "contexts of other text that a removed edge is resampled from",
+            "least": 1,
+            "needs": "causal edges are those that resampling can't do without",
+        },
+    )
+    exact_heads: int = field(
+        default=256,
+        metadata={
+            "help": "models with more heads have them ranked by first-order effect for heads_90",
+            "zero": "all models",
+        },
+    )
+    resamples: int = field(
+        default=5_000,
+        metadata={
+            "help": "bootstrap draws (templates, then prompts within them)",
+            "least": 1,
+            "needs": "every count has an interval",
+        },
+    )
     feature_groups: str = field(default="", metadata={"help": "JSON file of feature groups, drawn under the circuit"})
 
     def __post_init__(self) -> None:
+        check(self)
         if self.prompt and not self.answer:
             raise ValueError("a prompt needs its answer: give sparse.answer.")
         if self.answer and not self.prompt:
             raise ValueError("an answer needs its prompt: give sparse.prompt.")
-        for name, low in (
-            ("per_template", 1),
-            ("length", 8),
-            ("sequences", 8),
-            ("resamples", 1),
-            ("draws", 1),
-            ("exact_heads", 1),
-        ):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be at least {low}.")
         if self.link:
             self.positions()
         self._check_files()
@@ -123,4 +152,5 @@ SUITE = Suite(
     quick={"resamples": 1_000, "zeroed": False, "draws": 2, "per_template": 6, "sequences": 64},
     left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
+    cost=lambda record, settings: plan.phases(record, settings, tuple(BUNDLED_PAIRS)),
 )

@@ -23,7 +23,6 @@ from reportgen.suites.circuits.suite import SUITE
         ("rule", "paper"),
         ("ablation", "none"),
         ("added", "-1"),
-        ("tasks", ""),
     ],
 )
 def test_settings_out_of_range_are_refused(name: str, wrong: str) -> None:

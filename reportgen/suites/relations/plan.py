@@ -1,0 +1,95 @@
+"""What scoring relations will cost and can reach, told before the model is loaded.
+
+Sources and pairs are those of the bundled lists on a large vocabulary; on a small one there are fewer and it is sooner.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reportgen.manifest import ModelRecord
+from reportgen.suites import cost
+from reportgen.suites.cost import Phase
+from reportgen.suites.relations.data import keep, load_relations
+
+if TYPE_CHECKING:
+    from reportgen.models.tokens import Tokens
+    from reportgen.suites.relations.suite import RelationsSettings
+
+RELATIONS = 20  # bundled
+SOURCES = 2000  # of all relations together, each once
+PAIRS = 110  # of a relation
+TEMPLATES = 4
+PROMPT = 10  # tokens
+FIXED = 50_000  # calls between the passes of a phase
+SIZES = 8  # numbers of heads removed in an ablation
+
+
+def phases(record: ModelRecord, s: RelationsSettings) -> tuple[Phase, ...]:
+    """Passes of every source through every head's OV map to the vocabulary; the same for values read on prompts."""
+    heads = record.n_layers * record.n_heads
+    relations = len(s.only) or RELATIONS
+    sources = SOURCES * relations / RELATIONS
+    passes = 1 + s.folded + s.matched + s.twins
+    width = heads * record.d_head
+    nulls = s.permutations * relations * PAIRS * heads * 3
+    found = [
+        Phase("other", elements=relations * PAIRS * heads * 50, calls=FIXED),
+        Phase(
+            "layers",
+            products=passes * width * record.d_vocab * (record.d_model + sources),
+            elements=2 * passes * heads * sources * record.d_vocab + nulls,
+            calls=passes * heads * (record.d_vocab / s.chunk + 1) * 20 + FIXED,
+        ),
+    ]
+    if s.salient_tokens:
+        norms = width * record.d_vocab * record.d_model
+        written = heads * 2 * s.salient_tokens * record.d_head * record.d_vocab
+        found += [
+            Phase("salient tokens, norms", products=norms, elements=heads * record.d_vocab),
+            Phase(
+                "salient tokens, what is written",
+                products=written,
+                elements=4 * heads * s.salient_tokens * record.d_vocab,
+            ),
+        ]
+    return (*found, *_prompts(record, s, relations, heads))
+
+
+def _prompts(record: ModelRecord, s: RelationsSettings, relations: int, heads: int) -> list[Phase]:
+    found = []
+    templates = TEMPLATES if s.templates == ("auto",) else len(s.templates)
+    if s.dynamic and templates:
+        prompts = relations * templates * (s.dynamic_pairs or PAIRS)
+        found += [
+            Phase(
+                "dynamic scores, prompts",
+                tokens=prompts * PROMPT,
+                calls=cost.passes(record, prompts * PROMPT / 512),
+            ),
+            Phase(
+                "dynamic scores, layers",
+                products=2 * prompts * heads * record.d_head * record.d_vocab,
+                elements=4 * prompts * heads * record.d_vocab,
+                calls=FIXED,
+            ),
+        ]
+    if s.ablation:
+        prompts = relations * (s.ablation_prompts or PAIRS)
+        variants = prompts * SIZES * (1 + s.ablation_random) + prompts * s.ablation_p_sets
+        count = cost.passes(record, variants / 64)
+        found.append(Phase("causal ablation, own heads", tokens=variants, logits=variants, calls=count))
+    return found
+
+
+def reach(record: ModelRecord, s: RelationsSettings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """The family of heads, the smallest p, and the pairs of each relation that this tokenizer keeps."""
+    lists = [keep(relation, tokens) for relation in load_relations(s.relations_dir, s.only)]
+    scored = [k for k in lists if len(k.pairs) >= s.min_pairs]
+    few = [f"{k.relation.stem} {len(k.pairs)} of {len(k.relation.pairs)}" for k in lists if k not in scored]
+    kept, listed = (
+        sum(len(side) for side in sides) for sides in zip(*((k.pairs, k.relation.pairs) for k in lists), strict=True)
+    )
+    words = [*cost.family(record, s.permutations, s.min_pairs, "pairs")]
+    words.append(f"{len(scored)} of {len(lists)} relations: {kept:,} of {listed:,} pairs are single tokens")
+    return (*words, *([f"fewer than {s.min_pairs} pairs, not scored: {', '.join(few)}"] if few else []))
