@@ -31,7 +31,7 @@ SUITE = Suite(
     title="Task circuits",
     summary="Which heads carry a task's answer to the logits, through which other heads, and which of them other tasks "
     "use, too: measured by patching and ablating heads of this model.",
-    version=4,
+    version=5,
     settings=Settings,
     score="reportgen.suites.circuits.score:score",
     figures="reportgen.suites.circuits.figures:figures",
