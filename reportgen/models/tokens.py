@@ -85,6 +85,20 @@ class Tokens:
         ids = self.encode(text)
         return ids if self.bos_id is None else [self.bos_id, *ids]
 
+    def knows(self, text: str) -> bool:
+        """Whether no part of `text` is the unknown token. BOS does not count: in OPT and GPT-2 it is the same token."""
+        return self.unk_id is None or self.unk_id not in self.encode(text)
+
+    def following(self, before: str, text: str) -> list[int] | None:
+        """Ids of `text` as it goes on from `before`, both tokenized together; None where they share a token."""
+        start, both = self.encode(before), self.encode(before + text)
+        return both[len(start) :] if start and both[: len(start)] == start else None
+
+    def next_id(self, before: str, text: str) -> int | None:
+        """The one known token that `text` is when it goes on from `before`, or None."""
+        ids = self.following(before, text)
+        return ids[0] if ids is not None and len(ids) == 1 and ids[0] != self.unk_id else None
+
     def chat(self, text: str) -> str:
         """`text` as a user's turn in the model's own chat template, up to where its answer begins.
 
@@ -134,8 +148,7 @@ class Tokens:
         if not word or word != word.strip():
             return None
         for context in _CONTEXTS:
-            before, both = self.encode(context), self.encode(f"{context} {word}")
-            if before and both[: len(before)] == before:
-                rest = both[len(before) :]
-                return rest[0] if len(rest) == 1 and rest[0] not in self._specials else None
+            ids = self.following(context, f" {word}")
+            if ids is not None:
+                return ids[0] if len(ids) == 1 and ids[0] not in self._specials else None
         return None

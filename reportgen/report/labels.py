@@ -54,7 +54,7 @@ def null_line(scores: HeadScores) -> float | None:
     beyond = beyond_null(scores)
     if beyond is None or not beyond.any():
         return None
-    size, known = _size(scores), np.isfinite(scores.values)
+    size, known = _size(scores), np.isfinite(scores.exact_values)
     order = np.argsort(size[known], kind="stable")
     ordered, is_beyond = size[known][order], beyond[known][order]
     missed = np.concatenate([[0], np.cumsum(is_beyond)[:-1]])  # heads beyond the null below this size
@@ -76,7 +76,7 @@ def margins(scores: HeadScores) -> Floats:
     """[layer head] margin of every head that is beyond its null and above the median head, NaN of the others."""
     start, spread, beyond = _start(scores), _spread(scores), beyond_null(scores)
     if start is None or beyond is None or not spread > 0:
-        return np.full(scores.values.shape, np.nan)
+        return np.full(scores.exact_values.shape, np.nan)
     above = _size(scores) - start
     found: Floats = np.where(beyond & (above > 0), above / spread, np.nan)
     return found
@@ -117,7 +117,7 @@ def _once(every: Sequence[HeadScores]) -> list[HeadScores]:
     kept: dict[tuple[str, str], list[Floats]] = {}
     found = []
     for scores in every:
-        values = scores.values.astype(np.float64)
+        values = scores.exact_values.astype(np.float64)
         spread = _spread(scores)
         shape = (values - np.nanmean(values)) / (spread if spread > 0 else 1.0)
         before = kept.setdefault((scores.suite, scores.task), [])
@@ -128,10 +128,10 @@ def _once(every: Sequence[HeadScores]) -> list[HeadScores]:
 
 
 def _size(scores: HeadScores) -> Floats:
-    values = scores.values.astype(np.float64)
+    values = scores.exact_values.astype(np.float64)
     return np.abs(values) if is_signed(scores) else values
 
 
 def _spread(scores: HeadScores) -> float:
-    known = scores.values[np.isfinite(scores.values)]
+    known = scores.exact_values[np.isfinite(scores.exact_values)]
     return float(known.std(dtype=np.float64)) if known.size else 0.0

@@ -55,6 +55,7 @@ def _direct(result: SuiteResult, view: View, task: str) -> Figure:
 def _caption(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: list[HeadSet]) -> str:
     return captions.join(
         f"Direct effect of every head of {captions.grid_words(view)} on {facts.get('title', scores.task)}.",
+        str(facts.get("form", "")),
         _meaning(facts, scores),
         captions.beats_null(scores),
         _circuit(facts),

@@ -46,7 +46,8 @@ def measure_task(
     out = Outcome()
     out.facts.update(
         title=task.title, metric=task.metric, unit=task.unit, n=len(task.pairs), templates=list(task.templates),
-        dropped=dict(task.dropped), roles=list(task.attended), mover=task.mover.one, user=task.user, done=False,
+        dropped=dict(task.dropped), roles=list(task.attended), mover=task.mover.one, form=task.form,
+        user=task.user, done=False,
     )  # fmt: skip
     if len(task.pairs) < settings.min_pairs:
         return _not_done(out, task, f"{len(task.pairs)} usable prompt pairs, at least {settings.min_pairs} are needed")

@@ -88,7 +88,8 @@ def performance(task: Task, facts: Mapping[str, object]) -> Table:
         rows=(
             (task.title, *(v for v in values if isinstance(v, int | float)), len(task.templates), bool(facts["done"])),
         ),
-        caption=f"Done means: {facts['done_rule']}. Intervals: Wilson (share), bootstrap by template (gap).",
+        caption=f"{task.form} Done means: {facts['done_rule']}. Intervals: Wilson (share), bootstrap by template "
+        f"(gap).".strip(),
     )
 
 

@@ -110,8 +110,7 @@ def multi_token_pairs(model: Model, relation: Relation, *, in_text: bool = False
             continue
         if in_text:
             before = tuple(tokens.prompt_ids(BEGINNING.rstrip(" ")))
-            whole = tuple(tokens.prompt_ids(BEGINNING + source))
-            after = whole[len(before) :] if whole[: len(before)] == before else ()
+            after = tuple(tokens.following(BEGINNING.rstrip(" "), f" {source}") or ())
         else:
             before = tuple(tokens.prompt_ids(BEGINNING))
             after = tuple(tokens.encode(source))

@@ -53,7 +53,7 @@ def start(tokens: Tokens) -> list[int]:
     if tokens.bos_id is not None:
         return [tokens.bos_id]
     end = tokens.encode(END)
-    return end if len(end) == 1 and end[0] != tokens.unk_id else []
+    return end if len(end) == 1 and tokens.text(end[0]) == END else []
 
 
 def groups(tokens: Tokens, task: Task, per_template: int, seed: int) -> list[Group]:
@@ -112,11 +112,10 @@ def encoded(tokens: Tokens, prompt: str, answer: str) -> tuple[list[int], int] |
     """
     if prompt.endswith(" "):
         prompt, answer = prompt[:-1], f" {answer}"
-    plain = tokens.encode(prompt)
-    both = tokens.encode(prompt + answer)
-    if not plain or both[: len(plain)] != plain or len(both) != len(plain) + 1 or tokens.unk_id in both:
+    token = tokens.next_id(prompt, answer)
+    if token is None or not tokens.knows(prompt):
         return None
-    return [*start(tokens), *plain], both[-1]
+    return [*start(tokens), *tokens.encode(prompt)], token
 
 
 def own(tokens: Tokens, prompt: str, answer: str, foil: str, corrupted: str) -> Group:
@@ -132,7 +131,7 @@ def own(tokens: Tokens, prompt: str, answer: str, foil: str, corrupted: str) -> 
             raise SettingsError(f"{foil!r} is not one token after {prompt!r}.", "Give another sparse.foil.")
         foils = np.array([other[1]])
     if corrupted:
-        twin = np.array([[*start(tokens), *tokens.encode(corrupted)]])
+        twin = np.array([[*start(tokens), *tokens.encode(corrupted.removesuffix(" "))]])
         if twin.shape != ids.shape:
             raise SettingsError(
                 f"The corrupted prompt has {twin.shape[1]} tokens, the prompt {ids.shape[1]}.",

@@ -131,7 +131,7 @@ SUITE = Suite(
     title="Sparse against dense circuits",
     summary="The circuit of a prompt in the model and in a copy that was trained on until few attention edges are left "
     "(our own implementation of the idea of Draye et al., arXiv 2512.05865).",
-    version=3,
+    version=4,
     settings=Settings,
     score="reportgen.suites.sparse.score:score",
     figures="reportgen.suites.sparse.figures:figures",

@@ -122,6 +122,14 @@ def test_bos_stands_in_front_where_the_model_uses_one() -> None:
 
 
 def test_a_word_that_joins_its_neighbour_is_found_out(tokens: Tokens) -> None:
-    ids = {"a": tokens.word_id("Mary") or 0}
-    assert forms.prompt(tokens, "When {a} went", {"a": "Mary"}, ids) is not None
-    assert forms.prompt(tokens, "When x{a} went", {"a": "Mary"}, ids) is None
+    words = {"a": ("Mary", tokens.word_id("Mary") or 0)}
+    assert forms.prompt(tokens, "When {a} went", words) is not None
+    assert forms.prompt(tokens, "When x{a} went", words) is None
+
+
+def test_an_answer_that_is_another_token_after_the_prompt_is_found_out(tokens: Tokens) -> None:
+    mary, john = (tokens.word_id(name) or 0 for name in ("Mary", "John"))
+    words = {"a": ("Mary", mary)}
+    assert forms.prompt(tokens, "When {a} went to", words, forms.spaced(("John", john))) is not None
+    assert forms.prompt(tokens, "When {a} went to", words, forms.spaced(("John", mary))) is None
+    assert forms.prompt(tokens, "When {a} went to", words, [("John", john)]) is None  # without its space

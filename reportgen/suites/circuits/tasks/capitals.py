@@ -7,6 +7,7 @@ corrupted  the same template with another country (here Italy)
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +28,10 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
     data = forms.read(NAME)
     rng = np.random.default_rng([seed, 4 + 10 * rephrased])
     listed: dict[str, str] = data["capitals"]
-    countries, cities = forms.single(tokens, list(listed)), {c: tokens.word_id(c) for c in set(listed.values())}
-    known = {country: (token, city) for country, token in countries.items() if (city := cities[listed[country]])}
+    countries = forms.single(tokens, list(listed))
+    known = {
+        country: (token, city) for country, token in countries.items() if (city := tokens.word_id(listed[country]))
+    }
     dropped = Counter({"countries or capitals that are not one token": len(listed) - len(known)})
     wanted = data["rephrased" if rephrased else "templates"]
     templates: list[str] = []
@@ -37,9 +40,10 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
         templates = forms.usable(tokens, wanted, {"country": (name, token)})
     dropped["templates with an unknown token"] = len(wanted) - len(templates)
     pairs: list[Pair] = []
-    order = _round_robin(list(known), prompts if templates else 0, rng)
+    order = forms.round_robin(list(known), prompts if templates else 0, rng)
     for index, country in enumerate(order):
-        pair = _pair(tokens, templates[index % len(templates)], index % len(templates), country, known, rng)
+        template = index % len(templates)
+        pair = _pair(tokens, templates[template], template, country, listed, known, rng)
         if pair is None:
             dropped["prompts in which the country does not stand alone"] += 1
         else:
@@ -59,21 +63,16 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
     )
 
 
-def _round_robin(names: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """`count` names, every one as often as the others, in random order."""
-    out: list[str] = []
-    while len(out) < count:
-        out += [names[i] for i in rng.permutation(len(names))]
-    return out[:count]
-
-
 def _pair(
-    tokens: Tokens, template: str, index: int, country: str, known: dict[str, tuple[int, int]], rng: np.random.Generator
-) -> Pair | None:
+    tokens: Tokens, template: str, index: int, country: str, listed: Mapping[str, str],
+    known: Mapping[str, tuple[int, int]], rng: np.random.Generator,
+) -> Pair | None:  # fmt: skip
     token, city = known[country]
     others = [name for name, (_, its) in known.items() if its != city]
-    other, foil = known[others[int(rng.integers(len(others)))]]
-    clean = forms.prompt(tokens, template, {"country": country}, {"country": token})
+    another = others[int(rng.integers(len(others)))]
+    other, foil = known[another]
+    answers = forms.spaced((listed[country], city), (listed[another], foil))
+    clean = forms.prompt(tokens, template, {"country": (country, token)}, answers)
     if clean is None:
         return None
     (at,) = clean.at["country"]

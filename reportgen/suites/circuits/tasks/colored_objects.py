@@ -4,12 +4,14 @@
                pen? A:"  ->  blue, not red
     corrupted  the question asks for another of the three objects
 
-A worked example with other objects and colours, in the same words, stands before it.
+A worked example with other objects and colours, in the same words, stands before it: on a line of its own, or on the
+same line where the tokenizer knows no line break.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,7 @@ ROLES = (
     "object",
     "asked",
 )  # the answer's, the foil's, the object asked for, the question's word
+_GAPS = ("\n", " ")  # between the example and the question
 _SCENE = 3  # objects in a scene; the example shares none with the question, in colours or objects
 
 
@@ -36,13 +39,13 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
     rng = np.random.default_rng([seed, 3 + 10 * rephrased])
     words = {kind: forms.single(tokens, data[kind]) for kind in ("colors", "objects")}
     dropped = Counter({f"{kind} that are not one token": len(data[kind]) - len(words[kind]) for kind in words})
-    wanted = [_with_example(t) for t in data["rephrased" if rephrased else "templates"]]
-    enough = min(map(len, words.values())) >= 2 * _SCENE
-    templates = forms.usable(tokens, wanted, _draw(words, rng)[0]) if enough else []
+    wanted = data["rephrased" if rephrased else "templates"]
+    gap, templates = _usable(tokens, wanted, _draw(words, rng)[0]) if _enough(words) else (_GAPS[0], [])
     dropped["templates with an unknown token"] = len(wanted) - len(templates)
     pairs: list[Pair] = []
     for index in range(prompts if templates else 0):
-        pair = _pair(tokens, templates[index % len(templates)], index % len(templates), words, rng)
+        template = index % len(templates)
+        pair = _pair(tokens, _with_example(templates[template], gap), template, words, rng)
         if pair is None:
             dropped["prompts in which a word does not stand alone"] += 1
         else:
@@ -53,22 +56,36 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
         title="Coloured objects",
         metric="logit_diff",
         pairs=tuple(pairs),
-        templates=tuple(t.split("\n")[-1] for t in templates),
+        templates=tuple(templates),
         attended=ROLES,
         foils=("other_color",),
         maps=copies(colors),
         words=colors,
         mover=Mover("movers", "Mover Heads", "mover"),
+        form="" if gap == _GAPS[0] else "The worked example stands on the question's line: no token is a line break.",
         dropped={why: count for why, count in sorted(dropped.items()) if count},
     )
 
 
-def _with_example(template: str) -> str:
-    """The template after a worked example of itself, whose slots carry an x in front."""
-    return f"{template.replace('{', '{x')} {{xanswer}}\n{template}"
+def _enough(words: Mapping[str, Mapping[str, int]]) -> bool:
+    return min(map(len, words.values())) >= 2 * _SCENE
 
 
-def _draw(words: dict[str, dict[str, int]], rng: np.random.Generator) -> tuple[dict[str, tuple[str, int]], int, int]:
+def _usable(tokens: Tokens, wanted: Sequence[str], words: Mapping[str, forms.Word]) -> tuple[str, list[str]]:
+    """The gap between example and question that this tokenizer can write, and the templates it can write with it."""
+    for gap in _GAPS:
+        found = [t for t in wanted if forms.usable(tokens, [_with_example(t, gap)], words)]
+        if found:
+            return gap, found
+    return _GAPS[0], []
+
+
+def _with_example(template: str, gap: str) -> str:
+    """The template after a worked example of itself, whose slots carry an x in front, and a gap."""
+    return f"{template.replace('{', '{x')} {{xanswer}}{gap}{template}"
+
+
+def _draw(words: dict[str, dict[str, int]], rng: np.random.Generator) -> tuple[dict[str, forms.Word], int, int]:
     """A word with its id for every slot, which of the scene's objects is asked for, and which in the corruption."""
     colors, things = (
         [(str(w), words[kind][str(w)]) for w in rng.choice(list(words[kind]), size=2 * _SCENE, replace=False)]
@@ -90,8 +107,8 @@ def _pair(
     tokens: Tokens, template: str, index: int, words: dict[str, dict[str, int]], rng: np.random.Generator
 ) -> Pair | None:
     drawn, asked, other = _draw(words, rng)
-    slots, ids = {s: word for s, (word, _) in drawn.items()}, {s: token for s, (_, token) in drawn.items()}
-    clean = forms.prompt(tokens, template, slots, ids)
+    color, foil = drawn[f"c{asked + 1}"], drawn[f"c{other + 1}"]
+    clean = forms.prompt(tokens, template, drawn, forms.spaced(color, foil))
     if clean is None:
         return None
     at = {slot: places[0] for slot, places in clean.at.items()}
@@ -102,6 +119,5 @@ def _pair(
         "asked": at["t"],
         "END": len(clean.ids) - 1,
     }
-    corrupted = forms.written(clean.ids, {at["t"]: ids[f"o{other + 1}"]})
-    answer, foil = ids[f"c{asked + 1}"], ids[f"c{other + 1}"]
-    return Pair(clean.ids, corrupted, (answer,), (foil,), roles, index, clean.text)
+    corrupted = forms.written(clean.ids, {at["t"]: drawn[f"o{other + 1}"][1]})
+    return Pair(clean.ids, corrupted, (color[1],), (foil[1],), roles, index, clean.text)

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
 
+T = TypeVar("T")
+Word = tuple[str, int]  # a word and its id
 DATA = Path(__file__).parent.parent / "data"
 
 
@@ -47,27 +51,41 @@ class Prompt:
     at: Mapping[str, tuple[int, ...]]
 
 
-def prompt(tokens: Tokens, template: str, slots: Mapping[str, str], ids: Mapping[str, int]) -> Prompt | None:
-    """The template filled with words of one token each, whose `ids` must stand where the words do.
+def prompt(tokens: Tokens, template: str, words: Mapping[str, Word], answers: Sequence[Word] = ()) -> Prompt | None:
+    """The template with a word of one token in every slot, whose id must stand where the word does.
+
+    answers  texts that can go on from it, each with the id that must come next when both are tokenized together
 
     None where the tokenizer joins a word with its neighbours, or knows a part of the text not at all.
     """
-    text, ends = fill(template, slots)
+    text, ends = fill(template, {slot: word for slot, (word, _) in words.items()})
     whole = tokens.prompt_ids(text)
-    if tokens.unk_id is not None and tokens.unk_id in whole:
+    if not tokens.knows(text) or any(tokens.next_id(text, answer) != token for answer, token in answers):
         return None
     at: dict[str, tuple[int, ...]] = {}
     for slot, places in ends.items():
         at[slot] = tuple(len(tokens.prompt_ids(text[:end])) - 1 for end in places)
-        if any(not 0 <= pos < len(whole) or whole[pos] != ids[slot] for pos in at[slot]):
+        if any(not 0 <= pos < len(whole) or whole[pos] != words[slot][1] for pos in at[slot]):
             return None
     return Prompt(text, tuple(whole), at)
 
 
-def usable(tokens: Tokens, templates: Sequence[str], words: Mapping[str, tuple[str, int]]) -> list[str]:
-    """The templates that this tokenizer can write, tried with one word and its id per slot."""
-    slots, ids = {s: word for s, (word, _) in words.items()}, {s: token for s, (_, token) in words.items()}
-    return [template for template in templates if prompt(tokens, template, slots, ids) is not None]
+def usable(tokens: Tokens, templates: Sequence[str], words: Mapping[str, Word]) -> list[str]:
+    """The templates that this tokenizer can write, tried with one word per slot."""
+    return [template for template in templates if prompt(tokens, template, words) is not None]
+
+
+def spaced(*words: Word) -> list[Word]:
+    """The words as they go on from a prompt."""
+    return [(f" {word}", token) for word, token in words]
+
+
+def round_robin(items: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
+    """`count` of the items, every one as often as the others, in random order."""
+    out: list[T] = []
+    while len(out) < count:
+        out += [items[i] for i in rng.permutation(len(items))]
+    return out[:count]
 
 
 def written(ids: Sequence[int], at: Mapping[int, int]) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
     )
 
 
-def _sample(words: dict[str, dict[str, int]]) -> dict[str, tuple[str, int]]:
+def _sample(words: dict[str, dict[str, int]]) -> dict[str, forms.Word]:
     """One word and its id for every slot."""
     a, b, *_ = words["names"].items()
     place, thing = (next(iter(words[kind].items())) for kind in ("places", "objects"))
@@ -81,10 +81,9 @@ def _pair(
     io, s, *fresh = (str(n) for n in rng.choice(list(names), size=_NAMES_PER_PAIR, replace=False))
     place, thing = (str(rng.choice(list(words[kind]))) for kind in ("places", "objects"))
     a, b = (io, s) if order == 0 else (s, io)
-    slots = {"a": a, "b": b, "s": s, "place": place, "object": thing}
-    ids = {"a": names[a], "b": names[b], "s": names[s]}
-    ids |= {"place": words["places"][place], "object": words["objects"][thing]}
-    clean = forms.prompt(tokens, template, slots, ids)
+    slots = {slot: (name, names[name]) for slot, name in (("a", a), ("b", b), ("s", s))}
+    slots |= {"place": (place, words["places"][place]), "object": (thing, words["objects"][thing])}
+    clean = forms.prompt(tokens, template, slots, forms.spaced((io, names[io]), (s, names[s])))
     if clean is None:
         return None
     (first,), (second,), (again,) = (clean.at[slot] for slot in "abs")

@@ -66,6 +66,7 @@ class Task:
     templates  the templates' words, in the order `Pair.template` counts
     maps       token that a mover attends to -> (answers, foils): what its OV circuit should write
     words      ids of all the words that can be an answer, for what a head does to the foil among them
+    form       how this tokenizer has the task put, a sentence, where there are several ways
     dropped    why candidates were left out -> how many
     user       whether it comes from the user's file
     """
@@ -80,6 +81,7 @@ class Task:
     maps: Mapping[int, tuple[Ids, Ids]] = field(default_factory=dict)
     words: Ids = ()
     mover: Mover = Mover()
+    form: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
     user: bool = False
 

@@ -129,7 +129,7 @@ def _pair(tokens: Tokens, line: Line, template: int) -> Pair | str:
         return "clean and corrupted prompts of different numbers of tokens"
     if clean == corrupted:
         return "clean and corrupted prompts that are the same tokens"
-    if tokens.unk_id is not None and tokens.unk_id in (*clean, *corrupted):
+    if not (tokens.knows(line.clean) and tokens.knows(line.corrupted)):
         return "prompts with an unknown token"
     sides = [_ids(tokens, line.clean, given) for given in (line.answer, line.foil)]
     answers, foils = sides
@@ -146,16 +146,13 @@ def _pair(tokens: Tokens, line: Line, template: int) -> Pair | str:
 
 def _ids(tokens: Tokens, prompt: str, given: str | list[str]) -> Ids | None:
     """The token of each continuation of the prompt; None where one takes several."""
-    before = tokens.encode(prompt)
     found = []
     for text in [given] if isinstance(given, str) else given:
-        for form in (text, f" {text}"):
-            after = tokens.encode(prompt + form)
-            if len(after) == len(before) + 1 and after[:-1] == before and after[-1] != tokens.unk_id:
-                found.append(after[-1])
-                break
-        else:
+        ids = (tokens.next_id(prompt, form) for form in (text, f" {text}"))
+        token = next((i for i in ids if i is not None), None)
+        if token is None:
             return None
+        found.append(token)
     return tuple(dict.fromkeys(found)) or None
 
 

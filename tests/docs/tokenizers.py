@@ -1,0 +1,179 @@
+"""docs/tokenizers.md: which pairs of every task and relation are left on four tokenizers.
+
+`python -m tests.docs.tokenizers` writes the page anew. A column whose tokenizer isn't on this machine stays as it is;
+`path_of` says where they are looked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from transformers import AutoTokenizer, GPT2Tokenizer
+
+from reportgen.mini import tokenizer as mini
+from reportgen.models.tokens import Tokens
+from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.tasks import BUILDERS, forms, greater_than
+from reportgen.suites.relations.data import keep, load_relations
+from reportgen.suites.relations.suite import RelationsSettings
+from reportgen.suites.sparse import prompts as sparse
+
+PAGE = Path(__file__).parents[2] / "docs" / "tokenizers.md"
+COLUMNS = ("mini", "SmolLM2", "Gemma 3", "GPT-2")
+_GGUF = {"SmolLM2": "REPORTGEN_SMOLLM2", "Gemma 3": "REPORTGEN_GEMMA"}
+_GPT2 = "REPORTGEN_GPT2"
+_PROMPTS, _LEAST, _FEWEST = Settings().prompts, Settings().min_pairs, RelationsSettings().min_pairs
+_auto: Any = AutoTokenizer
+Cells = Mapping[tuple[str, str], str]  # (first, second column) -> what this tokenizer makes of it
+
+HEAD = f"""\
+# Tokenizers
+
+Word lists and prompts are the same for every model, the tokens are not. A word is used where it is one token at the
+start of a word in running text (found behind other words, never by encoding it alone: some tokenizers put a space of
+their own before a text), and a prompt where every word stands as that token and its answer is the token that follows
+when both are tokenized together. `tests/suites/test_kinds.py` tries this with and without BOS on small tokenizers of
+seven kinds: byte-level with whole numbers, single digits or groups of three digits, SentencePiece's with and without a
+mark before the text, unigram, whole words. Pairs with the unknown token are left out.
+
+## Greater-than
+
+| form | a year is | prompt | answers | foils | corrupted | roles |
+|---|---|---|---|---|---|---|
+| Greater-than, as published | 17, 32 | The war lasted from 1732 to 17 | 33 to 99 | 00 to 32 | 1701 | YY, XX |
+| Greater decade | 1, 7, 3, 2 | The war lasted from 1732 to 17 | 4 to 9 | 0 to 2 | 1702 | decade, unit, century |
+| Greater digit | 173, 2 | The war lasted from 1732 to 173 | 3 to 9 | 0 to 2 | 1730 | unit, decade |
+
+- The first that the tokenizer can write is used; title, captions and `form` in the facts say which. Where it can write
+  none (a year is one token), the task is left out and the report says why.
+- Greater decade: an end in the start's own decade, 173_, is right or wrong by a digit that comes later. The digit 3 is
+  neither answer nor foil.
+- Greater decade and digit start at 1 to 8, each equally often, so that digits are left on both sides. The published
+  form starts at 02 to 98, and as there both sides hold all two-digit tokens, also those of years that this tokenizer
+  writes as one token when it sees them whole.
+- The metric is the summed probability of the answers less that of the foils in all three.
+
+## Pairs left
+
+Made by `python -m tests.docs.tokenizers` and compared by `tests/docs/test_tokenizers.py` with the tokenizers of the
+bundled model, SmolLM2-135M-Instruct and Gemma 3 270M as GGUF files have them, and GPT-2.
+
+Tasks, at the default of {_PROMPTS} prompts; with fewer than {_LEAST} the task is left out. Tokens a prompt: the
+mean, which the cost of patching follows.
+"""
+RELATIONS = f"""
+Relations: pairs of which both words are one token. Fewer than {_FEWEST}: left out of the run, a dash here.
+**Bold**: fewer than half of the pairs are left, and scores speak for the common words among them.
+"""
+CAUSES = """
+What is lost where a relation loses most of its pairs on a real tokenizer: `year_to_following` every year where digits
+are tokens; `adj_to_superlative`, `adj_to_comparative`, both translations and `country_to_capital` targets of several
+tokens (thickest, sadder, maison, Hanoi), whose sources are all there; `product_to_company` products. The filter is the
+published method's, and nothing is put in the place of lost pairs. `multi_token` scores sources of several tokens, never
+targets.
+"""
+
+
+def path_of(column: str) -> Path | None:
+    """The file or folder that holds the column's tokenizer, or None where there is none on this machine.
+
+    SmolLM2 and Gemma 3: GGUF files named by REPORTGEN_SMOLLM2 and REPORTGEN_GEMMA. GPT-2: the folder REPORTGEN_GPT2,
+    or the hub's cache.
+    """
+    given = os.environ.get(_GGUF.get(column, _GPT2), "")
+    if given or column in _GGUF:
+        return Path(given) if given else None
+    cached = try_to_load_from_cache("openai-community/gpt2", "vocab.json")
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def tokens_of(column: str) -> Tokens | None:
+    """The column's tokenizer as the suites see it, or None where it isn't on this machine."""
+    if column == "mini":
+        return Tokens(mini.build())
+    path = path_of(column)
+    if path is None:
+        return None
+    if column in _GGUF:
+        return Tokens(_auto.from_pretrained(path.parent, gguf_file=path.name))
+    return Tokens(GPT2Tokenizer.from_pretrained(path))
+
+
+def cells(tokens: Tokens) -> dict[str, Cells]:
+    """Table -> its cells for this tokenizer."""
+    return {"tasks": dict(_tasks(tokens)), "relations": dict(_relations(tokens))}
+
+
+def _tasks(tokens: Tokens) -> Iterator[tuple[tuple[str, str], str]]:
+    yield ("", "BOS"), "none" if tokens.bos_id is None else f"`{tokens.text(tokens.bos_id)}`"
+    for name, build in BUILDERS.items():
+        task = build(tokens, _PROMPTS, 0)
+        yield (name, "prompt pairs"), str(len(task.pairs)) if len(task.pairs) >= _LEAST else "\u2013"
+        yield (name, "templates"), _of(len(task.templates), len(forms.read(name)["templates"]))
+        length = sum(len(pair.clean) for pair in task.pairs) / max(1, len(task.pairs))
+        yield (name, "tokens a prompt"), f"{length:.1f}" if task.pairs else "\u2013"
+        if name == greater_than.NAME:
+            yield (name, "form"), task.title
+        for kind, listed in forms.read(name).items():
+            if kind not in ("templates", "rephrased", "centuries"):
+                count = len(task.maps) if isinstance(listed, dict) else len(forms.single(tokens, listed))
+                yield (name, kind), _of(count, len(listed))
+    antonyms = sparse.read_task(sparse.BUNDLED)
+    counts = [len(group) for group in sparse.groups(tokens, antonyms, len(antonyms.pairs), 0)]
+    yield ("antonyms (`sparse`)", "prompts"), _of(sum(counts), len(antonyms.pairs) * len(antonyms.templates))
+
+
+def _relations(tokens: Tokens) -> Iterator[tuple[tuple[str, str], str]]:
+    for relation in load_relations():
+        left, listed = len(keep(relation, tokens).pairs), len(relation.pairs)
+        shown = "\u2013" if left < _FEWEST else f"**{left}**" if 2 * left < listed else str(left)
+        yield (relation.stem, str(listed)), shown
+    kept = sum(len(keep(relation, tokens).pairs) >= _FEWEST for relation in load_relations())
+    yield ("relations scored", str(len(load_relations()))), str(kept)
+
+
+def _of(count: int, listed: int) -> str:
+    return f"{count} of {listed}"
+
+
+def page(made: Mapping[str, Mapping[str, Cells]]) -> str:
+    """The page from column -> table -> cells, where every column has the same rows."""
+    first = made[COLUMNS[0]]
+    tasks = _table(("task", "of it"), first["tasks"], lambda column: made[column]["tasks"])
+    relations = _table(("relation", "pairs listed"), first["relations"], lambda column: made[column]["relations"])
+    return f"{HEAD}\n{tasks}{RELATIONS}\n{relations}{CAUSES}"
+
+
+def _table(head: tuple[str, str], rows: Cells, of: Callable[[str], Cells]) -> str:
+    lines = [(*head, *COLUMNS), *((*row, *(of(column)[row] for column in COLUMNS)) for row in rows)]
+    shown = [f"| {' | '.join(line)} |\n" for line in lines]
+    return shown[0] + "|---" * len(lines[0]) + "|\n" + "".join(shown[1:])
+
+
+def written() -> dict[str, dict[str, Cells]]:
+    """What the page holds now: column -> table -> cells."""
+    found: dict[str, dict[str, dict[tuple[str, str], str]]] = {name: {"tasks": {}, "relations": {}} for name in COLUMNS}
+    table = ""
+    for line in PAGE.read_text("utf-8").splitlines() if PAGE.is_file() else []:
+        row = [cell.strip() for cell in line.strip("|").split("|")]
+        if row[-len(COLUMNS) :] == list(COLUMNS):
+            table = {"task": "tasks", "relation": "relations"}[row[0]]
+        elif not line.startswith("|"):
+            table = ""
+        elif table and not line.startswith("|---"):
+            for column, cell in zip(COLUMNS, row[2:], strict=True):
+                found[column][table][row[0], row[1]] = cell
+    return {column: dict(tables) for column, tables in found.items()}
+
+
+if __name__ == "__main__":
+    now = written()
+    for name in COLUMNS:
+        found = tokens_of(name)
+        if found is not None:
+            now[name] = cells(found)
+    PAGE.write_text(page(now), "utf-8")
