@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from reportgen.report.csv import COLUMNS, escape, scores_csv
 from reportgen.scores import HeadScores, SuiteResult
-from tests.fixtures import model_record
 from tests.figures import samples
+from tests.fixtures import model_record
 from tests.report import sample
 
 READ = {"alpha": sample.result()}
