@@ -153,9 +153,10 @@ def _sample(cell: str, x: float, y: float, side: float, grid: Grid, axes: dict[s
 
 def corners(values: Rows, side: float, axes: dict[str, Any], name: str) -> alt.Chart:
     """The mark of cells with an exact value among estimates: a filled corner, at each cell's upper left."""
-    mark = {"type": "point", "shape": "M0.1,0.1H1L0.1,1Z", "size": round6((2 * side) ** 2), "filled": True,
-            "opacity": 1, "fill": "#000000", "stroke": "#ffffff",
-            "strokeWidth": round6(max(0.25, 0.08 * side))}  # fmt: skip
+    mark = {
+        "type": "point", "shape": "M0.1,0.1H1L0.1,1Z", "size": round6((2 * side) ** 2), "filled": True, "opacity": 1,
+        "fill": "#000000", "stroke": "#ffffff", "strokeWidth": round6(max(0.25, 0.08 * side)),
+    }  # fmt: skip
     return layer(name, values, mark, axes)
 
 
