@@ -64,7 +64,9 @@ def run_verb(
     ] = "",
     cmap: Annotated[str, typer.Option(help="Colour scheme of score maps. [default: viridis]")] = "",
     palette: Annotated[str, typer.Option(help="published or safe. [default: published]")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and can be reached, with time and memory.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would run and can be reached, with time and memory.")
+    ] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
 ) -> None:
     """Score every attention head of MODEL and write its report."""
