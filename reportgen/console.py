@@ -58,7 +58,8 @@ class Reporter:
     def suite_started(self, suite: Suite, index: int, total: int) -> None:
         """Suite `index` of `total` begins."""
         if self.progress is not None:
-            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=1.0, completed=self.share)
+            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=1.0)
+            self.progress.update(self.task, completed=self.share)
         self._event("suite", f"[{index + 1}/{total}] {suite.title}", suite=suite.name, index=index, total=total)
 
     def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None:
