@@ -58,19 +58,20 @@ class Reporter:
     def suite_started(self, suite: Suite, index: int, total: int) -> None:
         """Suite `index` of `total` begins."""
         if self.progress is not None:
-            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=1.0, completed=self.share)
+            self.task = self.progress.add_task(f"[{index + 1}/{total}] {suite.title}", total=1.0)
+            self.progress.update(self.task, completed=self.share)
         self._event("suite", f"[{index + 1}/{total}] {suite.title}", suite=suite.name, index=index, total=total)
 
     def suite_progress(self, suite: Suite, done: int, total: int, words: str) -> None:
         """`done` of `total` steps of a suite; a pipe gets a line every ten seconds at most."""
         if self.progress is not None and self.task is not None:
             line = f"{suite.title}: {words} ({done}/{total})"
-            self.progress.update(self.task, completed=self.share, description=f"{line}  {self._whole()}")
+            self.progress.update(self.task, completed=self.share, description=f"{line} {self._whole()}")
         elif self.json_lines or time.monotonic() - self._last_words > 10:
             self._last_words = time.monotonic()
             self._event(
                 "progress",
-                f"  {words} ({done}/{total})  {self._whole()}",
+                f"  {words} ({done}/{total}) {self._whole()}",
                 suite=suite.name,
                 done=done,
                 total=total,
@@ -88,14 +89,14 @@ class Reporter:
         if self.progress is not None and self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
-        line = f"  {suite.name}: {_ended(record, kept)}  {self._whole()}"
+        line = f"  {suite.name}: {_ended(record, kept)} {self._whole()}"
         self._event("suite_end", line, style="red" if record.status == "failed" else "", suite=suite.name,
                     status=record.status, kept=kept, elapsed_s=record.elapsed_s, estimate_s=record.estimate_s,
                     phases=record.phases, error=record.error, share=round(self.share, 3))  # fmt: skip
 
     def rendering(self) -> None:
         """All suites are done with; page, PDF and figures are next."""
-        self._event("stage", f"Rendering the report  {self._whole()}", words="Rendering the report",
+        self._event("stage", f"Rendering the report {self._whole()}", words="Rendering the report",
                     share=round(self.share, 3), left_s=round(self.left_s))  # fmt: skip
 
     def times(self, manifest: Manifest) -> None:

@@ -44,7 +44,7 @@ def is_claim(heads: HeadSet) -> bool:
 def ranked(lines: Sequence[Verdict]) -> list[Verdict]:
     """Claims before scores, the strongest evidence first; of claims with one number, the first keeps its place."""
     seen: set[str] = set()
-    first, again = [], []
+    first, again = list[Verdict](), list[Verdict]()
     for line in sorted(lines, key=lambda v: (not v.causal, *v.order)):
         repeats = line.causal and line.estimate and f"{line.how} {line.estimate}" in seen
         (again if repeats else first).append(line)

@@ -215,7 +215,14 @@ def test_the_passport_says_labels_evidence_texts_tokens_and_scores(visit: Visito
     assert "nothing but the first position" in flat.inner_text()
     assert panel.locator("h3").all_inner_texts() == ["Labels and their evidence", "In text", "Salient tokens", "Scores"]
     assert panel.locator("svg.dots").count() >= 3
+    assert "No leading label" in panel.inner_text()
     assert seen.said == []
+
+
+def test_the_passport_names_the_one_leading_label_and_its_ties(visit: Visitor) -> None:
+    label = visit("#L2H1").page.locator("#head .leader").inner_text()
+    assert label.startswith("Leading label: Capital score, 0.")
+    assert "; tied with Capital score (0." in label
 
 
 def test_findings_lead_to_their_figures_and_fold_the_rest(visit: Visitor) -> None:
