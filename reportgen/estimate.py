@@ -33,6 +33,7 @@ def print_plan(options: Options, json_lines: bool) -> None:
         revision=options.revision,
         offline=options.offline,
         trust_remote_code=options.trust_remote_code,
+        twin=runner.needs_twin(jobs),
     )
     rate = operations_per_s(options.device)
     rows = [(job, _seconds(job, record, rate)) for job in jobs]
@@ -44,7 +45,8 @@ def print_plan(options: Options, json_lines: bool) -> None:
     console = Console(highlight=False)
     grid = f"{record.n_layers} layers x {record.n_heads} heads"
     console.print(Text(f"{one_line(record.id)}: {grid}, {record.n_params / 1e6:.1f} M parameters, {record.dtype}"))
-    console.print(Text(f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"))
+    what = "weights and those of a random twin" if runner.needs_twin(jobs) else "weights"
+    console.print(Text(f"about {needed / 1e9:.2f} GB for the {what}, and as much again while the suites work"))
     table = Table("suite", "about", "settings", box=None, pad_edge=False)
     for job, seconds in rows:
         about = "not estimated" if seconds is None else f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
