@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
-.PHONY: report test real real-fetch real-test check bench soak clean
+.PHONY: report test real real-fetch real-test check bench soak devices clean
 
 report: $(READY)  ## score the bundled model and write runs/mini/report/
 	$(BIN)/reportgen run mini
@@ -32,8 +32,11 @@ check: $(DEV)  ## ruff and mypy --strict
 bench: $(DEV)  ## timings as ratios against a plain reference, one run
 	$(BIN)/python -m benchmarks
 
+devices: $(DEV)  ## every suite on pretend cuda and mps; needs a C++ compiler
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m devices tests/devices
+
 soak: $(DEV)  ## the long version of the tests
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 -m 'not real'
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 -m 'not real and not devices'
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "reportgen needs Python 3.11-3.13; type: make PYTHON=python3.12")'

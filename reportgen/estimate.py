@@ -43,6 +43,7 @@ def print_plan(options: Options, json_lines: bool) -> None:
         revision=options.revision,
         offline=options.offline,
         trust_remote_code=options.trust_remote_code,
+        twin=runner.needs_twin(jobs),
     )
     speeds = measure(pick_device(options.device))
     jobs = [job for job in jobs if job.suite.static or not options.stream]  # the others are skipped
@@ -80,7 +81,8 @@ def _print(record: ModelRecord, needed: int, planned: Sequence[Planned], report_
     console.print(
         Text(", ".join(filter(None, (f"{one_line(record.id)}: {grid}", size, record.dtype, record.dequantised))))
     )
-    console.print(Text(f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"))
+    what = "weights and those of a random twin" if runner.needs_twin([p.job for p in planned]) else "weights"
+    console.print(Text(f"about {needed / 1e9:.2f} GB for the {what}, and as much again while the suites work"))
     table = Table("suite", "about", "settings", box=None, pad_edge=False)
     for p in planned:
         about = "not estimated" if p.seconds is None else duration(p.seconds)

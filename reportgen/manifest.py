@@ -98,17 +98,27 @@ class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     given: dict[str, object]  # as given
     resume_key: str = ""
     elapsed_s: float = 0.0
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: int = 0  # of the process, in RAM, since it began
+    device_memory_bytes: int = 0  # most held by tensors on a GPU during this suite; 0 on a CPU
     estimate_s: float | None = None  # seconds expected before it began; None = not estimated
     phases: dict[str, float] = msgspec.field(default_factory=dict)  # phase -> seconds, longest first
     error: str = ""  # reason of a failure or skip, one line
     sha256: dict[str, str] = msgspec.field(default_factory=dict)  # file name in scores/ -> digest
     n: int = 0  # head scores stored
     data: dict[str, str] = msgspec.field(default_factory=dict)  # name of a data file -> digest
+    # Where and how this suite was scored, which need not be how the run's other suites were. Empty: not known.
+    device: str = ""  # "cpu", "cuda:0", "mps"
+    device_name: str = ""
+    dtype: str = ""  # that the model ran in
+    threads: int = 0
+    seed: int | None = None
+    preset: str = ""
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """The whole of run.json."""
+    """The whole of run.json. Device, threads, seed, preset and versions are those of the last command; each suite's
+    record has its own, since a later command keeps finished suites."""
 
     schema_version: int
     model: ModelRecord
@@ -128,3 +138,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     overlays: list[str] = msgspec.field(default_factory=list)  # overlay files given
     published_as: str = ""  # --published KEY
     self_test: SelfTest | None = None  # None: not known
+
+    def scored(self) -> dict[str, SuiteRecord]:
+        """Every suite's record with where it was scored; runs of reportgen 0.1 know that for the whole run only."""
+        return {name: record if record.device else self.as_now(record) for name, record in self.suites.items()}
+
+    def as_now(self, record: SuiteRecord) -> SuiteRecord:
+        """`record` as of a suite that is scored by this command."""
+        return msgspec.structs.replace(
+            record, device=self.device, device_name=self.device_name, dtype=self.model.dtype, threads=self.threads,
+            seed=self.seed, preset=self.preset, versions=dict(self.versions),
+        )  # fmt: skip

@@ -255,7 +255,7 @@ class RunWriter:
                 f"not {new.content_hash[:12]}).",
                 f"Type --name {slug_of(new.id)}-{new.content_hash[:8]} to keep both.",
             )
-        self.manifest = msgspec.structs.replace(self.manifest, created=old.created, suites=dict(old.suites))
+        self.manifest = msgspec.structs.replace(self.manifest, created=old.created, suites=old.scored())
 
     @property
     def run(self) -> Run:

@@ -147,7 +147,7 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
         for line in _says(job, options.seed):
             listener.stage(line)
     listener.stage(f"Loading {options.model}")
-    model = _load(options)
+    model = _load(options, twin=needs_twin(jobs))
     slug = slug or slug_of(model.record.id, options.revision)
     with writer_of(Path(options.out) / slug, _manifest(model, slug, options)) as writer:
         tested = ensured(listener.stage) if options.selftest else known()
@@ -199,7 +199,12 @@ def _estimates(model: Model | Weights, jobs: Sequence[Job]) -> dict[str, float |
     return found | {REPORT: rendering(len(jobs), speeds)}
 
 
-def _load(options: Options) -> Model | Weights:
+def needs_twin(jobs: Sequence[Job]) -> bool:
+    """Whether a suite will load a randomly initialised twin beside the model: those have a setting `twins`."""
+    return any(getattr(job.settings, "twins", 0) for job in jobs)
+
+
+def _load(options: Options, *, twin: bool) -> Model | Weights:
     """The model, or its static weights alone with --stream; torch is imported here, once the settings are right."""
     from reportgen.models import load
 
@@ -213,11 +218,14 @@ def _load(options: Options) -> Model | Weights:
         **place,
         offline=options.offline,
         trust_remote_code=options.trust_remote_code,
+        twin=twin,
     )
 
 
 def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, offline: bool) -> None:
     """Score one suite, or keep the finished one; its record goes into the manifest either way."""
+    from reportgen.models import memory
+
     suite, seed = job.suite, writer.manifest.seed
     data = [(path.name, digest(path)) for path in _data(job)]
     key = resume_key(
@@ -242,17 +250,24 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, 
         progress=told.progress(suite, phases),
         offline=offline,
     )
-    record = SuiteRecord("done", suite.version, job.as_dict, dict(job.given), resume_key=key, data=dict(data))
+    record = _as_planned(job, key, dict(data), writer.manifest)
     started = time.monotonic()
     phases.start()
+    memory.forget_peak(model.device)
     record, store = _guarded(model, job, context, record)
-    record = _measured(record, time.monotonic() - started)
+    record = _measured(record, time.monotonic() - started, memory.peak_bytes(model.device))
     record = _replace(record, estimate_s=told.pace.rounded(suite.name), phases=phases.end())
     if store is None:
         writer.note(suite.name, record)
     else:
         store(writer, record)
     told.ended(suite, writer.manifest.suites[suite.name], kept=False)
+
+
+def _as_planned(job: Job, key: str, data: dict[str, str], now: Manifest) -> SuiteRecord:
+    """The record of a suite that is about to be scored where `now` says."""
+    settings, given = job.as_dict, dict(job.given)
+    return now.as_now(SuiteRecord("done", job.suite.version, settings, given, resume_key=key, data=data))
 
 
 def _whole(run: Run, but: str) -> dict[str, SuiteResult]:
@@ -303,24 +318,25 @@ def _replace(record: SuiteRecord, **changes: object) -> SuiteRecord:
     return msgspec.structs.replace(record, **changes)
 
 
-def _measured(record: SuiteRecord, elapsed_s: float) -> SuiteRecord:
+def _measured(record: SuiteRecord, elapsed_s: float, device_bytes: int) -> SuiteRecord:
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    return _replace(record, elapsed_s=round(elapsed_s, 3), peak_memory_bytes=peak)
+    return _replace(record, elapsed_s=round(elapsed_s, 3), peak_memory_bytes=peak, device_memory_bytes=device_bytes)
 
 
 def _manifest(model: Model | Weights, slug: str, options: Options) -> Manifest:
     import torch
 
+    from reportgen.models.memory import device_name
+
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record: ModelRecord = msgspec.structs.replace(model.record, slug=slug)
     commit, dirty = _git()
-    name = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.processor()
     return Manifest(
         schema_version=SCHEMA_VERSION,
         model=record,
         device=str(model.device),
-        device_name=name or platform.machine(),
+        device_name=device_name(model.device),
         threads=torch.get_num_threads(),
         seed=options.seed,
         preset=options.preset,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from reportgen import runner
 from reportgen.config import Options
 from reportgen.errors import RunError, SettingsError
 from reportgen.manifest import SuiteRecord
+from reportgen.report import about
 from reportgen.runfolder import Run
 from reportgen.suites.base import Suite
 from tests.tiny import tiny_folder
@@ -64,6 +67,48 @@ def test_second_run_keeps_what_is_done(model: str, tmp_path: Path) -> None:
     runner.run(options(model, tmp_path, settings=given), ledger)
     assert ledger.ended == [("toy", "done", False), ("toy", "done", True)]
     assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+def test_a_kept_suite_stays_recorded_as_it_was_scored(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another suite is added later, on other threads, with another seed, another torch and another device name."""
+    runner.run(options(model, tmp_path))
+    monkeypatch.setattr(runner, "_versions", lambda: {"torch": "99"})
+    monkeypatch.setattr("reportgen.models.memory.device_name", lambda device: "another")
+    given = {"attention": {"lags": "4,8,11", "sequences": "24", "copy_tokens": "20", "text_windows": "0"}}
+    later = replace(
+        options(model, tmp_path), suites=("attention",), threads=2, seed=5, dtype="bfloat16", settings=given
+    )
+    run = Run.open(runner.run(later).path)
+    first, second = run.manifest.suites["toy"], run.manifest.suites["attention"]
+    assert (first.device, first.dtype, first.threads, first.seed) == ("cpu", "float32", 1, 0)
+    assert (second.device, second.dtype, second.threads, second.seed) == ("cpu", "bfloat16", 2, 5)
+    assert second.device_name == "another" != first.device_name
+    assert second.versions == {"torch": "99"} != first.versions
+    assert first.versions["torch"]
+    told = dict(about.facts(run.manifest))
+    assert told["Weights"] == "raw, float32: toy; bfloat16: attention"
+    assert "seed 0: toy" in told["Scored"]
+    assert "another): attention" in told["Device"]
+    said = {name: dict(pairs) for name, pairs in about.provenance(run.manifest)}
+    assert said["Run"]["Threads"] == "1: toy; 2: attention"
+    assert said["Software"]["torch"].endswith("99: attention")
+
+
+def test_a_run_of_an_older_version_is_read_and_its_suites_keep_its_device(model: str, tmp_path: Path) -> None:
+    """Version 0.1 knew device, threads and versions of the whole run only."""
+    path = runner.run(options(model, tmp_path)).path
+    old = json.loads((path / "run.json").read_text())
+    for name in ("device", "device_name", "dtype", "threads", "seed", "preset", "versions", "device_memory_bytes"):
+        del old["suites"]["toy"][name]
+    old |= {"device": "cuda:0", "device_name": "an older GPU", "threads": 7}
+    (path / "run.json").write_text(json.dumps(old))
+    run = Run.open(path)
+    assert run.manifest.suites["toy"].device == ""
+    assert dict(about.facts(run.manifest))["Device"] == "cuda:0 (an older GPU)"
+    kept = runner.run(options(model, tmp_path)).manifest
+    assert (kept.device, kept.suites["toy"].device, kept.suites["toy"].threads) == ("cpu", "cuda:0", 7)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"settings": {"toy": {"scale": "2"}}}])

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+from reportgen.report.about import by_suite
 from reportgen.report.text import plural, value_words
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
@@ -19,10 +20,13 @@ Row = tuple[str, tuple[str, ...]]  # what, its value in each run
 def differences(runs: Sequence[Run]) -> list[Row]:
     """Everything that could make scores differ although the models do not, in the order of the suites."""
     rows = [
-        _row("seed", [str(run.manifest.seed) for run in runs]),
-        _row("preset", [run.manifest.preset for run in runs]),
+        _row("seed", [by_suite(run.manifest, lambda record: str(record.seed)) for run in runs]),
+        _row("preset", [by_suite(run.manifest, lambda record: record.preset) for run in runs]),
         _row("weights", [run.model.weights for run in runs]),
-        _row("dtype", [run.model.dtype for run in runs]),
+        _row("dtype", [by_suite(run.manifest, lambda record: record.dtype) for run in runs]),
+        _known("device", [by_suite(run.manifest, lambda record: record.device) for run in runs]),
+        _known("threads", [by_suite(run.manifest, lambda record: str(record.threads or "")) for run in runs]),
+        _known("torch", [by_suite(run.manifest, lambda record: record.versions.get("torch", "")) for run in runs]),
         _row("first token", [run.model.bos for run in runs]),
         _row("synthetic scores", [value_words(run.manifest.synthetic or run.model.synthetic) for run in runs]),
     ]
@@ -34,6 +38,11 @@ def differences(runs: Sequence[Run]) -> list[Row]:
 
 def _row(what: str, values: Sequence[str]) -> Row | None:
     return (what, tuple(_short(value) for value in values)) if len(set(values)) > 1 else None
+
+
+def _known(what: str, values: Sequence[str]) -> Row | None:
+    """A row that is left out where a run does not say, as one of an imported table does not."""
+    return _row(what, values) if all(values) else None
 
 
 def _short(value: str) -> str:

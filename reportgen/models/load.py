@@ -55,13 +55,16 @@ def load(
     offline: bool = False,
     trust_remote_code: bool = False,
     bos: str = "auto",
+    twin: bool = False,
 ) -> Model:
     """Load a model by bundled name, folder or hub id, and check it against Hugging Face's own forward pass.
 
     device    auto (cuda, mps, cpu) | cpu | cuda | cuda:1 | mps
-    dtype     auto (float32 on a CPU, the checkpoint's on a GPU) | float32 | float16 | bfloat16
+    dtype     auto (the checkpoint's on a CUDA GPU; float32 elsewhere, and for a bundled model) | float32 | float16 |
+              bfloat16
     revision  hub branch, tag or commit;  offline  use the hub's local cache only
     bos       auto (what the tokenizer does by default) | always | never
+    twin      memory must do for a random twin, too
 
     Raises ModelError, in one line, for everything the user can mend.
     """
@@ -69,14 +72,14 @@ def load(
     pick_dtype(dtype, {}, chosen)  # a misspelt one is refused before anything is fetched
 
     def admit(counts: Mapping[str, int], unembedding: int = 0) -> None:
-        check_memory(sum(counts.values()), unembedding, pick_dtype(dtype, counts, chosen), chosen, str(name))
+        number = pick_dtype(dtype, counts, chosen)
+        check_memory(sum(counts.values()), unembedding, number, chosen, str(name), twin=twin)
 
     found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos=bos, admit=admit)
     counts = found.facts.counts
     admit(counts, found.facts.unembedding)
-    number = pick_dtype(dtype, counts, chosen)
-    hf_model = _read_weights(found, number, trust_remote_code=trust_remote_code).to(chosen)
-    return _assemble(hf_model, found.record, found.tokens)
+    hf_model = _read_weights(found, _dtype(dtype, found, chosen), trust_remote_code=trust_remote_code)
+    return _assemble(hf_model, found.record, found.tokens, chosen)
 
 
 def stream(
@@ -105,12 +108,16 @@ def inspect(
     *,
     offline: bool = False,
     trust_remote_code: bool = False,
+    twin: bool = False,
 ) -> tuple[ModelRecord, int, Tokens]:
-    """The record of a model whose weights stay unread, the bytes that loading it needs, and its tokenizer."""
+    """The record of a model whose weights stay unread, the bytes that it needs on the device, and its tokenizer.
+
+    twin  as in load
+    """
     found = _find(str(name), revision, offline=offline, trust_remote_code=trust_remote_code, bos="auto")
-    number = pick_dtype(dtype, found.facts.counts, pick_device(device))
+    number = _dtype(dtype, found, pick_device(device))
     record = msgspec.structs.replace(found.record, dtype=str(number).removeprefix("torch."))
-    return record, needed_bytes(found.facts.n_params, found.facts.unembedding, number), found.tokens
+    return record, needed_bytes(found.facts.n_params, found.facts.unembedding, number, twin=twin), found.tokens
 
 
 def random_twin(model: Model, seed: int) -> Model:
@@ -130,7 +137,7 @@ def random_twin(model: Model, seed: int) -> Model:
         synthetic=True,
         hub_id="",
     )
-    return _assemble(hf_model.to(model.device, dtype), record, model.tokens)
+    return _assemble(hf_model.to(dtype), record, model.tokens, model.device)
 
 
 def set_threads(threads: int) -> None:
@@ -276,12 +283,18 @@ def _read_weights(found: _Found, dtype: torch.dtype, *, trust_remote_code: bool)
     return hf_model.eval()
 
 
-def _assemble(hf_model: Any, record: ModelRecord, tokens: Tokens) -> Model:
-    """Boot the bridge and compare it with the model as it was before."""
-    tensors: dict[str, Tensor] = hf_model.state_dict(keep_vars=True)
-    config = copy.deepcopy(hf_model.config)
+def _dtype(name: str, found: _Found, device: torch.device) -> torch.dtype:
+    """The number type to run in. A bundled model is small, and its file is float16 only to be smaller still."""
+    return pick_dtype(name, {} if found.record.source == "bundled" else found.facts.counts, device)
+
+
+def _assemble(hf_model: Any, record: ModelRecord, tokens: Tokens, device: torch.device) -> Model:
+    """Move the model from the CPU to `device`, boot the bridge, and compare it with the model as it was before."""
     ids = selfcheck.sample_ids(tokens.size, record.n_ctx)
     expected = selfcheck.reference(hf_model, ids)
+    hf_model = hf_model.to(device)
+    tensors: dict[str, Tensor] = hf_model.state_dict(keep_vars=True)
+    config = copy.deepcopy(hf_model.config)
     n_params = sum(p.numel() for p in hf_model.parameters())
     try:
         bridge = boot(hf_model)

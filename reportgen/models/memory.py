@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,34 +41,76 @@ def main_dtype(counts: Mapping[str, int]) -> str:
 
 
 def pick_dtype(name: str, counts: Mapping[str, int], device: torch.device) -> torch.dtype:
-    """ "auto" is float32 on the CPU, and on a GPU what the checkpoint holds."""
+    """ "auto" is what the checkpoint holds on a CUDA device, and float32 on a CPU and on MPS."""
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else DTYPES[main_dtype(counts)]
+        return DTYPES[main_dtype(counts)] if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         raise ModelError(f"There is no --dtype {name}.", nearest(name, ["auto", *DTYPES]))
     return DTYPES[name]
 
 
-def needed_bytes(n_params: int, unembedding: int, dtype: torch.dtype) -> int:
-    """Weights in `dtype`, and one float32 copy of the unembedding for static scores."""
-    return n_params * dtype.itemsize + unembedding * 4
+def needed_bytes(n_params: int, unembedding: int, dtype: torch.dtype, *, twin: bool = False) -> int:
+    """Weights in `dtype` and one float32 copy of the unembedding for static scores; twice that beside a random twin."""
+    return (n_params * dtype.itemsize + unembedding * 4) * (2 if twin else 1)
 
 
-def check_memory(n_params: int, unembedding: int, dtype: torch.dtype, device: torch.device, label: str) -> None:
-    """Refuse a model that exceeds what is free on the device, or in RAM while loading."""
-    need, half = (needed_bytes(n_params, unembedding, kind) for kind in (dtype, torch.bfloat16))
+def loading_bytes(n_params: int, dtype: torch.dtype, *, twin: bool = False) -> int:
+    """RAM while weights pass through it on their way to a GPU; a random twin is drawn in float32."""
+    return n_params * (4 if twin else dtype.itemsize)
+
+
+def check_memory(
+    n_params: int, unembedding: int, dtype: torch.dtype, device: torch.device, label: str, *, twin: bool = False
+) -> None:
+    """Refuse a model that exceeds what is free on the device, or in RAM while loading.
+
+    twin  a suite will load a randomly initialised twin beside the model
+    """
+
+    def needs(place: torch.device, kind: torch.dtype, *, twin: bool) -> int:
+        if place != device:
+            return loading_bytes(n_params, kind, twin=twin)
+        return needed_bytes(n_params, unembedding, kind, twin=twin)
+
     for place in dict.fromkeys([device, torch.device("cpu")]):
-        free = available_bytes(place)
+        need, half = (needs(place, kind, twin=twin) for kind in (dtype, torch.bfloat16))
+        alone, free = needs(place, dtype, twin=False), available_bytes(place)
         if need <= free:
             continue
         hint = "Use --stream for static scores only, or a machine with more memory."
         if half < need and half <= free:
             hint = f"Use --dtype bfloat16 ({half / _GB:.1f} GB), or --stream for static scores only."
+        if alone <= free:
+            hint = f"Leave the random twin out with --set SUITE.twins=0 ({alone / _GB:.1f} GB). Or: {hint}"
         raise ModelError(
             f"{label} needs about {need / _GB:.1f} GB ({n_params / 1e9:.2f} billion parameters as "
-            f"{str(dtype).removeprefix('torch.')}), and {free / _GB:.1f} GB are free on {place}.",
+            f"{str(dtype).removeprefix('torch.')}{', and a random twin beside them' if twin else ''}), and "
+            f"{free / _GB:.1f} GB are free on {place}.",
             hint,
         )
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU or processor as its driver or the system gives it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return platform.processor() or platform.machine()
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin to measure `peak_bytes` anew, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that tensors held on a CUDA device since `forget_peak`; 0 on a CPU.
+
+    MPS keeps no peak: there it is what the driver holds for the process now, which it seldom gives back.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(torch.mps.driver_allocated_memory()) if device.type == "mps" else 0
 
 
 def available_bytes(device: torch.device) -> int:

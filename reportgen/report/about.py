@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reportgen import __version__
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
@@ -38,10 +38,10 @@ def facts(manifest: Manifest) -> Pairs:
         ("Parameters", parameters(model.n_params)),
         ("Widths", f"d_model {count(model.d_model)}, d_head {count(model.d_head)}"),
         ("Vocabulary", f"{count(model.d_vocab)} columns of W_U"),
-        ("Weights", ", ".join(filter(None, (model.weights, model.dequantised, model.dtype)))),
+        ("Weights", _weights(manifest)),
         ("First token", model.bos),
-        ("Device", _device(manifest)),
-        ("Scored", f"{manifest.created[:10]}, preset {manifest.preset}, seed {manifest.seed}"),
+        ("Device", by_suite(manifest, _device)),
+        ("Scored", f"{manifest.created[:10]}, {by_suite(manifest, _how)}"),
     ]
     return tuple((name, value) for name, value in rows if value)
 
@@ -61,10 +61,72 @@ def banner(results: Sequence[SuiteResult]) -> tuple[str, ...]:
     return tuple(str(line) for lines in found if isinstance(lines, list | tuple) for line in lines)
 
 
-def _device(manifest: Manifest) -> str:
-    if not manifest.device_name or manifest.device_name == manifest.device:
-        return manifest.device
-    return f"{manifest.device} ({manifest.device_name})"
+def by_suite(manifest: Manifest, words: Callable[[SuiteRecord], str]) -> str:
+    """What `words` says of every finished suite; where they differ `cpu: attention, relations; mps: circuits`."""
+    found: dict[str, list[str]] = {}
+    for name, record in manifest.scored().items():
+        if record.status == "done":
+            found.setdefault(words(record), []).append(name)
+    if not found:
+        return words(manifest.as_now(SuiteRecord("done", 0, {}, {})))
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{value or 'not known'}: {', '.join(names)}" for value, names in found.items())
+
+
+def _weights(manifest: Manifest) -> str:
+    """`raw, dequantised from Q4_1, float32`."""
+    model = manifest.model
+    return ", ".join(filter(None, (model.weights, model.dequantised, by_suite(manifest, lambda record: record.dtype))))
+
+
+def _device(record: SuiteRecord) -> str:
+    if not record.device_name or record.device_name == record.device:
+        return record.device
+    return f"{record.device} ({record.device_name})"
+
+
+def _how(record: SuiteRecord) -> str:
+    return f"preset {record.preset}, seed {record.seed}"
+
+
+def _versions(manifest: Manifest) -> Pairs:
+    """Every package's version, by suite where suites were scored with different ones."""
+    records = [manifest.versions, *(record.versions for record in manifest.scored().values())]
+    names = dict.fromkeys(name for versions in records for name in versions)
+    return tuple((name, by_suite(manifest, lambda record, name=name: record.versions.get(name, ""))) for name in names)
+
+
+HALF = ("float16", "bfloat16")
+
+
+def rests_on_half(record: SuiteRecord, suite: Suite | None, result: SuiteResult) -> str:
+    """Which scores of a suite come from activations in half precision, and what to type; empty where none do."""
+    if record.dtype not in HALF:
+        return ""
+    exact = {measure.name for measure in suite.measures if measure.from_weights} if suite else set()
+    named = [suite.measure(name).title for name in _measured(result) if name not in exact] if suite else ["all scores"]
+    if not named:
+        return ""
+    return (
+        f"Rests on half precision ({record.dtype} activations): {', '.join(named)}. Effects near zero and heads near a "
+        "threshold can fall on either side of it: score them again with --dtype float32 before they are relied on."
+    )
+
+
+def _measured(result: SuiteResult) -> list[str]:
+    """Names of the measures that a result has scores of, in order."""
+    return list(dict.fromkeys(score.key.split("/")[1] for score in result.scores))
+
+
+def half_precision(found: Mapping[str, str]) -> Pairs:
+    """The first screen's line, from the sections that `rests_on_half` has something to say of: title -> dtype."""
+    if not found:
+        return ()
+    kinds = " and ".join(dict.fromkeys(found.values()))
+    return (
+        ("Half precision", f"{', '.join(found)}: {kinds} activations; --dtype float32 settles what is near a line"),
+    )
 
 
 _UNCHECKED = {
@@ -97,10 +159,10 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
         ("Command", shlex.join(manifest.argv)),
         ("Created", manifest.created),
         ("Updated", manifest.updated),
-        ("Preset", manifest.preset),
-        ("Seed", str(manifest.seed) if is_scored else ""),
-        ("Device", _device(manifest)),
-        ("Threads", str(manifest.threads) if is_scored else ""),
+        ("Preset", by_suite(manifest, lambda record: record.preset)),
+        ("Seed", by_suite(manifest, lambda record: str(record.seed)) if is_scored else ""),
+        ("Device", by_suite(manifest, _device)),
+        ("Threads", by_suite(manifest, lambda record: str(record.threads)) if is_scored else ""),
         ("Self-test", in_words(manifest.self_test) if is_scored else ""),
         ("Git commit of the working folder", commit),
         ("Published sets of", manifest.published_as),
@@ -120,15 +182,19 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
             f"{count(model.d_model)}, {count(model.d_head)}, {count(model.d_vocab)}" if is_scored else "",
         ),
         ("Context", plural(model.n_ctx, "position") if is_scored else ""),
-        ("Weights", ", ".join(filter(None, (model.weights, model.dequantised, model.dtype if is_scored else "")))),
+        ("Weights", _weights(manifest) if is_scored else model.weights),
         ("First token", model.bos),
         ("Self-check", self_check(model)[0]),
     )
     if model.source == "comparison":
         about_model = ()
     times = tuple((name, _time(r)) for name, r in manifest.suites.items() if is_scored and r.status != "skipped")
-    software = tuple(manifest.versions.items())
-    groups = (("Run", run), ("Model", about_model), ("Time by suite and phase", times), ("Software", software))
+    groups = (
+        ("Run", run),
+        ("Model", about_model),
+        ("Time by suite and phase", times),
+        ("Software", _versions(manifest)),
+    )
     kept = ((title, tuple((k, v) for k, v in pairs if v)) for title, pairs in groups)
     return tuple((title, pairs) for title, pairs in kept if pairs) + _digests(manifest)
 
@@ -145,7 +211,8 @@ def _time(record: SuiteRecord) -> str:
 
 
 def _cost(record: SuiteRecord) -> str:
-    return f"version {record.version}, {record.elapsed_s:.1f} s"
+    held = f", {record.device_memory_bytes / 1e9:.2f} GB on the device" if record.device_memory_bytes else ""
+    return f"version {record.version}, {record.elapsed_s:.1f} s{held}"
 
 
 def settings(suite: Suite | None, record: SuiteRecord) -> tuple[Setting, ...]:

@@ -147,8 +147,8 @@ def _without(title: str, models: Set[str]) -> str:
 
 
 def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteResult | None, led: Led) -> Section:
-    record = manifest.suites[name]
-    is_cut = manifest.preset == "quick" and suite is not None and record.status == "done"
+    record = manifest.scored()[name]
+    is_cut = record.preset == "quick" and suite is not None and record.status == "done"
     section = Section(
         name=name,
         title=suite.title if suite else name,
@@ -166,7 +166,7 @@ def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteRe
             leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores, led),
             leading_notes=general_notes(result.scores),
             tables=tuple(rows(table) for table in result.tables),
-            notes=tuple(result.notes),
+            notes=tuple(note for note in (*result.notes, about.rests_on_half(record, suite, result)) if note),
             not_computed=tuple((n.what, n.why) for n in result.not_computed),
             cited=tuple((key, catalogue.short_citation(key)) for key in cited if about.citation(key)),
         )
@@ -212,7 +212,7 @@ def _report(
         check=clean(check),
         check_passed=passed,
         broken=clean(in_words(tested)) if tested is not None and tested.failed else "",
-        facts=cleaned(about.facts(manifest)),
+        facts=cleaned(about.facts(manifest) + about.half_precision(_in_half(from_run, sections))),
         banner=cleaned(about.banner(results)),
         verdicts=cleaned(tuple(ranked(lines))),
         sections=sections,
@@ -231,6 +231,17 @@ def _report(
         sources=sources,
         bibtex="\n\n".join([about.tool_bibtex(), *(source.bibtex.strip() for source in sources)]) + "\n",
     )
+
+
+def _in_half(from_run: Scene, sections: Sequence[Section]) -> dict[str, str]:
+    """Title -> dtype of the sections with scores from activations in half precision."""
+    records = from_run.manifest.scored()
+    return {
+        s.title: records[s.name].dtype
+        for s in sections
+        if s.name in from_run.results
+        and about.rests_on_half(records[s.name], from_run.suites.get(s.name), from_run.results[s.name])
+    }
 
 
 def _framed(plate: Plate, results: Sequence[SuiteResult]) -> Framed:

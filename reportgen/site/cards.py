@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from reportgen.figures.geometry import bar_of
 from reportgen.manifest import Manifest
+from reportgen.report.about import by_suite
 from reportgen.report.leading import beyond, order
 from reportgen.report.parts import Pairs, Report
 from reportgen.report.text import NOT_COMPUTED, clean, number, parameters, plural
@@ -109,7 +110,7 @@ def _facts(manifest: Manifest, report: Report) -> Pairs:
         ("Parameters", parameters(model.n_params) if model.n_params else ""),
         ("Family", clean(model.family)),
         ("Weights", clean(model.dequantised)),
-        ("Preset", clean(manifest.preset)),
+        ("Preset", clean(by_suite(manifest, lambda record: record.preset))),
         ("Date", report.date),
     )
     return tuple((name, value) for name, value in rows if value)
@@ -117,10 +118,10 @@ def _facts(manifest: Manifest, report: Report) -> Pairs:
 
 def chosen(tiles: Sequence[Tile], counts: Mapping[str, int]) -> list[Tile]:
     """At most eight maps, the suites in turn; within a suite first what most runs have, then what readers look for."""
-    by_suite: dict[str, list[Tile]] = {}
+    tiles_of: dict[str, list[Tile]] = {}
     for tile in tiles:
-        by_suite.setdefault(tile.suite, []).append(tile)
-    queues = [sorted(found, key=lambda t: (-counts[t.key], _wanted(t.key))) for found in by_suite.values()]
+        tiles_of.setdefault(tile.suite, []).append(tile)
+    queues = [sorted(found, key=lambda t: (-counts[t.key], _wanted(t.key))) for found in tiles_of.values()]
     turns = [queue[i] for i in range(MOST_MAPS) for queue in queues if i < len(queue)][:MOST_MAPS]
     place = {tile.key: i for i, tile in enumerate(tiles)}
     return sorted(turns, key=lambda t: place[t.key])

@@ -39,6 +39,7 @@ class Measure:
     meaning  one sentence: what a high value says, and what it does not
     range    smallest and largest possible value; an infinity where there is no bound
     null     how p or the line is made, in words; "none: ..." and why where there is none
+    from_weights  computed in float32 from the weights alone, whatever the model runs in
     """
 
     name: str
@@ -49,6 +50,7 @@ class Measure:
     source: str = ""  # citation key (published.toml) and section; "ours" where the project added it
     range: tuple[float, float] = (-math.inf, math.inf)
     null: str = ""
+    from_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Context:
 class Suite:
     """A method that scores every head, and how its figures are drawn.
 
-    settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py)
+    settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py). One called
+               `twins` counts the random twins that are loaded beside the model: where it is not 0, memory must do for one
     quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
     full       settings of the preset `full`, where they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report

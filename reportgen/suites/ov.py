@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,15 +68,16 @@ def copying_among(model: Weights, words: Sources) -> FloatGrid:
     that writes nothing scores 0. NaN where a logit is not finite.
     """
     columns = model.W_U()[:, words.ids]  # [d_model token]
-    shares = np.zeros((model.record.n_layers, model.record.n_heads), np.float32)
+    shares = []
     for layer in range(model.record.n_layers):
         logits = head_outputs(model, layer, words.at(layer)) @ columns  # [head token token]
         own = logits.diagonal(dim1=-2, dim2=-1).clone()  # [head token]
-        known = logits.isfinite().all((-2, -1)).cpu().numpy()  # [head]
+        known = logits.isfinite().all((-2, -1))  # [head]
         logits.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
-        copied = (own > logits.amax(dim=-1)).float().mean(dim=-1).cpu().numpy()
-        shares[layer] = np.where(known, copied, np.nan)
-    return shares
+        copied = (own > logits.amax(dim=-1)).float().mean(dim=-1)
+        shares.append(torch.where(known, copied, torch.nan))
+    found: FloatGrid = torch.stack(shares).cpu().numpy()
+    return found
 
 
 @torch.inference_mode()
@@ -90,7 +91,7 @@ def copying_top_k(
     not finite.
     """
     W_U = model.W_U()  # [d_model vocab]
-    shares: dict[tuple[int, int], float] = {}
+    shares: dict[tuple[int, int], torch.Tensor] = {}
     for layer in sorted({layer for layer, _ in heads}):
         outputs = head_outputs(model, layer, words.at(layer))  # [head token d_model]
         for head in sorted(h for lay, h in heads if lay == layer):
@@ -98,6 +99,11 @@ def copying_top_k(
             own = logits.gather(1, words.ids[:, None])
             above = (logits > own).sum(dim=1)
             ties = (logits == own).sum(dim=1) - 1
-            known = bool(logits.isfinite().all())  # a NaN stands above nothing: it would pass for the first of all
-            shares[layer, head] = float((1 + above + ties / 2 <= k).float().mean()) if known else float("nan")
-    return shares
+            known = logits.isfinite().all()  # a NaN stands above nothing: it would pass for the first of all
+            shares[layer, head] = torch.where(known, (1 + above + ties / 2 <= k).float().mean(), torch.nan)
+    return on_host(shares)
+
+
+def on_host(values: Mapping[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], float]:
+    """A number per head, copied from the device at once."""
+    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True)) if values else {}

@@ -178,6 +178,31 @@ def test_too_little_memory_names_the_way_out(folder: Path, monkeypatch: pytest.M
     assert "--stream" in text
 
 
+def test_a_random_twin_and_its_unembedding_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = checks.check_folder(folder, "net")
+    alone = facts.n_params * 4 + facts.unembedding * 4
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2 * alone - 1)
+    with pytest.raises(AssertionError, match="weights were read"):
+        load(folder, device="cpu")
+    with pytest.raises(ModelError, match="a random twin beside them") as caught:
+        load(folder, device="cpu", twin=True)
+    assert "--set SUITE.twins=0" in caught.value.hint
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2 * alone)
+    with pytest.raises(AssertionError, match="weights were read"):
+        load(folder, device="cpu", twin=True)
+
+
+def test_weights_on_their_way_to_a_gpu_need_room_in_ram(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 10**9 if device == gpu else 1999)
+    with pytest.raises(ModelError, match="free on cpu"):
+        memory.check_memory(1000, 10**6, torch.bfloat16, gpu, "net")
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 10**9 if device == gpu else 2000)
+    memory.check_memory(1000, 10**6, torch.bfloat16, gpu, "net")  # W_U in float32 is made on the GPU
+    with pytest.raises(ModelError, match="free on cpu"):
+        memory.check_memory(1000, 10**6, torch.bfloat16, gpu, "net", twin=True)  # drawn in float32
+
+
 def test_memory_is_asked_of_the_system() -> None:
     free = memory.available_bytes(torch.device("cpu"))
     assert 10_000_000 < free < 1 << 50

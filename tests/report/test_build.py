@@ -131,6 +131,27 @@ def test_a_failed_self_check_is_named(tmp_path: Path) -> None:
     assert "DIFFER" in report.check
 
 
+def test_scores_that_rest_on_half_precision_are_named(tmp_path: Path) -> None:
+    """In the section, and on the first screen; what comes from the weights alone is not among them."""
+    run = sample.run(tmp_path)
+    assert not any("half precision" in note for s in build(run, suites=sample.SUITES).sections for note in s.notes)
+    records = dict(run.manifest.suites)
+    records["alpha"] = msgspec.structs.replace(records["alpha"], device="cuda:0", dtype="bfloat16")
+    half = dataclasses.replace(run, manifest=msgspec.structs.replace(run.manifest, suites=records))
+    measure = sample.SUITES["alpha"].measures[0]
+    report = build(half, suites=sample.SUITES)
+    (note,) = [note for note in report.sections[0].notes if "half precision (bfloat16" in note]
+    assert measure.title in note
+    assert "--dtype float32" in note
+    assert not any("half precision" in note for note in report.sections[1].notes)
+    assert "--dtype float32" in dict(report.facts)["Half precision"]
+    exact = tuple(dataclasses.replace(m, from_weights=True) for m in sample.SUITES["alpha"].measures)
+    static = {**sample.SUITES, "alpha": dataclasses.replace(sample.SUITES["alpha"], measures=exact)}
+    report = build(half, suites=static)
+    assert not any("half precision" in note for note in report.sections[0].notes)
+    assert "Half precision" not in dict(report.facts)
+
+
 @pytest.mark.parametrize(
     ("failed", "words"),
     [

@@ -38,7 +38,7 @@ def test_every_member_becomes_an_ordinary_run(training: Path, tmp_path: Path) ->
 def test_the_second_sweep_loads_nothing(training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     sweep(toy_spec(training, tmp_path, log=str(log)), Ledger())
-    monkeypatch.setattr("reportgen.runner._load", lambda options: pytest.fail("a finished member was loaded"))
+    monkeypatch.setattr("reportgen.runner._load", lambda options, **how: pytest.fail("a finished member was loaded"))
     ledger = Ledger()
     done = sweep(toy_spec(training, tmp_path, log=str(log)), ledger)
     assert ledger.plans[0].kept == 3

@@ -61,12 +61,13 @@ class Ablation:
         device = self.model.device
         ids = torch.tensor([pair.clean for pair in pairs], device=device)
         hooks: dict[tuple[str, int], HookFn] = {}
+        masks = torch.from_numpy(ablated).to(device)  # [set layer head]
         for layer in np.flatnonzero(ablated.any((0, 2))).tolist():
-            mask = torch.from_numpy(ablated[:, layer].copy()).to(device).repeat_interleave(len(pairs), 0)
+            mask = masks[:, layer].repeat_interleave(len(pairs), 0)
             hooks["z", layer] = _writer(mask, sides.repeat(self.means.of(layer, pairs), len(ablated)))
         logits = self.model.run(sides.repeat(ids, len(ablated)), hooks, last=True)[:, -1]
         m = self.metric(logits, torch.tensor(list(indices), device=device).repeat(len(ablated)))
-        found: Floats = m.view(len(ablated), -1).double().cpu().numpy()
+        found: Floats = m.view(len(ablated), -1).cpu().double().numpy()
         return found
 
     def norms(self) -> Floats:
@@ -79,7 +80,7 @@ class Ablation:
             total += ids.numel()
             hooks = {("z", layer): self._adder(sums, layer, pairs) for layer in range(record.n_layers)}
             self.model.run_until(ids, hooks, record.n_layers)
-        found: Floats = (sums / total).sqrt().double().cpu().numpy()
+        found: Floats = (sums / total).sqrt().cpu().double().numpy()
         return found
 
     def _adder(self, sums: Tensor, layer: int, pairs: Sequence[Pair]) -> HookFn:

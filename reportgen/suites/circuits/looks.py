@@ -56,8 +56,9 @@ def looks(model: Model, task: Task, chosen: Sequence[int], batch: int) -> dict[s
         cells = [_cells(task, indices, role) for role in found]
         for number, some in enumerate(cells):
             counts[number] += len(some)
+        at = [torch.tensor(some, device=model.device).T if some else None for some in cells]
         hooks: dict[tuple[str, int], HookFn] = {
-            ("pattern", layer): _adder(sums, layer, cells) for layer in range(record.n_layers)
+            ("pattern", layer): _adder(sums, layer, at) for layer in range(record.n_layers)
         }
         ids = torch.tensor([task.pairs[i].clean for i in indices], device=model.device)
         model.run_until(ids, hooks, record.n_layers)
@@ -77,12 +78,14 @@ def _cells(task: Task, indices: Sequence[int], role: str) -> list[tuple[int, int
     return out
 
 
-def _adder(sums: Tensor, layer: int, cells: Sequence[list[tuple[int, int, int]]]) -> HookFn:
+def _adder(sums: Tensor, layer: int, cells: Sequence[Tensor | None]) -> HookFn:
+    """`cells`: per role [3 cell], see `_cells`; None where no prompt has one."""
+
     def add(pattern: Tensor) -> None:  # [prompt head query key]
         for number, some in enumerate(cells):
-            if not some:
+            if some is None:
                 continue
-            row, at, copy = torch.tensor(some, device=pattern.device).T
+            row, at, copy = some
             for kind, (query, key) in enumerate(((at, copy), (at, copy + 1), (copy + 1, copy))):
                 sums[number, kind, layer] += pattern[row, :, query, key].float().sum(0)
 

@@ -56,10 +56,11 @@ class KnockOut:
 
     def _writer(self, layer: int, pairs: Sequence[Pair]) -> HookFn:
         means = self.of(layer, pairs)  # [prompt pos head d_head]
+        heads = torch.tensor(self.heads[layer], device=means.device)
 
         def write(z: Tensor) -> Tensor:
             z = z.clone()
-            z[:, :, list(self.heads[layer])] = means.to(z.dtype)
+            z[:, :, heads] = means.to(z.dtype)
             return z
 
         return write
@@ -189,6 +190,7 @@ def knock_out(
     by_layer: dict[int, tuple[int, ...]] = {}
     for layer, head in sorted(heads):
         by_layer[layer] = (*by_layer.get(layer, ()), head)
+    places = {layer: torch.tensor(some, device=model.device) for layer, some in by_layer.items()}
     totals: dict[tuple[int, int], dict[int, Tensor]] = {}
     counts: dict[tuple[int, int], int] = {}
     for indices in task.batches(batch):
@@ -199,8 +201,7 @@ def knock_out(
 
         def add(layer: int, keys: Sequence[tuple[int, int]] = tuple(keys)) -> HookFn:
             def keep(z: Tensor) -> None:
-                for row, key in enumerate(keys):
-                    part = z[row, :, list(by_layer[layer])].float()  # [pos head d_head]
+                for key, part in zip(keys, z[:, :, places[layer]].float(), strict=True):  # [pos head d_head]
                     sums = totals.setdefault(key, {})
                     sums[layer] = sums[layer] + part if layer in sums else part.clone()
 

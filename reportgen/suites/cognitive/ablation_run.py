@@ -103,8 +103,9 @@ class Question:
             greedy = logits.argmax(-1)
             right = (greedy == self.answer).all(1)
             unchanged = right if self.right else self._unchanged(some, greedy)
-            parts.append((_logprob(logits, self.answer).double(), right, unchanged))
-        return Outcome(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
+            parts.append(torch.stack([_logprob(logits, self.answer), right.float(), unchanged.float()]))
+        logprob, right, unchanged = torch.cat(parts, 1).cpu()  # [variant] each, copied from the device at once
+        return Outcome(logprob.double().numpy(), right.bool().numpy(), unchanged.bool().numpy())
 
     def _unchanged(self, variants: Variants, greedy: Tensor) -> Tensor:
         if self.answer.shape[1] == 1:
@@ -116,13 +117,17 @@ class Question:
         return self.past.run(given.expand(len(variants), -1), self._hooks(variants))
 
     def _hooks(self, variants: Variants) -> Hooks:
-        touched = (variants.keep != 1).any((0, 2)) | (variants.fill_in != 0).any((0, 2))
-        return {("z", int(layer)): self._edit(int(layer), variants) for layer in np.flatnonzero(touched)}
+        return _edits(variants, self.mean)
 
-    def _edit(self, layer: int, variants: Variants) -> _Edit:
-        keep = torch.from_numpy(variants.keep[:, layer]).to(self.mean.device)
-        filled = torch.from_numpy(variants.fill_in[:, layer]).to(self.mean.device)
-        return _Edit(keep[:, None, :, None], filled[:, None, :, None] * self.mean[layer])
+
+def _edits(variants: Variants, mean: Tensor) -> Hooks:
+    """Hooks on the layers that any variant touches; mean [layer head d_head] lies on the model's device."""
+    touched = (variants.keep != 1).any((0, 2)) | (variants.fill_in != 0).any((0, 2))
+    keep, filled = (torch.from_numpy(part).to(mean.device) for part in (variants.keep, variants.fill_in))
+    return {
+        ("z", layer): _Edit(keep[:, layer, None, :, None], filled[:, layer, None, :, None] * mean[layer])
+        for layer in np.flatnonzero(touched).tolist()
+    }
 
 
 @dataclass(frozen=True)
@@ -151,17 +156,11 @@ def neutral_loss(model: Model, texts: Sequence[Sequence[int]], mean: Tensor, var
         ids = torch.tensor([t + t[-1:] * (length - len(t)) for t in some], device=model.device)
         real = torch.arange(1, length)[None] < torch.tensor([len(t) for t in some])[:, None]
         tokens += int(real.sum())
+        places = real.flatten().nonzero()[:, 0].to(model.device)
+        sums = []
         for v in range(len(variants)):
-            one = variants[v : v + 1]
-            hooks = {
-                ("z", layer): _Edit(
-                    torch.from_numpy(one.keep[:, layer]).to(mean.device)[:, None, :, None],
-                    torch.from_numpy(one.fill_in[:, layer]).to(mean.device)[:, None, :, None] * mean[layer],
-                )
-                for layer in range(mean.shape[0])
-                if (one.keep[:, layer] != 1).any()
-            }
-            logits = model.run(ids, hooks)[:, :-1]
+            logits = model.run(ids, _edits(variants[v : v + 1], mean))[:, :-1]
             losses = -logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-            total[v] += float(losses[real.to(losses.device)].sum())
+            sums.append(losses.flatten()[places].sum())
+        total += torch.stack(sums).cpu().double().numpy()
     return total / max(tokens, 1)

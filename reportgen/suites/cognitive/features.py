@@ -64,13 +64,17 @@ def head_outputs(model: Model, encoded: Sequence[Encoded], batch: int, progress:
         length = max(len(p.ids) for p in some)
         ids = torch.tensor([[*p.ids, *[p.ids[-1]] * (length - len(p.ids))] for p in some])
         examples = [(line, i) for line, p in enumerate(some) for i in p.examples]
-        lines = torch.tensor([line for line, _ in examples], device=model.device)
+        lines = torch.tensor([line for line, _ in examples])
         weights = torch.zeros(len(examples), length)  # [example pos] 1/n at its sites
         for place, (_, i) in enumerate(examples):
             weights[place, list(encoded[i].sites)] = 1 / len(encoded[i].sites)
         rows = torch.tensor([i for _, i in examples])
-        keep = _Reduce(out, rows, lines, weights.to(model.device))
+        example, pos = weights.nonzero(as_tuple=True)  # on the CPU: a GPU would have to be waited for
+        sites = (part.to(model.device) for part in (example, lines[example], pos, weights[example, pos]))
+        keep = _Reduce(*sites, len(examples), {})
         model.run(ids, {("z", layer): keep.at(layer) for layer in range(r.n_layers)}, last=True)
+        means = torch.stack([keep.means[layer] for layer in range(r.n_layers)], 1)  # [example layer head d_head]
+        out[rows] = means.to(out.device, out.dtype)
     return out
 
 
@@ -95,17 +99,21 @@ def residual(model: Model, z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Reduce:
-    out: Tensor  # [all layer head d_head]
-    rows: Tensor  # [example] place in out
-    lines: Tensor  # [example] line of the batch
-    weights: Tensor  # [example pos]
+    """Means of z over the sites of a batch's examples. Per site: its example, its line and position, 1/n of the
+    example's n sites; means: layer -> [example head d_head]."""
+
+    example: Tensor
+    line: Tensor
+    pos: Tensor
+    weight: Tensor
+    examples: int
+    means: dict[int, Tensor]
 
     def at(self, layer: int) -> Callable[[Tensor], None]:
         def hook(z: Tensor) -> None:  # [line pos head d_head]
-            where, pos = self.weights.nonzero(as_tuple=True)
-            picked = z[self.lines[where], pos].float() * self.weights[where, pos, None, None]  # [site head d_head]
-            mean = torch.zeros(len(self.rows), *z.shape[2:], device=z.device).index_add_(0, where, picked)
-            self.out[self.rows, layer] = mean.to(self.out.device, self.out.dtype)
+            picked = z[self.line, self.pos].float() * self.weight[:, None, None]  # [site head d_head]
+            mean = torch.zeros(self.examples, *z.shape[2:], device=z.device)
+            self.means[layer] = mean.index_add_(0, self.example, picked)
 
         return hook
 

@@ -91,7 +91,7 @@ def run(job: Job, strata: Ints, count: int, seeds_each: int, seed: int, tick: Ca
             means = class_means(values, some[:, job.selection], job.classes)  # [S C J]
             into[part] = means.view(-1, seeds_each, *means.shape[1:]).mean(1).cpu().numpy()
         right = made.probes.predictions(job.features, job.test) == some[:, job.test]
-        accuracy[part] = right.double().mean(1).view(-1, seeds_each).mean(1).cpu().numpy()
+        accuracy[part] = right.cpu().double().mean(1).view(-1, seeds_each).mean(1).numpy()
     return Null(own, total, accuracy)
 
 

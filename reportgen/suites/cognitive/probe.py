@@ -18,7 +18,7 @@ Source: arXiv 2512.10978, section 3, and its released code.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ from reportgen.suites.cognitive.recipe import Recipe
 EVALUATE_EVERY = 10  # steps between looks at the validation loss
 PATIENCE = 3  # looks without a gain
 LEAST_GAIN = 0.01  # nats of validation loss
+AHEAD = 16  # steps whose random numbers are copied to the device together
 _DEAD = 1e-6  # spread relative to the largest: such a feature is constant
 
 
@@ -161,14 +162,12 @@ def train(
     weights = [w.requires_grad_() for w in probes.weights]
     optimiser = _optimiser(weights, recipe)
     order = torch.Generator().manual_seed(seeds[0])
-    queue: list[Tensor] = []
+    turns = _turns(rows, recipe, order, generators, steps)
     looks: list[float] = []
     best, best_step = math.inf, steps
     for step in range(1, steps + 1):
-        queue = queue or _epoch(rows, recipe, order)
-        batch = queue.pop(0)
+        batch, keep = next(turns)
         with torch.enable_grad():
-            keep = _dropout(len(batch), recipe, generators, features.own.device)
             logits = probes.logits(features, batch, keep)  # [S n C]
             # Summed over the stack, since no member may see another's gradient scale.
             loss = cross_entropy(logits.flatten(0, 1), labels[:, batch].flatten(), reduction="sum") / len(batch)
@@ -186,17 +185,34 @@ def train(
     return Trained(probes, best_step if validation is not None else steps, tuple(looks))
 
 
+def _turns(
+    rows: Tensor, recipe: Recipe, order: torch.Generator, generators: Sequence[torch.Generator], steps: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(rows, dropout mask [S n u]) of every step, on the device of `rows`: drawn on the CPU, copied AHEAD at a time."""
+    here, queue = rows.cpu(), list[Tensor]()
+    for start in range(0, steps, AHEAD):
+        some = []
+        for _ in range(min(AHEAD, steps - start)):
+            queue = queue or _epoch(here, recipe, order)
+            some.append(queue.pop(0))
+        sizes = [len(batch) for batch in some]
+        keeps = torch.cat([_dropout(size, recipe, generators) for size in sizes], dim=1).to(rows.device)
+        batches = torch.split(torch.cat(some).to(rows.device), sizes)
+        yield from zip(batches, torch.split(keeps, sizes, dim=1), strict=True)
+
+
 def _epoch(rows: Tensor, recipe: Recipe, order: torch.Generator) -> list[Tensor]:
     """The batches of one epoch; a last batch smaller than the others is left out when the order changes every time."""
     if recipe.shuffle:
-        rows = rows[torch.randperm(len(rows), generator=order).to(rows.device)]
+        rows = rows[torch.randperm(len(rows), generator=order)]
     batches = list(torch.split(rows, recipe.batch))
     return batches[:-1] if recipe.shuffle and len(batches) > 1 and len(batches[-1]) < recipe.batch else batches
 
 
-def _dropout(n: int, recipe: Recipe, generators: Sequence[torch.Generator], device: torch.device) -> Tensor:
+def _dropout(n: int, recipe: Recipe, generators: Sequence[torch.Generator]) -> Tensor:
+    """[S n u], scaled; every member has a generator of its own."""
     kept = torch.stack([torch.rand(n, recipe.hidden, generator=g) for g in generators]) >= recipe.dropout
-    return (kept / (1 - recipe.dropout)).to(device)
+    return kept / (1 - recipe.dropout)
 
 
 def _optimiser(weights: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:

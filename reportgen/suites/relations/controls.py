@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,11 +28,22 @@ class Matched:
 
     def __init__(self, weights: Weights, seed: int) -> None:
         self.weights, self.seed = weights, seed
+        self._spectra: dict[int, Tensor] = {}
+
+    def spectrum(self, layer: int) -> Tensor:
+        """Singular values [n_heads d_head] of a layer's OV maps on the CPU, computed once."""
+        if layer not in self._spectra:
+            self._spectra[layer] = singular_values(self.weights.W_V(layer), self.weights.W_O(layer))
+        return self._spectra[layer]
+
+    def norms(self, layer: int) -> npt.NDArray[np.float64]:
+        """||W_V W_O|| of a layer's heads [n_heads]: that of their singular values."""
+        found: npt.NDArray[np.float64] = self.spectrum(layer).double().norm(dim=1).numpy()
+        return found
 
     def maps(self, layer: int) -> tuple[Tensor, Tensor]:
         """W_V [n_heads d_model d_head] and W_O [n_heads d_head d_model] of a layer, drawn anew and always alike."""
-        W_V, W_O = self.weights.W_V(layer), self.weights.W_O(layer)
-        spectrum = singular_values(W_V, W_O)  # [head d_head]
+        spectrum, W_O = self.spectrum(layer), self.weights.W_O(layer)
         draw = torch.Generator().manual_seed(self.seed * 100_003 + layer)
         shape = (len(W_O), W_O.shape[2], W_O.shape[1])
         left, right = (torch.linalg.qr(torch.randn(shape, generator=draw)).Q for _ in range(2))

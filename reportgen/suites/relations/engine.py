@@ -20,7 +20,7 @@ product; u = 2^-24.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,6 +73,36 @@ class LayerRanks:
     broken: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """LayerRanks on the device of float64, copied from there once per layer: [pair head] each."""
+
+    twice: Tensor
+    above: Tensor
+    broken: Tensor
+
+    @staticmethod
+    def empty(pairs: int, n_heads: int, wide: torch.device) -> _Found:
+        kinds = (torch.long, torch.uint8, torch.bool)
+        return _Found(*(torch.zeros(pairs, n_heads, dtype=kind, device=wide) for kind in kinds))
+
+    def on_host(self) -> LayerRanks:
+        twice, above, broken = (part.cpu().numpy() for part in (self.twice, self.above, self.broken))
+        return LayerRanks(twice.astype(np.uint32), above, broken)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unsure:
+    """Some heads' pairs [pair*head] that float32 did not settle: what `midranks` needs to look again."""
+
+    heads: list[int]
+    unsure: Tensor
+    rows: Tensor
+    O64: Tensor | None
+    slabs: list[Tensor]
+    targets: Targets
+
+
 class HeadSink(Protocol):
     """Who wants the thresholds of each head's rows, too (the null's hit tables)."""
 
@@ -81,6 +111,9 @@ class HeadSink(Protocol):
     def add(self, head: int, z: Tensor, g: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
         """z [row d_head] and g [d_head column] of `Ranker.columns`: z @ g are logits. top, bottom [row depth] extreme
         values, in buffers that the next head overwrites. bound [row] of the rounding. All float32."""
+
+    def finish(self) -> None:
+        """All heads of the layer were added."""
 
 
 @contextmanager
@@ -106,7 +139,7 @@ class Ranker:
         device = W_U.device
         self.wide = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
         self.spans = [(a, min(a + chunk, self.d_vocab)) for a in range(0, self.d_vocab, chunk)]
-        self.largest_column = max(float(W_U[:, a:b].norm(dim=0).max()) for a, b in self.spans)
+        self.largest_column = float(torch.stack([W_U[:, a:b].norm(dim=0).max() for a, b in self.spans]).max())
         # Columns whose logits are wanted exactly: every target and every source.
         self.columns, places = np.unique(np.concatenate([pairs.targets, pairs.sources]), return_inverse=True)
         self.target_place = torch.from_numpy(places[: len(pairs.targets)]).to(self.wide)
@@ -131,44 +164,48 @@ class Ranker:
         group = n_heads // W_V.shape[0]
         x64 = self._double(x)
         values = [x64 @ self._double(V) for V in W_V]  # [row d_head], one per key-value head
-        result = self._empty(n_heads)
+        result = _Found.empty(len(self.pairs.targets), n_heads, self.wide)
         if len(x) * (d_model - d_head) < d_head * d_model:  # so few rows that W_O W_U would not pay
             heads = np.flatnonzero(active[:n_heads]).tolist()
             at_once = max(1, self.tile // max(1, len(x)))
             for some in (heads[i : i + at_once] for i in range(0, len(heads), at_once)):
                 y64 = torch.stack([values[h // group] @ self._double(W_O[h]) for h in some], dim=1)
                 self._whole(result, some, y64, sink)  # [row head d_model]
-            return result
+            return self._finished(result, sink)
         factor = LAMBDA * (math.sqrt(d_model) + math.sqrt(d_head)) + 2
         with exact_float32():
             for first, slabs in self._slabs(W_O):
+                waiting = []
                 for head in range(first, first + slabs[0].shape[0] // d_head):
                     if not active[head]:
                         continue
                     z64, O64 = values[head // group], self._double(W_O[head])
                     mine = [slab[(head - first) * d_head : (head - first + 1) * d_head] for slab in slabs]
                     scale = z64.abs() @ O64.norm(dim=1)  # [row]
-                    self._heads(result, [head], z64[:, None], O64, mine, scale[:, None] * factor, sink)
-        return result
+                    waiting.append(self._heads(result, [head], z64[:, None], O64, mine, scale[:, None] * factor, sink))
+                self._again(result, waiting)
+        return self._finished(result, sink)
 
     def copier(self, x: Tensor, sink: HeadSink | None = None) -> LayerRanks:
         """Ranks under the identity map: the ideal copier, whose row is x W_U. One 'head'."""
-        result = self._empty(1)
+        result = _Found.empty(len(self.pairs.targets), 1, self.wide)
         self._whole(result, [0], self._double(x)[:, None], sink)
-        return result
+        return self._finished(result, sink)
 
-    def _whole(self, result: LayerRanks, heads: list[int], y64: Tensor, sink: HeadSink | None) -> None:
+    def _finished(self, result: _Found, sink: HeadSink | None) -> LayerRanks:
+        if sink is not None:
+            sink.finish()
+        return result.on_host()
+
+    def _whole(self, result: _Found, heads: list[int], y64: Tensor, sink: HeadSink | None) -> None:
         """Heads whose rows y64 [row head d_model] are multiplied with W_U as it stands."""
         scale = y64.norm(dim=2) * (LAMBDA * math.sqrt(y64.shape[2]) + 2)
         with exact_float32():
-            self._heads(result, heads, y64, None, [self.W_U[:, a:b] for a, b in self.spans], scale, sink)
+            slabs = [self.W_U[:, a:b] for a, b in self.spans]
+            self._again(result, [self._heads(result, heads, y64, None, slabs, scale, sink)])
 
     def _double(self, x: Tensor) -> Tensor:
         return x.to(self.wide).double()  # in this order: MPS has no float64 to convert to
-
-    def _empty(self, n_heads: int) -> LayerRanks:
-        shape = (len(self.pairs.targets), n_heads)
-        return LayerRanks(np.zeros(shape, np.uint32), np.zeros(shape, np.uint8), np.zeros(shape, np.bool_))
 
     def _slabs(self, W_O: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
         """(first head, G of some heads [heads*d_head chunk] per chunk); as many heads at once as four tiles hold."""
@@ -185,15 +222,15 @@ class Ranker:
 
     def _heads(
         self,
-        result: LayerRanks,
+        result: _Found,
         heads: list[int],
         z64: Tensor,
         O64: Tensor | None,
         slabs: list[Tensor],
         scale: Tensor,
         sink: HeadSink | None,
-    ) -> None:
-        """Some heads: exact target logits, counts in float32, float64 where the bound could touch a rank <= limit.
+    ) -> _Unsure:
+        """Some heads: exact target logits and counts in float32; what the bound could change is left for `_again`.
 
         z64 [row head d_head]: their rows times the slabs are logits. scale [row head] of the rounding bound.
         """
@@ -212,22 +249,30 @@ class Ranker:
         twice, unsure, tile = self._counts(z, slabs, t, stack, 0 if sink is None else sink.depth)
         broken = ~(torch.isfinite(bound) & torch.isfinite(target))
         twice[bound == 0] = self.d_vocab + 1  # a row of zeros: all columns tie
-        some = torch.nonzero(unsure & ~broken & (bound > 0))[:, 0]
-        if len(some):
-            exact = rows[some] if O64 is None else rows[some] @ O64  # [some d_model]
-            twice[some] = midranks(rows[some].to(device, torch.float32), exact, slabs, self.W_U, t, some)
         gap = source - target
         beats = (gap > tolerance).int() * 2 + (gap.abs() <= tolerance).int()
         beats[broken], twice[broken] = 0, 0
-        beats, twice, broken = (found.view(-1, len(heads)) for found in (beats, twice, broken))
-        beats[self.same] = 0
-        result.twice[:, heads] = twice.cpu().numpy().astype(np.uint32)
-        result.above[:, heads] = beats.cpu().numpy().astype(np.uint8)
-        result.broken[:, heads] = broken.cpu().numpy()
-        if sink is not None:
-            for i, head in enumerate(heads):
-                mine = slice(i, len(z), len(heads))
+        beats.view(-1, len(heads))[self.same] = 0
+        for i, head in enumerate(heads):
+            mine = slice(i, None, len(heads))
+            result.twice[:, head], result.above[:, head] = twice[mine], beats[mine]
+            result.broken[:, head] = broken[mine]
+            if sink is not None:
                 sink.add(head, z64[mine].float(), g64.float(), tile.top[mine], tile.bottom[mine], reach[:, i].float())
+        return _Unsure(heads, unsure & ~broken & (bound > 0), rows, O64, slabs, t)
+
+    def _again(self, result: _Found, waiting: Sequence[_Unsure]) -> None:
+        """Float64 for the pairs that need it. Which heads have any is asked once, since a GPU must be waited for."""
+        if not waiting:
+            return
+        any_left = torch.stack([w.unsure.any() for w in waiting]).tolist()
+        for w in (w for w, left in zip(waiting, any_left, strict=True) if left):
+            some = torch.nonzero(w.unsure)[:, 0]
+            exact = w.rows[some] if w.O64 is None else w.rows[some] @ w.O64  # [some d_model]
+            z = w.rows[some].to(self.W_U.device, torch.float32)
+            found = midranks(z, exact, w.slabs, self.W_U, w.targets, some)
+            names = torch.tensor(w.heads, device=self.wide)
+            result.twice[some // len(w.heads), names[some % len(w.heads)]] = found
 
     def _counts(
         self, z: Tensor, slabs: list[Tensor], t: Targets, stack: Stack, depth: int

@@ -63,7 +63,9 @@ class Cells:
 class HitTables:
     """Takes every head's thresholds from the engine (a `HeadSink`) and keeps one layer's hit tables.
 
-    tables   stem -> [source target measure head] uint8 of the layer in hand
+    The hits of all relations and heads lie in one piece of memory on the device. A GPU's is copied once per layer.
+
+    tables   stem -> [source target measure head] uint8 of the layer that was finished last
     copied   stem -> [source target] bool, cells that the ideal copier hits: they don't count for `adjusted`
     """
 
@@ -76,10 +78,18 @@ class HitTables:
         wide = ranker.wide
         self.sources = torch.from_numpy(np.searchsorted(ranker.columns, ranker.pairs.sources)).to(wide)
         self.places = {c.stem: (torch.from_numpy(c.rows).to(wide), torch.from_numpy(c.columns).to(wide)) for c in cells}
-        self.tables = {c.stem: np.zeros((*c.same.shape, len(MEASURES), n_heads), dtype=np.uint8) for c in cells}
+        sizes = [c.same.size * len(MEASURES) * n_heads for c in cells]
+        self.held = torch.zeros(sum(sizes), dtype=torch.uint8, device=wide)
+        self.n_heads, self.sizes, self.is_finished = n_heads, sizes, False
+        parts = zip(cells, torch.split(self.held, sizes), strict=True)
+        self.hits = {c.stem: part.view(len(MEASURES), n_heads, *c.same.shape) for c, part in parts}
+        self.tables: dict[str, npt.NDArray[np.uint8]] = {}
 
     def add(self, head: int, z: Tensor, g: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
         """One head's hits: see engine.HeadSink."""
+        if self.is_finished:
+            self.held.zero_()
+            self.is_finished = False
         top, bottom = top.to(z.device), bottom.to(z.device)
         source = (z * g[:, self.sources].mT).sum(1)  # [row], the source's own logit
         ahead = top[:, :-1] > (source + bound)[:, None]
@@ -90,14 +100,20 @@ class HitTables:
             rows, columns = self.places[c.stem]
             logits = z[rows] @ g[:, columns]  # [source target]
             high, low, without = (line[rows, None] for line in lines[c.k])
-            table = self.tables[c.stem]
             hits = (logits > high, logits < low, logits > first[rows, None], logits > without)
             for i, hit in enumerate(hits):
-                table[:, :, i, head] = hit.cpu().numpy()
-            for i in (STRICT, ADJUSTED):
-                table[:, :, i, head][c.same] = 0
+                self.hits[c.stem][i, head] = hit
+
+    def finish(self) -> None:
+        """The layer is done: its hits become `tables`."""
+        found = np.split(self.held.cpu().numpy(), np.cumsum(self.sizes)[:-1]) if self.cells else []
+        for c, part in zip(self.cells, found, strict=True):
+            hits = part.reshape(len(MEASURES), self.n_heads, *c.same.shape)
+            hits[[STRICT, ADJUSTED]] &= ~c.same
             if c.stem in self.copied:
-                table[:, :, ADJUSTED, head][self.copied[c.stem]] = 0
+                hits[ADJUSTED] &= ~self.copied[c.stem]
+            self.tables[c.stem] = np.moveaxis(hits, (0, 1), (2, 3))
+        self.is_finished = True
 
 
 def _line(values: Tensor, k: int, bound: Tensor) -> Tensor:

@@ -141,9 +141,14 @@ def rank_all(
     progress: Callable[[], None],
     tables: HitTables | None = None,
     permutations: Sequence[Permutations] = (),
+    norms_of: Callable[[int], npt.NDArray[np.float64]] | None = None,
 ) -> Pass:
-    """Every layer's ranks, and its permuted scores where there are tables to fill."""
-    norms = np.stack([ov_norm(*maps(layer)) for layer in range(n_layers)])
+    """Every layer's ranks, and its permuted scores where there are tables to fill.
+
+    norms_of  layer -> ||W_V W_O|| [head], where the maps need not be made to know it
+    """
+    norms_of = norms_of or (lambda layer: ov_norm(*maps(layer)))
+    norms = np.stack([norms_of(layer) for layer in range(n_layers)])
     finite = np.isfinite(norms)
     median = float(np.median(norms[finite])) if finite.any() else 0.0
     active = finite & (norms > INACTIVE * median)

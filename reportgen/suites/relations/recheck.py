@@ -61,17 +61,18 @@ def midranks(z: Tensor, rows: Tensor, slabs: Sequence[Tensor], W_U: Tensor, t: T
         pick = some[these]
         high, low = t.high[pick, None], t.low[pick, None]
         logit, near = t.logit[pick], t.tolerance[pick]
-        above, tied = torch.zeros_like(pick), torch.full_like(pick, -1)  # the own column ties with itself
-        first = 0
+        tied = torch.full_like(pick, -1)  # the own column ties with itself
+        ahead, within = [], []
         for slab in slabs:
             logits = z[these] @ slab  # [pair column]
-            above += (logits > high).sum(1).to(wide)
-            pair, column = torch.nonzero((logits > low) & (logits <= high), as_tuple=True)
-            for i in range(0, len(pair), COLUMNS):
-                p, c = pair[i : i + COLUMNS].to(wide), first + column[i : i + COLUMNS]
-                gap = (rows[these][p] * W_U[:, c].to(wide).double().mT).sum(1) - logit[p]
-                above.index_add_(0, p, (gap > near[p]).long())
-                tied.index_add_(0, p, (gap.abs() <= near[p]).long())
-            first += slab.shape[1]
+            ahead.append((logits > high).sum(1))
+            within.append((logits > low) & (logits <= high))
+        above = torch.stack(ahead).sum(0).to(wide)
+        pair, column = torch.nonzero(torch.cat(within, 1), as_tuple=True)  # the one wait for a GPU here
+        for i in range(0, len(pair), COLUMNS):
+            p, c = pair[i : i + COLUMNS].to(wide), column[i : i + COLUMNS]
+            gap = (rows[these][p] * W_U[:, c].to(wide).double().mT).sum(1) - logit[p]
+            above.index_add_(0, p, (gap > near[p]).long())
+            tied.index_add_(0, p, (gap.abs() <= near[p]).long())
         out[these] = 2 + 2 * above + tied
     return out

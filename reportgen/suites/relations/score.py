@@ -208,7 +208,7 @@ def _score_twin(job: Job, twin: Weights) -> dict[str, Shares]:
 def score_matched(job: Job, copier: Pass) -> list[dict[str, Shares]]:
     """Scores of random OV maps with the singular values of each head's own."""
     draws = (Matched(job.weights, seed) for seed in summary.matched_seeds(job.settings, job.seed))
-    done = (rank_all(job.ranker, draw.maps, job.inputs, job.n_layers, job.tick) for draw in draws)
+    done = (rank_all(job.ranker, draw.maps, job.inputs, job.n_layers, job.tick, norms_of=draw.norms) for draw in draws)
     return [shares(one, copier, job.ks) for one in done]
 
 

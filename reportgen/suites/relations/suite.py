@@ -232,6 +232,7 @@ SUITE = Suite(
     measures=(
         Measure(
             name="score",
+            from_weights=True,
             title="Relation score",
             formula="share of pairs (s, t) whose t has rank <= k in row s of M = E W_V W_O W_U; "
             "rank = 1 + #larger + #ties/2",
@@ -243,6 +244,7 @@ SUITE = Suite(
         ),
         Measure(
             name="suppression",
+            from_weights=True,
             title="Suppression score",
             formula="the same share with -M: t is among the k most negative entries of row s",
             meaning="High: the head's OV map, given s, writes against t.",
@@ -252,6 +254,7 @@ SUITE = Suite(
         ),
         Measure(
             name="strict",
+            from_weights=True,
             title="Strict relation score",
             formula="share of pairs with t != s whose t has rank 1 in row s of M once the column of s is left out",
             meaning="High: t is the single token the map prefers after s itself. NaN where every pair copies.",
@@ -261,6 +264,7 @@ SUITE = Suite(
         ),
         Measure(
             name="adjusted",
+            from_weights=True,
             title="Copier-adjusted relation score",
             formula="share of pairs with t != s whose t has rank <= k without the column of s in row s of M, "
             "and has not in row s of E W_U",
@@ -271,6 +275,7 @@ SUITE = Suite(
         ),
         Measure(
             name="folded",
+            from_weights=True,
             title="Relation score, norms folded",
             formula="the relation score of M = E diag(w_ln1) W_V W_O diag(w_post) diag(w_final) W_U",
             meaning="The relation score with the scales of the norms around the head applied.",

@@ -84,7 +84,7 @@ def compare(
     for group in groups:
         rows = slice(done, done + len(group))
         traces = [edges.trace(column, group) for column in columns]
-        attributions = [t.attribution().double().cpu().numpy() for t in traces]  # each [prompt layer head query key]
+        attributions = [t.attribution().cpu().double().numpy() for t in traces]  # each [prompt layer head query key]
         link = edges.main_link([np.abs(attributions[i]).mean(0) for i in (0, -1)])
         links.append(link)
         kl[rows], same[rows] = agreement(columns, group)
@@ -133,7 +133,8 @@ def causal(
 
 def take(trace: Trace, rows: list[int]) -> Trace:
     """Some prompts of a trace."""
-    return Trace(*(part[rows] if part.numel() else part for part in vars(trace).values()))
+    at = torch.tensor(rows, device=trace.m.device)
+    return Trace(*(part[at] if part.numel() else part for part in vars(trace).values()))
 
 
 def _plain(found: Trace, group: Group, attribution: Floats, link: tuple[int, int]) -> Floats:
@@ -151,7 +152,7 @@ def _plain(found: Trace, group: Group, attribution: Floats, link: tuple[int, int
 
 
 def _numpy(tensor: Tensor) -> Floats:
-    return tensor.double().cpu().numpy()
+    return tensor.cpu().double().numpy()
 
 
 def agreement(columns: Sequence[Column], group: Group) -> tuple[Floats, Floats]:

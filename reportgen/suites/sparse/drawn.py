@@ -53,7 +53,7 @@ def measure(columns: Sequence[Column], group: Group, text: Ids | None, scope: Sc
     """Every column on the one prompt of `group`; panels for the first (dense) and the last (sparse)."""
     tokens = columns[0].model.tokens
     traces = [edges.trace(column, group) for column in columns]
-    found = [t.attribution()[0].double().cpu().numpy() for t in traces]  # each [layer head query key]
+    found = [t.attribution()[0].cpu().double().numpy() for t in traces]  # each [layer head query key]
     key, query = _link(settings, [found[0], found[-1]], group)
     kl, same = agreement(columns, group)
     facts: dict[str, object] = {}

@@ -92,7 +92,7 @@ def _counter(edges: Floats) -> Callable[[int, Tensor], None]:
 def _losses(logits: Tensor, ids: Tensor) -> Floats:
     """[sequence] mean next-token loss."""
     found = functional.cross_entropy(logits[:, :-1].mT, ids[:, 1:], reduction="none").mean(1)
-    return found.double().cpu().numpy()
+    return found.cpu().double().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +109,8 @@ def agreement(dense: Model, sparse: Model, gate: Gate, ids: Ids) -> Agreement:
     for start in range(0, len(ids), BATCH):
         rows = torch.as_tensor(ids[start : start + BATCH], device=dense.device)
         one, other = dense.logits(rows), sparse.run(rows, hooks(sparse, gate))
-        kl.append(divergence(one, other).mean(1).double().cpu().numpy())
-        top1.append((one.argmax(-1) == other.argmax(-1)).double().mean(1).cpu().numpy())
+        kl.append(divergence(one, other).mean(1).cpu().double().numpy())
+        top1.append((one.argmax(-1) == other.argmax(-1)).cpu().double().mean(1).numpy())
     return Agreement(np.concatenate(kl), np.concatenate(top1))
 
 

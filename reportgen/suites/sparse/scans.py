@@ -129,7 +129,7 @@ def heads(clean: Trace, corrupted: Trace, exact_heads: int = 256) -> Scanning:
 
     sizes = list(range(count + 1))
     if count > exact_heads:
-        effect = clean.attribution(corrupted)[0].sum((-2, -1)).flatten().double().cpu().numpy()  # [head]
+        effect = clean.attribution(corrupted)[0].sum((-2, -1)).flatten().cpu().double().numpy()  # [head]
         sizes = [0, *grid(count)]
     else:
         alone = yield ask(~torch.eye(count, dtype=torch.bool, device=z.device))  # [head]
@@ -204,5 +204,5 @@ def _pass(column: Column, group: Group, asks: Sequence[tuple[int, Ask]], rows: S
     prompts = [asks[number][0] for number, _ in rows]
     last = model.run(torch.as_tensor(group.ids[prompts], device=device), all_hooks, last=True)[:, -1]
     answers, foils = targets_of(group, device)
-    m: Floats = metric(last, answers[prompts], None if foils is None else foils[prompts]).double().cpu().numpy()
+    m: Floats = metric(last, answers[prompts], None if foils is None else foils[prompts]).cpu().double().numpy()
     return m

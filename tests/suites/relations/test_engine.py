@@ -227,6 +227,8 @@ class Extremes:
         self.top.append(top.clone())
         self.bottom.append(bottom.clone())
 
+    def finish(self) -> None: ...
+
 
 @pytest.mark.parametrize(("vocab", "chunk"), [(40, 32), (200, 64), (1000, 2048), (1001, 96)])
 def test_extreme_values_are_those_of_a_sort(vocab: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:

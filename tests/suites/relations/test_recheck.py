@@ -33,6 +33,8 @@ class Extremes:
         assert len(z) == len(top) == len(bottom) == len(bound)
         self.top[head], self.bottom[head] = top.numpy().copy(), bottom.numpy().copy()
 
+    def finish(self) -> None: ...
+
 
 def ranks(w: PlainWeights, pairs: PairIndex, sink: Extremes | None = None, **options: int) -> npt.NDArray[np.uint32]:
     ranker = Ranker(w.U, pairs, limit=LIMIT, **options)

@@ -1,0 +1,70 @@
+"""One run on one device, in a process of its own: `python -m tests.devices.scored cuda runs out.json [MODEL SETTINGS]`.
+
+Without more, every suite goes over mini with every experiment that its settings can switch on, and few prompts. "cpu"
+makes the same run without a pretend device. out.json holds what the device reported per suite: [[kind, what, place,
+times], ...]. SETTINGS is a JSON object, suite -> settings, and says which suites there are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tests.devices import pretend
+
+SMALL: dict[str, dict[str, object]] = {
+    "attention": {"sequences": 8, "batch": 4, "permutations": 99, "resamples": 50, "text_windows": 4},
+    "relations": {
+        "relations": "name_copying,word_to_antonym", "permutations": 99, "dynamic_pairs": 6, "ablation_prompts": 6,
+        "ablation_random": 2, "salient_tokens": 3, "draws": 50,
+    },
+    "circuits": {
+        "tasks": "ioi,greater_than", "prompts": 32, "flips": 99, "resamples": 50, "patch_prompts": 8, "positions": 0,
+        "denoising": True, "senders": 2, "edge_prompts": 4, "rephrased": 8, "curve_prompts": 4, "random_sets": 2,
+        "bands": 2, "added": 1, "text_windows": 2, "through_movers": "q", "through_those": "kv",
+        "attribution_steps": 2,
+    },
+    "cognitive": {
+        "permutations": 99, "seeds": 1, "null_seeds": 1, "random_sets": 2, "curve_sets": 2, "resamples": 50,
+        "most_steps": 20, "cache": False, "proj": 4, "hidden": 8,
+    },
+    "sparse": {"per_template": 6, "sequences": 8, "draws": 1, "resamples": 50},
+}  # fmt: skip
+"""Settings of every suite: each experiment on, each as small as it may be."""
+
+
+def main(kind: str, out: str, counts: str, model: str = "mini", settings: str = json.dumps(SMALL)) -> None:
+    """Score a model on a device of this kind into the folder `out`; what was counted goes to the file `counts`."""
+    if kind != "cpu":
+        pretend.become(kind)
+    from reportgen import runner
+    from reportgen.config import Options
+    from tests.soak.threads import few_questions
+
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = json.loads(settings)
+    if "cognitive" in given:
+        given["cognitive"]["data"] = str(few_questions(folder))
+    found: dict[str, list[list[object]]] = {}
+
+    class Watch(runner.Silent):
+        """Keeps what each suite did apart."""
+
+        def suite_started(self, suite: runner.Suite, index: int, total: int) -> None:
+            pretend.seen.clear()
+
+        def suite_ended(self, suite: runner.Suite, record: runner.SuiteRecord, kept: bool) -> None:
+            found[suite.name] = [[*what, times] for what, times in sorted(pretend.seen.items())]
+
+    options = Options(
+        model=model, device=kind, suites=tuple(given), settings=given, threads=1, out=out, name=Path(counts).stem,
+        selftest=False,
+    )  # fmt: skip
+    runner.run(options, Watch())
+    Path(counts).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
