@@ -14,10 +14,14 @@ Name = Annotated[str, typer.Option(help="Name of the run folder. [default: from 
 
 
 def import_verb(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, Parquet or NPY file, one row per head.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or NPY file.")],
     model_name: Annotated[str, typer.Option(help="The model that the scores are of.")],
     layers: Annotated[int, typer.Option(metavar="L", help="Its layers.")],
     heads: Annotated[int, typer.Option(metavar="H", help="Its query heads per layer.")],
+    base: Annotated[
+        str,
+        typer.Option(metavar="0|1|layer|head", help="Layers and heads count from 0, from 1, or that one alone from 1."),
+    ] = "",
     out: Out = Path("runs"),
     name: Name = "",
     overlay: Overlays = None,
@@ -27,12 +31,14 @@ def import_verb(
 ) -> None:
     """Make a run, with figures and report, from scores computed elsewhere.
 
-    The table has columns layer and head and one column per measure, or one row per head in layer-major order.
+    The table names its heads (columns layer and head, or names like L9H6), has a column per head or per layer, or one
+    row per head in layer-major order; one line says how it was read.
     """
     from reportgen.imported.store import Source, import_table
 
     style = checked_style(cmap, palette)
-    run = import_table(table, Source(model_name, layers, heads, published), out, name, tuple(overlay or ()))
+    source = Source(model_name, layers, heads, published, base)
+    run = import_table(table, source, out, name, tuple(overlay or ()), lambda words: typer.echo(words, err=True))
     print(render_run(run, style))
 
 

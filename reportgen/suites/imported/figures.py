@@ -31,7 +31,7 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         title=title,
         caption=captions.join(
             f"{scores.label} of every head of {captions.grid_words(view)}, computed elsewhere and imported from "
-            f"{result.facts.get('table', 'a table')}.",
+            f"{result.facts.get('table', 'a table')}{_reading(result)}.",
             "Interval, null and n: not given.",
             captions.best_head(scores, signed=scores.range[0] < 0),
             captions.missing(scores),
@@ -43,6 +43,12 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
     )
+
+
+def _reading(result: SuiteResult) -> str:
+    """How the table's heads were told, where the run says so."""
+    reading = str(result.facts.get("reading", ""))
+    return f" ({reading})" if reading else ""
 
 
 def _sets(view: View, column: str) -> list[HeadSet]:
