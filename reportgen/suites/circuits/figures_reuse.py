@@ -15,7 +15,7 @@ from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import pair
 from reportgen.figures.overlap import Cell as Pair
 from reportgen.figures.overlap import Group, overlap
-from reportgen.figures.theme import nice_step
+from reportgen.figures.theme import exact, nice_step
 from reportgen.scores import Cell, Column, HeadScores, HeadSet, SuiteResult, Table
 from reportgen.suites.circuits.facts import part, short, strings
 
@@ -131,7 +131,7 @@ def reach(*panels: HeadScores) -> tuple[float, float]:
     """A range symmetric about zero that holds all panels, for one colour scale."""
     largest = max((float(np.abs(s.values[np.isfinite(s.values)]).max(initial=0.0)) for s in panels), default=0.0)
     step = nice_step(2 * largest or 1.0)
-    top = round(math.ceil(largest / step - 1e-6) * step, 12) or 1.0
+    top = exact(math.ceil(largest / step - 1e-6) * step) or 1.0
     return -top, top
 
 
