@@ -50,10 +50,15 @@ def load_run(path: str) -> Run:
 
 
 def render(run: Run) -> str:
-    """Write the report of a run (HTML, PDF, CSV, every figure) and return the page's path; never imports torch."""
+    """Write the report of a run (HTML, PDF, CSV, every figure) and return the page's path; never imports torch.
+
+    Warns of each figure that could not be drawn; the others are there.
+    """
+    import warnings
+
     from reportgen.report.render import render as write
 
-    return str(write(run))
+    return str(write(run, tell=lambda why: warnings.warn(why, stacklevel=4)))
 
 
 def figure(run: Run, figure_id: str) -> alt.TopLevelMixin:

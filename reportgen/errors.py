@@ -6,6 +6,7 @@ ReportgenError
 │   ├── SettingsError    an option, suite, figure or config entry that does not exist or is out of range
 │   ├── DataError        a data file: file, entry, what is expected
 │   └── RunError         a run folder: corrupt, newer schema, another model's, in use
+├── FigureError          a figure that was asked for could not be drawn: exit 1
 └── NotApplicable        a suite cannot run on this model: its section says why, the other suites go on
 """
 
@@ -44,6 +45,10 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run folder that is corrupt, in use, of a newer schema, or belongs to another model."""
+
+
+class FigureError(ReportgenError):
+    """A figure that was asked for and could not be drawn: the program's fault, exit 1."""
 
 
 class NotApplicable(ReportgenError):

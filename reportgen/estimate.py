@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import time
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from reportgen import runner
 from reportgen.config import Options
 from reportgen.errors import one_line
+from reportgen.listing import show, table
 from reportgen.manifest import ModelRecord
 from reportgen.runner import Job
 
@@ -41,18 +40,19 @@ def print_plan(options: Options, json_lines: bool) -> None:
         model = {"id": record.id, "n_layers": record.n_layers, "n_heads": record.n_heads, "dtype": record.dtype}
         print(json.dumps({"event": "plan", "model": model, "memory_bytes": needed, "suites": suites}))
         return
-    console = Console(highlight=False)
     grid = f"{record.n_layers} layers x {record.n_heads} heads"
-    console.print(Text(f"{one_line(record.id)}: {grid}, {record.n_params / 1e6:.1f} M parameters, {record.dtype}"))
-    console.print(Text(f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"))
-    table = Table("suite", "about", "settings", box=None, pad_edge=False)
+    head = (
+        f"{one_line(record.id)}: {grid}, {record.n_params / 1e6:.1f} M parameters, {record.dtype}\n"
+        f"about {needed / 1e9:.2f} GB for the weights, and as much again while the suites work"
+    )
+    planned = table("suite", "about", "settings")
     for job, seconds in rows:
         about = "not estimated" if seconds is None else f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
         plain = Job(job.suite, job.suite.settings()).as_dict
         changed = ", ".join(f"{k}={v}" for k, v in job.as_dict.items() if v != plain[k])
-        table.add_row(job.suite.name, about, Text(one_line(changed) or "defaults"))
-    console.print(table)
-    console.print(Text("Times are lower bounds from operation counts at this machine's speed; nothing was scored."))
+        planned.add_row(job.suite.name, about, Text(one_line(changed) or "defaults"))
+    tail = "Times are lower bounds from operation counts at this machine's speed; nothing was scored."
+    show(Text(head), planned, Text(tail))
 
 
 def _seconds(job: Job, record: ModelRecord, rate: float) -> float | None:

@@ -170,7 +170,7 @@ def _section(section: Section) -> dict[str, Any]:
         "cited": [name for _, name in section.cited],
         "status": section.status,
         "reason": section.reason,
-        "undrawn": section.undrawn,
+        "undrawn": [section.undrawn_at(i) for i in range(len(section.plates) + 1)],
         "left_out": section.left_out,
         "plates": [_plate(p) for p in section.plates],
         "leading": [{"title": x.title, "overview": _grid(x.overview), "notes": x.notes} for x in section.leading],

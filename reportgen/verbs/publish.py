@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reportgen.verbs.options import Cmap, Overlays, Palette, Published, checked_style, render_run
+from reportgen.verbs.options import Cmap, Overlays, Palette, Published, checked_style, finish, render_run
 
 Out = Annotated[Path, typer.Option(help="Folder that the run folder goes into.")]
 Name = Annotated[str, typer.Option(help="Name of the run folder. [default: from the model's name]")]
@@ -39,7 +40,7 @@ def import_verb(
     style = checked_style(cmap, palette)
     source = Source(model_name, layers, heads, published, base)
     run = import_table(table, source, out, name, tuple(overlay or ()), lambda words: typer.echo(words, err=True))
-    print(render_run(run, style))
+    finish(*render_run(run, style))
 
 
 def compare_verb(
@@ -62,7 +63,7 @@ def compare_verb(
 
     style = checked_style(cmap, palette)
     found = compare([Run.open(path) for path in runs], Asked(tuple(measure or ()), lineage), out, name)
-    print(render_run(found, style))
+    finish(*render_run(found, style))
 
 
 def site_verb(
@@ -83,7 +84,9 @@ def site_verb(
     site, listed = read_site(config) if config else (Site(), [])
     site = replace(site, title=title or site.title, url=url or site.url)
     found = open_runs([*listed, *(runs or ())])
-    index = build_site(found, out, site, lambda done, total, words: typer.echo(f"[{done}/{total}] {words}", err=True))
+    undrawn: list[str] = []
+    say = partial(typer.echo, err=True)
+    index = build_site(found, out, site, lambda *step: say("[{}/{}] {}".format(*step)), undrawn.append)
     if not site.url:
         typer.echo("No sitemap.xml: say where the site will stand with --url https://...", err=True)
-    print(index)
+    finish(index, undrawn)

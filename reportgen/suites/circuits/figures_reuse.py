@@ -22,13 +22,22 @@ from reportgen.suites.circuits.facts import part, short, strings
 _PAIR = ("ioi", "colored_objects")  # whose reuse Merullo et al. report
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
-    """The overlap matrix, and the map of the pair of tasks that share most; nothing with fewer than two circuits."""
+def matrix(result: SuiteResult, view: View) -> Figure | None:
+    """The overlap matrix; None with fewer than two circuits."""
+    facts, pairs = _pairs(result)
+    return _matrix(result, view, facts, pairs) if pairs else None
+
+
+def difference(result: SuiteResult, view: View) -> Figure | None:
+    """The map of the pair of tasks that share most; None with fewer than two circuits."""
+    facts, pairs = _pairs(result)
+    return _difference(result, view, facts, pairs) if pairs else None
+
+
+def _pairs(result: SuiteResult) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     facts = part(result.facts, "reuse")
     pairs = facts.get("pairs")
-    if not isinstance(pairs, list | tuple) or not pairs:
-        return []
-    return [_matrix(result, view, facts, list(pairs)), _difference(result, view, facts, list(pairs))]
+    return facts, list(pairs) if isinstance(pairs, list | tuple) else []
 
 
 def _matrix(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs: list[Mapping[str, Any]]) -> Figure:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import partial
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
@@ -17,9 +20,10 @@ _ROLES = {  # words in a column's name -> the role whose published heads its map
 }  # fmt: skip
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """One map per score, in the table's order."""
-    return [_figure(result, view, scores) for scores in result.scores]
+    yield from (partial(_figure, result, view, scores) for scores in result.scores)
 
 
 def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
