@@ -11,14 +11,15 @@ import io
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from reportgen import __version__
-from reportgen.errors import FigureError, UserError
+from reportgen.errors import FigureError, FontWarning, UserError
 from reportgen.verbs import lists, mini, paper, publish, render, run, selftest, sparsify, suite, sweep
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal's encoding lacks is written as its number
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _warn
     words = sys.argv[1:] or ["--help"]
     garbled = next((i for i, word in enumerate(words, 1) if not word.isprintable() and _is_garbled(word)), 0)
     if garbled:
@@ -117,6 +119,14 @@ def _is_garbled(word: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+    """Our own warnings are one line, others as Python has them."""
+    if issubclass(category, FontWarning):
+        _say(str(message))
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 def _say(message: str) -> None:

@@ -55,6 +55,10 @@ class NotApplicable(ReportgenError):
     """A suite that cannot run on this model, with the reason its section prints."""
 
 
+class FontWarning(UserWarning):
+    """Letters that no font on this machine has are written out in PDF and PNG."""
+
+
 _MOST = 600  # characters of a message; what is quoted in it may be any length
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from markupsafe import Markup
 
 from reportgen import __version__
+from reportgen.figures.fonts import printable
 from reportgen.report.html import DOWNLOADS, SCALE, WIDE_PX, environment, policy, scripts, template
 from reportgen.report.parts import Grid, Pairs, Plate
-from reportgen.report.pdf import compile_pdf, moment, printable
+from reportgen.report.pdf import compile_pdf, moment
 from reportgen.report.text import clean
 from reportgen.sweep.series import Track
 
