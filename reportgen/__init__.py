@@ -64,11 +64,16 @@ def render(run: Run) -> str:
 def figure(run: Run, figure_id: str) -> alt.TopLevelMixin:
     """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
 
+    Notebooks show it without a network: as SVG or PNG, interactive where they can draw Vega-Lite themselves.
+
     Raises reportgen.errors.SettingsError that names the figures there are.
     """
+    from reportgen.figures.shown import shown
     from reportgen.report.build import find_figure
 
-    return find_figure(run, figure_id).chart
+    found = find_figure(run, figure_id)
+    chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt)
+    return chart
 
 
 def heatmap(
@@ -85,5 +90,9 @@ def heatmap(
     label     words on the colour bar
     """
     from reportgen.figures.heatmap import array_heatmap
+    from reportgen.figures.shown import shown
 
-    return array_heatmap(values, overlays=overlays or {}, label=label, title=title)
+    chart: alt.LayerChart = shown(
+        array_heatmap(values, overlays=overlays or {}, label=label, title=title), "heatmap", title
+    )
+    return chart
