@@ -50,20 +50,30 @@ def load_run(path: str) -> Run:
 
 
 def render(run: Run) -> str:
-    """Write the report of a run (HTML, PDF, CSV, every figure) and return the page's path; never imports torch."""
+    """Write the report of a run (HTML, PDF, CSV, every figure) and return the page's path; never imports torch.
+
+    Warns of each figure that could not be drawn; the others are there.
+    """
+    import warnings
+
     from reportgen.report.render import render as write
 
-    return str(write(run))
+    return str(write(run, tell=lambda why: warnings.warn(why, stacklevel=4)))
 
 
 def figure(run: Run, figure_id: str) -> alt.TopLevelMixin:
     """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
 
+    Notebooks show it without a network: as SVG or PNG, interactive where they can draw Vega-Lite themselves.
+
     Raises reportgen.errors.SettingsError that names the figures there are.
     """
+    from reportgen.figures.shown import shown
     from reportgen.report.build import find_figure
 
-    return find_figure(run, figure_id).chart
+    found = find_figure(run, figure_id)
+    chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt)
+    return chart
 
 
 def heatmap(
@@ -80,5 +90,9 @@ def heatmap(
     label     words on the colour bar
     """
     from reportgen.figures.heatmap import array_heatmap
+    from reportgen.figures.shown import shown
 
-    return array_heatmap(values, overlays=overlays or {}, label=label, title=title)
+    chart: alt.LayerChart = shown(
+        array_heatmap(values, overlays=overlays or {}, label=label, title=title), "heatmap", title
+    )
+    return chart

@@ -1,23 +1,25 @@
 """The command line: which verbs there are. Each group of verbs is a module of `reportgen.verbs`.
 
 Heavy imports stand inside the verbs (--help takes a tenth of a second).
-Exit codes: 0 done; 1 a suite failed, its section says why; 2 the user can mend it, one line says how; 130 Ctrl-C;
-143 SIGTERM.
+Exit codes: 0 done; 1 a suite or a figure failed, its section says why; 2 the user can mend it, one line says how;
+130 Ctrl-C; 143 SIGTERM.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from reportgen import __version__
-from reportgen.errors import UserError
+from reportgen.errors import FigureError, FontWarning, UserError
 from reportgen.verbs import lists, mini, paper, publish, render, run, selftest, sparsify, suite, sweep
 
 app = typer.Typer(
@@ -63,6 +65,10 @@ mini_app.command("train")(mini.mini_train_verb)
 
 def main() -> None:
     """Entry point: a user's error is one line and exit 2, Ctrl-C is exit 130, SIGTERM 143."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal's encoding lacks is written as its number
+            stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _warn
     words = sys.argv[1:] or ["--help"]
     garbled = next((i for i, word in enumerate(words, 1) if not word.isprintable() and _is_garbled(word)), 0)
     if garbled:
@@ -81,6 +87,9 @@ def main() -> None:
     except UserError as error:
         _say(str(error))
         code = 2
+    except FigureError as error:
+        _say(str(error))
+        code = 1
     except TyperException as error:
         context = getattr(error, "ctx", None)  # of a usage error: the verb it is about
         where = context.command_path if context else "reportgen"
@@ -110,6 +119,14 @@ def _is_garbled(word: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+    """Our own warnings are one line, others as Python has them."""
+    if issubclass(category, FontWarning):
+        _say(str(message))
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 def _say(message: str) -> None:

@@ -6,6 +6,7 @@ ReportgenError
 │   ├── SettingsError    an option, suite, figure or config entry that does not exist or is out of range
 │   ├── DataError        a data file: file, entry, what is expected
 │   └── RunError         a run folder: corrupt, newer schema, another model's, in use
+├── FigureError          a figure that was asked for could not be drawn: exit 1
 └── NotApplicable        a suite cannot run on this model: its section says why, the other suites go on
 """
 
@@ -46,12 +47,20 @@ class RunError(UserError):
     """A run folder that is corrupt, in use, of a newer schema, or belongs to another model."""
 
 
+class FigureError(ReportgenError):
+    """A figure that was asked for and could not be drawn: the program's fault, exit 1."""
+
+
 class NotApplicable(ReportgenError):
     """A suite that cannot run on this model: the reason its section prints, and the next thing to type."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         self.problem, self.hint = problem, hint
         super().__init__(f"{problem}{'.' if hint and problem[-1:] not in '.?!' else ''} {hint}".strip())
+
+
+class FontWarning(UserWarning):
+    """Letters that no font on this machine has are written out in PDF and PNG."""
 
 
 _MOST = 600  # characters of a message; what is quoted in it may be any length

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from reportgen import runner
 from reportgen.config import Options
 from reportgen.errors import one_line
+from reportgen.listing import show, table
 from reportgen.manifest import ModelRecord
 from reportgen.progress import duration
 from reportgen.runner import Job
@@ -75,27 +74,20 @@ def _planned(job: Job, record: ModelRecord, tokens: Tokens, speeds: Speeds, seed
 
 
 def _print(record: ModelRecord, needed: int, planned: Sequence[Planned], report_s: float) -> None:
-    console = Console(highlight=False)
     grid = f"{record.n_layers} layers x {record.n_heads} heads"
     size = f"{record.n_params / 1e6:.1f} M parameters"
-    console.print(
-        Text(", ".join(filter(None, (f"{one_line(record.id)}: {grid}", size, record.dtype, record.dequantised))))
-    )
+    head = ", ".join(filter(None, (f"{one_line(record.id)}: {grid}", size, record.dtype, record.dequantised)))
     what = "weights and those of a random twin" if runner.needs_twin([p.job for p in planned]) else "weights"
-    console.print(Text(f"about {needed / 1e9:.2f} GB for the {what}, and as much again while the suites work"))
-    table = Table("suite", "about", "settings", box=None, pad_edge=False)
+    memory = f"about {needed / 1e9:.2f} GB for the {what}, and as much again while the suites work"
+    rows = table("suite", "about", "settings")
     for p in planned:
         about = "not estimated" if p.seconds is None else duration(p.seconds)
         plain = Job(p.job.suite, p.job.suite.settings()).as_dict
         changed = ", ".join(f"{k}={v}" for k, v in p.job.as_dict.items() if v != plain[k])
-        table.add_row(p.job.suite.name, about, Text(one_line(changed) or "defaults"))
-    table.add_row("report", duration(report_s), Text("page, PDF and figures"))
-    console.print(table)
+        rows.add_row(p.job.suite.name, about, Text(one_line(changed) or "defaults"))
+    rows.add_row("report", duration(report_s), Text("page, PDF and figures"))
     whole = report_s + sum(p.seconds or 0.0 for p in planned)
     least = "at least " if any(p.seconds is None for p in planned) else ""
-    console.print(
-        Text(f"In all {least}about {duration(whole)}, within a factor of 2 on two models; nothing was scored.")
-    )
-    for p in planned:
-        for words in p.reach:
-            console.print(Text(f"  {p.job.suite.name}: {words}"), soft_wrap=True)
+    tail = f"In all {least}about {duration(whole)}, within a factor of 2 on two models; nothing was scored."
+    reach = [Text(f"  {p.job.suite.name}: {words}") for p in planned for words in p.reach]
+    show(Text(f"{head}\n{memory}"), rows, Text(tail), *reach)

@@ -80,6 +80,12 @@ class Run:
     def model(self) -> ModelRecord:
         return self.manifest.model
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: findings, the highest heads, where the page is."""
+        from reportgen.report.notebook import first_screen  # drawing is imported where it is asked for
+
+        return first_screen(self)
+
     def done(self) -> list[str]:
         """Names of the finished suites, in the order they were run."""
         return [name for name, record in self.manifest.suites.items() if record.status == "done"]

@@ -59,3 +59,28 @@ def test_heatmap_refuses_a_head_outside_the_grid_and_a_wrong_name() -> None:
 def test_everything_exported_is_there() -> None:
     for name in reportgen.__all__:
         assert hasattr(reportgen, name)
+
+
+def test_a_figure_shows_itself_without_scripts_from_the_network() -> None:
+    chart = reportgen.heatmap(np.eye(3), label="My score", title="A title")
+    for shown in (chart, chart.properties(title="Another")):
+        bundle = shown._repr_mimebundle_()
+        assert "text/html" not in bundle
+        assert "My score" in bundle["image/svg+xml"]
+        assert "http://www.w3.org/2000/svg" in bundle["image/svg+xml"]
+        assert bundle["image/png"].startswith(b"\x89PNG")
+        assert any(kind.startswith("application/vnd.vegalite.v6") for kind in bundle)
+        assert shown._repr_html_() is None
+    import altair as alt
+
+    with alt.renderers.enable("mimetype"):  # the user's own choice
+        assert "image/svg+xml" not in str(chart._repr_mimebundle_())
+
+
+def test_a_run_shows_its_findings(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", "relations")
+    html = reportgen.load_run(str(run.path))._repr_html_()
+    assert "Highest head" in html
+    assert "reportgen.render(run)" in html
+    reportgen.render(run)
+    assert "report/index.html" in reportgen.load_run(str(run.path))._repr_html_()

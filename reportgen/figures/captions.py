@@ -44,8 +44,8 @@ def join(*sentences: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three decimals, or three significant digits below a tenth of a thousandth; a true minus sign."""
-    text = f"{value:.3f}" if value == 0 or abs(value) >= 5e-4 else f"{value:.2e}"
+    """Three decimals, or three significant digits below half a thousandth and from a million; a true minus sign."""
+    text = f"{value + 0.0:.3f}" if value == 0 or 5e-4 <= abs(value) < 1e6 else f"{value:.2e}"
     return text.replace("-", "\u2212")
 
 

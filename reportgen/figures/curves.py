@@ -71,7 +71,7 @@ def curves(
     style = check_style(style)
     size = style.font_size
     right = max((max(c.x) for p in panels for c in p.curves if c.x), default=1.0) or 1.0
-    high = top or _round_up(max([1e-9, *(_highest(p) for p in panels)]))
+    high = top or _round_up(max(_highest(p) for p in panels))
     numbers = _numbers(high)
     titles = [(p.title, p.subtitle) for p in panels]
     widest = max((text for _, text in numbers), key=len)
@@ -87,7 +87,9 @@ def curves(
     axes = place.axes()
     marks = ticks or _positions(right)
     shown = [(x / right, f"{x:g}") for x in _thinned(marks, right, place.tiles[0].width, size)]
-    charts = frames(place, axes, shown, [(1 - value / high, text) for value, text in numbers if value <= high + 1e-9])
+    charts = frames(
+        place, axes, shown, [(1 - value / high, text) for value, text in numbers if value <= high * (1 + 1e-9)]
+    )
     charts += titles_above(titles, place, axes) + axis_titles(place, axes, across, down)
     charts += _drawn(panels, place, right, high, style, axes)
     charts += _key(key, place, style, axes)
@@ -101,16 +103,16 @@ def _highest(panel: Panel) -> float:
 
 
 def _round_up(value: float) -> float:
-    step = theme.nice_step(value or 1.0)
-    return round(math.ceil((value or 1.0) / step - 1e-9) * step, 12)
+    value = value if value > 0 else 1.0
+    step = theme.nice_step(value)
+    return theme.exact(math.ceil(value / step - 1e-9) * step)
 
 
 def _numbers(high: float) -> list[tuple[float, str]]:
     """Ticks of y with as many decimals as tell them apart."""
     step = theme.nice_step(high, 4)
-    digits = next(d for d in range(12) if abs(round(step, d) - step) < 1e-9 * step)
-    count = math.floor(high / step + 1e-9)
-    return [(i * step, f"{i * step:.{digits}f}") for i in range(count + 1)]
+    ticks = [theme.exact(i * step) for i in range(math.floor(high / step + 1e-9) + 1)]
+    return list(zip(ticks, theme.tick_labels(ticks, theme.decimals(step)), strict=True))
 
 
 def _positions(right: float) -> list[float]:

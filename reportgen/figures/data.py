@@ -68,5 +68,5 @@ def _at(grid: FloatGrid | None, at: Head) -> float | None:
 
 
 def round6(value: float) -> float:
-    """Six significant digits: what a float32 holds, and short in a file."""
-    return float(f"{value:.6g}")
+    """Six significant digits: what a float32 holds, and short in a file; minus zero is zero."""
+    return float(f"{value:.6g}") + 0.0

@@ -78,7 +78,7 @@ def log_panels(
     style = check_style(style)
     size = style.font_size
     axis = LogAxis.of([step for panel in panels for step in panel.steps])
-    high = top or _round_up(max([1e-9, *(_highest(panel) for panel in panels)]), whole)
+    high = top or _round_up(max(_highest(panel) for panel in panels), whole)
     numbers = _numbers(high, whole)
     titles = [(panel.title, panel.subtitle) for panel in panels]
     widest = max((text for _, text in numbers), key=len)
@@ -87,7 +87,9 @@ def log_panels(
     place = Page(place.tiles, place.width, place.height + 1.7 * size, size, place.bar)
     axes = place.axes()
     across = axis.ticks(place.tiles[0].width, 0.88 * size)
-    charts = frames(place, axes, across, [(1 - value / high, text) for value, text in numbers if value <= high + 1e-9])
+    charts = frames(
+        place, axes, across, [(1 - value / high, text) for value, text in numbers if value <= high * (1 + 1e-9)]
+    )
     charts += titles_above(titles, place, axes) + axis_titles(place, axes, "Training step", down)
     charts += _drawn(panels, place, axis, high, style, axes)
     charts += _key(panels, place, style, axes)
@@ -102,14 +104,15 @@ def _highest(panel: LogPanel) -> float:
 
 
 def _round_up(value: float, whole: bool) -> float:
+    value = value if value > 0 else 1.0
     step = max(1.0, theme.nice_step(value, 4)) if whole else theme.nice_step(value)
-    return round(math.ceil(value / step - 1e-9) * step, 12)
+    return theme.exact(math.ceil(value / step - 1e-9) * step)
 
 
 def _numbers(high: float, whole: bool) -> list[tuple[float, str]]:
     step = max(1.0, round(theme.nice_step(high, 4))) if whole else theme.nice_step(high, 4)
-    digits = next(d for d in range(12) if abs(round(step, d) - step) < 1e-9 * step)
-    return [(i * step, f"{i * step:.{digits}f}") for i in range(math.floor(high / step + 1e-9) + 1)]
+    ticks = [theme.exact(i * step) for i in range(math.floor(high / step + 1e-9) + 1)]
+    return list(zip(ticks, theme.tick_labels(ticks, theme.decimals(step)), strict=True))
 
 
 def _hue(colour: str, style: Style) -> str:

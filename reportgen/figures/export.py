@@ -1,7 +1,7 @@
 """A figure as SVG, PDF, PNG, CSV, Vega-Lite JSON or LaTeX. Every output is the same bytes for the same figure.
 
 PDF and PNG are drawn by Typst from the normalised SVG with the fonts that ship with the package: vector, embedded,
-independent of the machine's own fonts.
+independent of the machine's own fonts, but for letters that the shipped ones lack (fonts.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 import typst
 
 from reportgen.figures import latex, theme
 from reportgen.figures.figure import Figure, Style
+from reportgen.figures.fonts import settable, shipped
 from reportgen.figures.svg import normalise, render, size_of
 from reportgen.scores import Cell
 
@@ -119,20 +117,15 @@ def _typeset(
     width, height = _printed(svg_text)
     page = _PAGE.format(width=f"{width:.3f}", height=f"{height:.3f}", fill="none" if form == "pdf" else "white")
     words = {"title": theme.clean(title) or "Figure", "alt": theme.clean(alt or title) or "Figure", "stamp": mark}
-    sources: Any = {"main.typ": page.encode(), "figure.svg": svg_text.encode()}  # files in memory: typst's stubs lag
+    drawn, system = settable(svg_text)
+    sources: Any = {"main.typ": page.encode(), "figure.svg": drawn.encode()}  # files in memory: typst's stubs lag
     result = typst.compile(
-        sources, format=form, ppi=ppi, font_paths=_fonts(), ignore_system_fonts=True,
+        sources, format=form, ppi=ppi, font_paths=shipped(), ignore_system_fonts=not system,
         sys_inputs=words, timestamp=_EPOCH,
     )  # fmt: skip
     if not isinstance(result, bytes):
         raise TypeError(f"a figure of one page came out as {type(result).__name__}")
     return result
-
-
-@cache
-def _fonts() -> list[str]:
-    """The folder with the fonts that ship with the package."""
-    return [str(Path(str(files("reportgen.templates"))) / "fonts")]
 
 
 def _printed(svg_text: str) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reportgen.figures.figure import Style
-from reportgen.figures.theme import index_ticks, nice_step, text_width
+from reportgen.figures.theme import decimals, exact, index_ticks, nice_step, text_width, tick_labels
 from reportgen.scores import HeadScores
 
 POINTS_PER_INCH = 72.0
@@ -70,7 +70,7 @@ class Bar:
 
     def labels(self) -> list[str]:
         """The numbers beside the bar, with a true minus sign."""
-        return [f"{tick:.{self.digits}f}".replace("-", "\u2212") for tick in self.ticks]
+        return tick_labels(self.ticks, self.digits)
 
 
 def bar_of(scores: HeadScores) -> Bar:
@@ -87,23 +87,15 @@ def bar_of(scores: HeadScores) -> Bar:
         low = 0.0
     step = nice_step(2 * reach if signed else reach)
     if not math.isfinite(high) or (signed and not math.isfinite(low)):
-        reach = round(math.ceil(reach / step - 1e-6) * step, 12)
+        reach = exact(math.ceil(reach / step - 1e-6) * step)
     count = math.floor(reach / step + 1e-9)
-    ticks = tuple(round(i * step, 12) for i in range(-count if signed else 0, count + 1))
-    return Bar(-reach if signed else low, reach, ticks, _digits(step), signed)
+    ticks = tuple(exact(i * step) for i in range(-count if signed else 0, count + 1))
+    return Bar(-reach if signed else low, reach, ticks, decimals(step, 1), signed)
 
 
 def _reach(finite: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     largest = float(np.abs(finite).max()) if finite.size else 0.0
     return largest if largest > 0 else 1.0
-
-
-def _digits(step: float) -> int:
-    """Decimals that tell ticks `step` apart, one at least: 1.0 and 0.25, never 1 and 0.2."""
-    for digits in range(1, 9):
-        if abs(round(step, digits) - step) < 1e-9 * step:
-            return digits
-    return 9
 
 
 def bar_thickness(font_size: float) -> float:

@@ -36,7 +36,6 @@ from reportgen.figures.small_multiples import (
 )
 from reportgen.scores import HeadScores, head_name
 
-_NOTHING = 1e-9  # sizes below count as zero
 SLOPE = 160  # steps of the colour bar
 
 
@@ -59,15 +58,16 @@ def shared_bar(
     value is less than a third above that. It begins at `start` (0 in the middle where `signed`).
     """
     sizes = np.abs(np.concatenate([s.values[np.isfinite(s.values)] for s in panels])).astype(float) - start
-    largest = float(sizes.max()) if sizes.size and sizes.max() > _NOTHING else 1.0
+    nothing = 1e-6 * abs(start)  # what float32 makes of `start` counts as zero
+    largest = float(sizes.max()) if sizes.size and sizes.max() > nothing else 1.0
     reach = float(np.quantile(sizes, quantile)) if sizes.size else 1.0
-    reach = largest if largest <= 4 / 3 * reach or reach <= _NOTHING else reach
+    reach = largest if largest <= 4 / 3 * reach or reach <= nothing else reach
     step = theme.nice_step(2 * reach if signed else reach, 6)
     count = max(1, math.ceil(reach / step - 1e-6))
-    top = round(count * step, 12)
-    ticks = tuple(round(start + i * step, 12) for i in range(-count if signed else 0, count + 1))
-    digits = next(d for d in range(1, 12) if abs(round(step, d) - step) < 1e-9 * step)
-    bar = Bar(-top if signed else start, round(start + top, 12), ticks, max(digits, 4 if top < 0.1 else 1), signed)
+    top = theme.exact(count * step)
+    ticks = tuple(theme.exact(start + i * step) for i in range(-count if signed else 0, count + 1))
+    digits = theme.decimals(step, 1)
+    bar = Bar(-top if signed else start, theme.exact(start + top), ticks, max(digits, 4 if top < 0.1 else 1), signed)
     return bar, int((sizes > top * (1 + 1e-6)).sum())
 
 

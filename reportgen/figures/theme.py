@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from reportgen.figures.figure import Style
@@ -96,6 +98,32 @@ def nice_step(span: float, parts: int = 5) -> float:
     raw = span / parts
     power = 10.0 ** math.floor(math.log10(raw))
     return min((m * power for m in (1.0, 2.0, 2.5, 5.0, 10.0)), key=lambda s: abs(s - raw))
+
+
+def exact(value: float) -> float:
+    """`value` without what binary steps add to it, at any scale; minus zero is zero."""
+    return float(f"{value:.12g}") + 0.0
+
+
+def decimals(step: float, least: int = 0) -> int:
+    """Decimals that tell ticks `step` apart, at most 9: 1.0 and 0.25, never 1 and 0.2."""
+    return next((d for d in range(least, 9) if abs(round(step, d) - step) < 1e-9 * step), 9)
+
+
+def tick_labels(ticks: Sequence[float], digits: int) -> list[str]:
+    """The numbers of evenly spaced ticks, all different, with a true minus sign.
+
+    Fixed decimals, or where those would be more than five, or seven figures before the point, multiples of one power of
+    ten: 0, 0.5e\u22129, 1.0e\u22129.
+    """
+    largest = max((abs(tick) for tick in ticks), default=0.0)
+    if largest == 0 or (digits <= 5 and largest < 1e6):
+        return [f"{tick + 0.0:.{digits}f}".replace("-", "\u2212") for tick in ticks]
+    power = math.floor(math.log10(largest))
+    shares = [tick / 10.0**power for tick in ticks]
+    step = min((exact(b - a) for a, b in pairwise(shares)), default=1.0)
+    digits = decimals(step)
+    return [f"{share:.{digits}f}e{power}".replace("-", "\u2212") if share else "0" for share in shares]
 
 
 def index_step(count: int) -> int:

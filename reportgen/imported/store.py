@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +28,16 @@ MOST_CELLS = 1_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """What the user said of the table: the model it is about, its grid, and whose published heads to draw."""
+    """What the user said of the table: the model it is about, its grid, and whose published heads to draw.
+
+    base  what layers and heads count from: "" or "0", "1", or "layer" or "head" for that one alone from 1
+    """
 
     model_name: str
     layers: int
     heads: int
     published: str = ""
+    base: str = ""
 
     def __post_init__(self) -> None:
         if not self.model_name.strip():
@@ -45,19 +49,29 @@ class Source:
             raise SettingsError(f"{self.layers} x {self.heads} heads: at most {MOST_CELLS:,} are drawn.")
 
 
-def import_table(path: Path, source: Source, out: Path, name: str = "", overlays: Sequence[Path] = ()) -> Run:
+def import_table(
+    path: Path,
+    source: Source,
+    out: Path,
+    name: str = "",
+    overlays: Sequence[Path] = (),
+    tell: Callable[[str], object] = lambda words: None,
+) -> Run:
     """Read `path` and store its scores as a run in `out`; the same model's earlier import is replaced.
 
     name  of the run folder; empty = from the model's name
+    tell  is told in one line how the table was read
     Raises UserError: a table that is not as described, an unknown model to take published heads of, a bad overlay.
     """
     shape = (source.layers, source.heads)
-    found = read_table(path, *shape)
+    found = read_table(path, *shape, source.base)
     catalogue.sets_for("", source.published, shape)
     kept = overlay_files(overlays, shape)
     slug = check_slug(name) if name else slug_of(source.model_name)
+    tell(f"{path.name}: {found.reading}.")
     settings: dict[str, object] = {
-        "table": path.name, "sha256": digest(path), "columns": [m.name for m in found.measures]
+        "table": path.name, "sha256": digest(path), "columns": [m.name for m in found.measures],
+        "reading": found.reading,
     }  # fmt: skip
     record = SuiteRecord("done", SUITE.version, settings, {}, resume_key=resume_key(suite=NAME, settings=settings))
     with RunWriter(out / slug, _manifest(source, slug)) as writer:
@@ -74,7 +88,7 @@ def result(found: Imported, table: str) -> SuiteResult:
     return SuiteResult(
         NAME,
         scores=tuple(_scores(m, key) for m, key in zip(found.measures, keys, strict=True)),
-        facts={"table": table, "given": "values"},
+        facts={"table": table, "given": "values", "reading": found.reading},
         notes=tuple(notes),
         not_computed=(NotComputed("95 % intervals, nulls and n of imported scores", NOT_GIVEN),),
     )

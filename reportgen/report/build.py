@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from reportgen.errors import SettingsError, nearest
+from reportgen.errors import FigureError, ReportgenError, SettingsError, nearest
+from reportgen.figures.alone import attempt
 from reportgen.figures.captions import model_name
 from reportgen.figures.figure import Figure, Style, View
 from reportgen.figures.widths import legible
@@ -20,7 +22,7 @@ from reportgen.report.glossary import TERMS
 from reportgen.report.labels import Label, leading_labels
 from reportgen.report.leading import Led, general_notes, leading
 from reportgen.report.names import score_names
-from reportgen.report.parts import MeasureText, Plate, Report, Section, Source, Verdict
+from reportgen.report.parts import NOT_INSTALLED, MeasureText, Plate, Report, Section, Source, Verdict
 from reportgen.report.salient import salient
 from reportgen.report.scene import Marks, RunLike, Scene, computed, scene
 from reportgen.report.snippets import snippets
@@ -54,21 +56,46 @@ def build(
     from_run = scene(run, style, suites, Marks(overlays, overlay_files, published))
     labels = score_names(from_run.results.values())
     led = leading_labels([scores for result in from_run.results.values() for scores in result.scores])
-    numbered, taken = 0, set[str]()
+    taken = set[str]()
+    numbers = itertools.count(1)
+    frames: dict[str, Framed] = {}
     sections: list[Section] = []
     lines: list[Verdict] = []
     for name in from_run.names:
         suite, result = from_run.suites.get(name), from_run.results.get(name)
         section = _section(name, run.manifest, suite, result, Led(led, labels))
         if result is not None:
-            drawings, problems = _drawn(from_run, suite, result, taken)
             names = {clean(run.manifest.model.name), clean(model_name(from_run.view(name)))}
-            plates = tuple(_plate(numbered + i + 1, d, labels, names) for i, d in enumerate(drawings))
-            numbered += len(plates)
-            section = replace(section, plates=plates, undrawn=tuple(problems))
+            for drawing in _drawn(from_run, suite, result, taken):
+                framed_ = _placed(from_run, drawing, numbers, labels, names)
+                section = _with(section, framed_ if isinstance(framed_, str) else framed_[0])
+                frames |= {} if isinstance(framed_, str) else {framed_[0].id: framed_[1]}
             lines += verdicts(suite, result, section.anchor, section.plates)
         sections.append(section)
-    return _report(from_run, tuple(sections), tuple(lines), led)
+    return _report(from_run, tuple(sections), tuple(lines), frames, led)
+
+
+def _with(section: Section, plate: Plate | str) -> Section:
+    """The section with one more plate, or with the reason why there is none."""
+    if isinstance(plate, Plate):
+        return replace(section, plates=(*section.plates, plate))
+    before = (*section.before, len(section.plates))
+    return replace(section, undrawn=(*section.undrawn, plate), before=before)
+
+
+def without(report: Report, failed: Mapping[str, str]) -> Report:
+    """The report without these plates (id -> why), the reasons in their places."""
+    sections = []
+    for section in report.sections:
+        kept = replace(section, plates=(), undrawn=(), before=())
+        for at in range(len(section.plates) + 1):
+            for why in section.undrawn_at(at):
+                kept = _with(kept, why)
+            for plate in section.plates[at : at + 1]:
+                kept = _with(kept, failed.get(plate.id, plate))
+        sections.append(kept)
+    lost = [(s.title, "a figure", why) for s in sections for why in s.undrawn if why in failed.values()]
+    return replace(report, sections=tuple(sections), not_computed=(*report.not_computed, *cleaned(tuple(lost))))
 
 
 def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
@@ -84,18 +111,27 @@ def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
 
 
 def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Figure:
-    """One figure of `run`, as its suite draws it. SettingsError names the figures there are."""
+    """One figure of `run`, as its suite draws it. SettingsError names the figures there are; FigureError: it failed."""
     from_run = scene(run, style, None, Marks())
     known: set[str] = set()
+    problems: list[str] = []
     for name in sorted(from_run.names, key=lambda name: not figure_id.startswith(name)):  # most likely there
         suite, result = from_run.suites.get(name), from_run.results.get(name)
         if suite is not None and result is not None:
-            found, _ = figures_of(suite, result, from_run.view(name))
+            found, failed = figures_of(suite, result, from_run.view(name))
             for figure in found:
                 if figure.id == figure_id:
                     return figure
+            problems += failed if figure_id.startswith(name) else []
             known |= {figure.id for figure in found}
-    raise SettingsError(f"{run.path} has no figure {figure_id!r}.", nearest(figure_id, known))
+    raise missing_figure(run.path, figure_id, known, problems)
+
+
+def missing_figure(run: Path, figure_id: str, known: Iterable[str], problems: Sequence[str]) -> ReportgenError:
+    """Why a figure is not there: SettingsError, or FigureError where it may be one that could not be drawn."""
+    if problems:
+        return FigureError(f"{run}: no figure {figure_id!r} was drawn. {' '.join(problems)}")
+    return SettingsError(f"{run} has no figure {figure_id!r}.", nearest(figure_id, known))
 
 
 def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, Style]:
@@ -106,16 +142,23 @@ def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, 
     return legible(lambda tried: find_figure(run, figure_id, tried), style)
 
 
-def _drawn(
-    from_run: Scene, suite: Suite | None, result: SuiteResult, taken: set[str]
-) -> tuple[list[Drawing], list[str]]:
+def _drawn(from_run: Scene, suite: Suite | None, result: SuiteResult, taken: set[str]) -> list[Drawing | str]:
     if suite is None:
-        return [], [
-            f"Figures are not drawn: no suite {result.suite!r} is installed here. Give its file: --suite FILE.py."
-        ]
-    drawings, problems = draw(suite, result, from_run.view(result.suite), from_run.style)
-    kept, doubles = unique(drawings, taken)
-    return kept, problems + doubles
+        return [f"{NOT_INSTALLED} no suite {result.suite!r} is installed here. Give its file: --suite FILE.py."]
+    return unique(draw(suite, result, from_run.view(result.suite), from_run.style), taken)
+
+
+def _placed(
+    from_run: Scene, drawing: Drawing | str, numbers: Iterator[int], labels: Mapping[str, str], models: Set[str]
+) -> tuple[Plate, Framed] | str:
+    """The drawing as a plate and as the page carries it; why not, where its numbers do not bear it."""
+    if isinstance(drawing, str):
+        return drawing
+    plate, problem = attempt(lambda: _plate(next(numbers), drawing, labels, models))
+    if plate is None:
+        return f"Figure {clean(drawing.figure.id)} could not be drawn: {problem}"
+    frame, problem = attempt(lambda: _framed(plate, from_run.results.values()))
+    return f"Figure {plate.id} could not be drawn: {problem}" if frame is None else (plate, frame)
 
 
 def _plate(number: int, drawing: Drawing, labels: Mapping[str, str], models: Set[str]) -> Plate:
@@ -191,7 +234,11 @@ def _measure(suite: str, measure: Measure) -> MeasureText:
 
 
 def _report(
-    from_run: Scene, sections: tuple[Section, ...], lines: tuple[Verdict, ...], led: Mapping[Head, Label]
+    from_run: Scene,
+    sections: tuple[Section, ...],
+    lines: tuple[Verdict, ...],
+    frames: Mapping[str, Framed],
+    led: Mapping[Head, Label],
 ) -> Report:
     manifest = from_run.manifest
     model = manifest.model
@@ -221,7 +268,7 @@ def _report(
         names=cleaned(score_names(results)),
         labels=led,
         controls={s.key: controlled for r in results for s in r.scores if (controlled := controls(r, s))},
-        frames={plate.id: _framed(plate, results) for s in sections for plate in s.plates},
+        frames=frames,
         salient=next((found for r in results if (found := salient(r)) is not None), None),
         snippets=next((texts for r in results if (texts := snippets(r)) is not None), None),
         set_groups=cleaned(about.set_groups(shown)),
@@ -244,7 +291,7 @@ def _in_half(from_run: Scene, sections: Sequence[Section]) -> dict[str, str]:
     }
 
 
-def _framed(plate: Plate, results: Sequence[SuiteResult]) -> Framed:
+def _framed(plate: Plate, results: Iterable[SuiteResult]) -> Framed:
     shapes = [score.values.shape for result in results for score in result.scores if score.key in plate.keys]
     layers, heads = shapes[0] if shapes else (0, 0)
     return framed(plate.svg, plate.id, plate.figure.data, plate.keys, (int(layers), int(heads)))

@@ -1,27 +1,22 @@
-"""A suite's figures, drawn. The one place of rendering where anything a suite raises becomes a reason on the page."""
+"""A suite's figures, drawn one by one: anything that one raises becomes a reason in its place on the page."""
 
 from __future__ import annotations
 
 import re
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 from xml.etree import ElementTree
 
 from altair.utils.schemapi import debug_mode
 
-from reportgen.errors import one_line
 from reportgen.figures import export
+from reportgen.figures.alone import Maker, OneByOne, attempt, made
 from reportgen.figures.export import Spec
 from reportgen.figures.figure import Figure, Style, View
 from reportgen.report.text import clean
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Suite
-
-T = TypeVar("T")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -40,35 +35,47 @@ class Drawing:
     height: int
 
 
-def draw(suite: Suite, result: SuiteResult, view: View, style: Style) -> tuple[list[Drawing], list[str]]:
-    """The suite's figures with their SVGs, and a sentence for each that could not be drawn. Never raises."""
-    figures, problems = figures_of(suite, result, view)
-    drawings = []
-    for figure in figures:
-        drawing, problem = _attempt(partial(_one, figure, style))
-        if drawing is None:
-            problems.append(f"Figure {clean(str(figure.id))} could not be drawn: {problem}")
-        else:
-            drawings.append(drawing)
-    return drawings, problems
+def draw(suite: Suite, result: SuiteResult, view: View, style: Style) -> list[Drawing | str]:
+    """The suite's figures with their SVGs, in order, and in the place of each that can't be drawn why. Never raises."""
+    drawn: list[Drawing | str] = []
+    with debug_mode(False):  # without the checks against Vega-Lite's schema, which the tests make
+        for figure in each(suite, result, view):
+            if isinstance(figure, str):
+                drawn.append(figure)
+                continue
+            drawing, problem = attempt(partial(_one, figure, style))
+            drawn.append(drawing or f"Figure {clean(str(figure.id))} could not be drawn: {problem}")
+    return drawn
+
+
+def each(suite: Suite, result: SuiteResult, view: View) -> Iterator[Figure | str]:
+    """The suite's figures as specifications, each alone; in the place of one that fails the reason. Never raises."""
+    figures, problem = attempt(suite.load_figures)
+    if figures is None:
+        yield f"The figures of this suite could not be drawn: {problem}"
+    elif isinstance(figures, OneByOne):
+        yield from made(figures.plan(result, view))
+    else:
+        yield from made(_whole(figures, result, view))
+
+
+def _whole(
+    figures: Callable[[SuiteResult, View], Iterable[Figure]], result: SuiteResult, view: View
+) -> Iterator[Maker]:
+    """Figures that a suite makes in one go; a generator's before it fails are kept."""
+    for figure in figures(result, view):
+        yield partial(_same, figure)
+
+
+def _same(figure: Figure) -> Figure:
+    return figure
 
 
 def figures_of(suite: Suite, result: SuiteResult, view: View) -> tuple[list[Figure], list[str]]:
-    """The suite's figures as specifications, or the sentence that says why there are none. Never raises."""
-    with debug_mode(False):  # without the checks against Vega-Lite's schema, which the tests make
-        figures, problem = _attempt(lambda: list(suite.load_figures()(result, view)))
-    if figures is None:
-        return [], [f"The figures of this suite could not be drawn: {problem}"]
-    return figures, []
-
-
-def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:
-    try:
-        return make(), ""
-    except Exception as error:  # noqa: BLE001  the boundary: a suite's drawing bug must not lose the other sections
-        if sys.flags.dev_mode:  # python -X dev shows where it broke
-            traceback.print_exc()
-        return None, clean(one_line(f"{type(error).__name__}: {error}"))
+    """The suite's figures as specifications, and a sentence for each that there is not. Never raises."""
+    with debug_mode(False):
+        found = list(each(suite, result, view))
+    return [f for f in found if not isinstance(f, str)], [f for f in found if isinstance(f, str)]
 
 
 def _one(figure: Figure, style: Style) -> Drawing:
@@ -100,14 +107,15 @@ def _checked(svg: str) -> tuple[int, int]:
     return round(view_box[2]), round(view_box[3])
 
 
-def unique(drawings: Sequence[Drawing], taken: set[str]) -> tuple[list[Drawing], list[str]]:
-    """The drawings whose id no earlier figure has (file names may ignore case), and a sentence for each other one."""
-    kept, problems = [], []
+def unique(drawings: Sequence[Drawing | str], taken: set[str]) -> list[Drawing | str]:
+    """A sentence in the place of every drawing whose id an earlier figure has (file names may ignore case)."""
+    kept: list[Drawing | str] = []
     for drawing in drawings:
-        key = drawing.figure.id.lower()
-        if key in taken:
-            problems.append(f"Figure {drawing.figure.id} is left out: another figure has this id.")
+        if isinstance(drawing, str):
+            kept.append(drawing)
             continue
+        key = drawing.figure.id.lower()
+        double = f"Figure {drawing.figure.id} is left out: another figure has this id."
+        kept.append(double if key in taken else drawing)
         taken.add(key)
-        kept.append(drawing)
-    return kept, problems
+    return kept

@@ -14,6 +14,7 @@ from reportgen.report.salient import Salient
 from reportgen.scores import Head, HeadScores, HeadSet
 
 Pairs = tuple[tuple[str, str], ...]  # (name, value), in the order printed
+NOT_INSTALLED = "Figures are not drawn:"  # how the note begins where a suite is unknown here
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Section:
     left_out: tuple[str, ...]
     plates: tuple[Plate, ...] = ()
     undrawn: tuple[str, ...] = ()  # figures that could not be drawn, and why
+    before: tuple[int, ...] = ()  # how many plates stand before each of those
     leading: tuple[Leading, ...] = ()
     leading_notes: tuple[str, ...] = ()
     tables: tuple[Grid, ...] = ()
@@ -110,6 +112,10 @@ class Section:
     @property
     def anchor(self) -> str:
         return f"suite-{self.name}"
+
+    def undrawn_at(self, plates: int) -> list[str]:
+        """The notes that stand after so many plates."""
+        return [why for why, at in zip(self.undrawn, self.before, strict=True) if at == plates]
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -195,6 +201,16 @@ class Report:
     glossary: Pairs
     sources: tuple[Source, ...]
     bibtex: str  # of the sources and of reportgen
+
+    @property
+    def undrawn(self) -> tuple[str, ...]:
+        """Why figures are missing, a line each; a suite that is not installed here is no failure."""
+        return tuple(
+            f"{section.title}: {why}"
+            for section in self.sections
+            for why in section.undrawn
+            if not why.startswith(NOT_INSTALLED)
+        )
 
     @property
     def claims(self) -> tuple[Verdict, ...]:

@@ -18,18 +18,13 @@ from typing import Any
 import typst
 
 from reportgen import __version__
+from reportgen.figures.fonts import printable
 from reportgen.figures.widths import LEAST_PT, smallest_text
 from reportgen.report.columns import fit
 from reportgen.report.parts import Grid, Plate, Report, Section, SetText
 from reportgen.report.tiles import Tile, wall
 from reportgen.report.verdicts import on_first_screen
 
-# What Liberation Sans, Libertinus Serif and Typst's own fonts hold together; a test sets every one of these.
-_HELD = re.compile(
-    "[^\n\t\u0020-\u007e\u00a0-\u00ac\u00ae-\u017f\u0384-\u038a\u038c\u038e-\u03a1\u03a3-\u03ce\u0400-\u045f"
-    "\u1e80-\u1e85\u2010-\u2015\u2018-\u201e\u2020-\u2022\u2026\u2030\u2032\u2033\u2039\u203a\u20ac\u2122"
-    "\u2190-\u2195\u2202\u2206\u220f\u2211\u2212\u221a\u221e\u222b\u2248\u2260\u2264\u2265\u25a0\u25a1\u25cb\u25cf]"
-)
 RUNNING = 80  # characters of the running head
 MAX_ROWS = 60  # of a table on paper; the page and the CSV have the rest
 _METADATA = {"document", "alt", "file", "id"}  # never set as text: no places to break at
@@ -79,11 +74,6 @@ def moment(created: str) -> datetime:
     except ValueError:
         return datetime.fromtimestamp(0, UTC)
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def printable(text: str) -> str:
-    r"""`text` with every character that the report's fonts lack written out, e.g. `\u{4e2d}`."""
-    return _HELD.sub(lambda match: f"\\u{{{ord(match[0]):x}}}", text)
 
 
 def breakable(text: str) -> str:
@@ -170,7 +160,7 @@ def _section(section: Section) -> dict[str, Any]:
         "cited": [name for _, name in section.cited],
         "status": section.status,
         "reason": section.reason,
-        "undrawn": section.undrawn,
+        "undrawn": [section.undrawn_at(i) for i in range(len(section.plates) + 1)],
         "left_out": section.left_out,
         "plates": [_plate(p) for p in section.plates],
         "leading": [{"title": x.title, "overview": _grid(x.overview), "notes": x.notes} for x in section.leading],

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
+from reportgen.figures.alone import attempt
 from reportgen.figures.figure import Figure, Style
 from reportgen.files import write_atomic
-from reportgen.report.build import build
+from reportgen.report.build import build, without
 from reportgen.report.bundle import archive
 from reportgen.report.csv import scores_csv
 from reportgen.report.html import Around, page
@@ -26,6 +28,7 @@ from reportgen.runfolder import owned
 ENDINGS = {"svg": "svg", "pdf": "pdf", "png": "png", "csv": "csv", "tex": "tex", "json": "vl.json"}
 ARCHIVE = "report.zip"
 Progress = Callable[[int, int, str], None]
+Tell = Callable[[str], object]
 
 
 def render(
@@ -37,6 +40,7 @@ def render(
     published: str = "",
     formats: Sequence[str] = tuple(ENDINGS),
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Path:
     """Write `<run>/report/` and return the path of its index.html.
 
@@ -45,6 +49,7 @@ def render(
     published      key of a catalogue model whose published heads are drawn, over the run's own
     formats        of figures; without "pdf" report.pdf is left out too
     progress       progress(done, total, words) after every figure
+    tell           is told of each figure that could not be drawn; a note stands in its place on the page
 
     Raises UserError: an unknown format, a damaged run, a folder that can't be written.
     """
@@ -54,7 +59,7 @@ def render(
     style = style or Style()
     with owned(run.path):  # a run that began meanwhile would take this one's temporary files for a crash's
         report = build(run, style, overlays=overlays, overlay_files=overlay_files, published=published)
-        return write(report, run, run.path / "report", style, formats, progress or _silent)
+        return write(report, run, run.path / "report", style, formats, progress or _silent, tell=tell)
 
 
 def write(
@@ -65,21 +70,15 @@ def write(
     formats: Sequence[str],
     progress: Progress,
     around: Around | None = None,
+    tell: Tell | None = None,
 ) -> Path:
     """Write a built report into `folder`; returns the page's path. `around` is the site it is part of."""
     total = len(report.plates) + 1
-    files: dict[str, bytes] = {}
-    with ThreadPoolExecutor(2) as pool:  # Typst draws PDF and PNG beside Python
-        pending = {p.id: pool.submit(_plate_files, p, style, formats) for p in report.plates}
-        document_ = pool.submit(document, report) if "pdf" in formats else None
-        for done, (name, task) in enumerate(pending.items()):
-            made = task.result()
-            for file, content in made.items():
-                write_atomic(folder / file, content)
-            files |= made
-            progress(done + 1, total, name)
-        if document_ is not None:
-            files["report.pdf"] = document_.result()
+    report, files = _figure_files(report, folder, style, formats, lambda done, name: progress(done, total, name))
+    for why in report.undrawn:
+        (tell or _nobody)(why)
+    if "pdf" in formats:
+        files["report.pdf"] = document(report)
     files["scores.csv"] = scores_csv(run.results, run.manifest.model).encode()
     files["numbers.tex"] = numbers_tex(run.manifest, [p.figure for p in report.plates]).encode()
     files["references.bib"] = report.bibtex.encode()
@@ -93,7 +92,26 @@ def write(
     return folder / "index.html"
 
 
-def _plate_files(plate: Plate, style: Style, formats: Sequence[str]) -> dict[str, bytes]:
+def _figure_files(
+    report: Report, folder: Path, style: Style, formats: Sequence[str], progress: Callable[[int, str], None]
+) -> tuple[Report, dict[str, bytes]]:
+    """Write every figure in every format. Returns the files, and the report without the figures that have none."""
+    files: dict[str, bytes] = {}
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor(2) as pool:  # Typst draws PDF and PNG beside Python
+        pending = {p.id: pool.submit(attempt, partial(plate_files, p, style, formats)) for p in report.plates}
+        for done, (name, task) in enumerate(pending.items(), start=1):
+            made, problem = task.result()
+            if made is None:
+                failed[name] = f"Figure {name} could not be drawn: {problem}"
+            for file, content in (made or {}).items():
+                write_atomic(folder / file, content)
+            files |= made or {}
+            progress(done, name)
+    return (without(report, failed) if failed else report), files
+
+
+def plate_files(plate: Plate, style: Style, formats: Sequence[str]) -> dict[str, bytes]:
     """The files of one figure by their names in the report folder."""
     return {
         f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)
@@ -125,6 +143,10 @@ def _remove_stale(folder: Path, written: Mapping[str, bytes]) -> None:
         name = path.relative_to(folder).as_posix()
         if name not in written and (path.is_file() or path.is_symlink()):
             path.unlink()
+
+
+def _nobody(words: str) -> None:
+    """Is told and says nothing."""
 
 
 def _silent(done: int, total: int, words: str) -> None:

@@ -49,7 +49,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value != 0 and (abs(value) < 0.5 * 10**-digits or abs(value) >= 1e7):
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
-    rounded = f"{value:.{digits}f}"
+    rounded = f"{value + 0.0:.{digits}f}"
     return rounded.replace("-", MINUS)
 
 

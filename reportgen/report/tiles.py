@@ -141,8 +141,8 @@ def _range(bar: Bar, panel: Panel) -> str:
     if panel.down:
         return "scale of its figure"
     if bar.signed:
-        return f"± {number(bar.high, max(bar.digits, 1))}"
-    return "" if (bar.low, bar.high) == (0.0, 1.0) else f"0 to {number(bar.high, max(bar.digits, 1))}"
+        return f"± {number(bar.high, min(max(bar.digits, 1), 5))}"
+    return "" if (bar.low, bar.high) == (0.0, 1.0) else f"0 to {number(bar.high, min(max(bar.digits, 1), 5))}"
 
 
 def _art(control: Control, panel: Panel, bar: Bar, scale: Scale) -> Art:

@@ -20,7 +20,7 @@ from reportgen.manifest import Manifest
 from reportgen.report.build import build
 from reportgen.report.html import Around, environment, inline, policy, scripts, template
 from reportgen.report.parts import Report
-from reportgen.report.render import ENDINGS, write
+from reportgen.report.render import ENDINGS, Tell, write
 from reportgen.runfolder import Run
 from reportgen.site.cards import cards
 from reportgen.site.links import Link, links
@@ -31,10 +31,13 @@ Progress = Callable[[int, int, str], None]
 Entry = tuple[Manifest, Report, tuple[Link, ...]]
 
 
-def build_site(runs: Sequence[Run], out: Path, site: Site, progress: Progress | None = None) -> Path:
+def build_site(
+    runs: Sequence[Run], out: Path, site: Site, progress: Progress | None = None, tell: Tell | None = None
+) -> Path:
     """Write the site of `runs` to the folder `out`, replacing an earlier one; returns the gallery's path.
 
     progress  progress(done, total, words) after every run
+    tell      is told of each figure that could not be drawn
     Raises UserError: a damaged run, `out` is no earlier site and not empty, or it can't be written.
     """
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
@@ -45,7 +48,7 @@ def build_site(runs: Sequence[Run], out: Path, site: Site, progress: Progress | 
     except OSError as error:
         raise unwritable(out, error) from error
     try:
-        _write(runs, part, site, progress or _silent)
+        _write(runs, part, site, progress or _silent, tell)
         part.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
@@ -55,12 +58,12 @@ def build_site(runs: Sequence[Run], out: Path, site: Site, progress: Progress | 
     return out / "index.html"
 
 
-def _write(runs: Sequence[Run], folder: Path, site: Site, progress: Progress) -> None:
+def _write(runs: Sequence[Run], folder: Path, site: Site, progress: Progress, tell: Tell | None) -> None:
     entries: list[Entry] = []
     for done, run in enumerate(runs):
         report = build(run)
         entry = (run.manifest, report, links(report))
-        _one_run(run, entry, folder / report.slug, site)
+        entry = _one_run(run, entry, folder / report.slug, site, tell)
         entries.append(entry)
         progress(done + 1, len(runs), report.slug)
     made = cards([(manifest, report) for manifest, report, _ in entries])
@@ -77,17 +80,19 @@ def _write(runs: Sequence[Run], folder: Path, site: Site, progress: Progress) ->
         write_atomic(folder / name, text.encode())
 
 
-def _one_run(run: Run, entry: Entry, folder: Path, site: Site) -> None:
-    """A run's report as `reportgen render` writes it, and its figures' permanent copies."""
-    _, report, found = entry
+def _one_run(run: Run, entry: Entry, folder: Path, site: Site, tell: Tell | None) -> Entry:
+    """A run's report as `reportgen render` writes it, and its figures' permanent copies; the entry with those there."""
+    manifest, report, found = entry
     around = Around("../", site.title, {link.plate.id: link.page for link in found})
-    write(report, run, folder, Style(), tuple(ENDINGS), _silent, around)
+    write(report, run, folder, Style(), tuple(ENDINGS), _silent, around, tell)
+    found = tuple(link for link in found if (folder / f"figures/{link.plate.id}.svg").is_file())
     for link in found:
         for name, original in link.copies().items():
             write_atomic(folder / name, (folder / original).read_bytes())
         art = inline(link.plate, report.frames[link.plate.id])
         text = _page("figure.html.jinja", site, r=report, link=link, art=art)
         write_atomic(folder / link.page, text.encode())
+    return manifest, report, found
 
 
 def _page(name: str, site: Site, **values: object) -> str:

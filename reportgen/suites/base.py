@@ -104,8 +104,8 @@ class Context:
 class Suite:
     """A method that scores every head, and how its figures are drawn.
 
-    settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py). One called
-               `twins` counts the random twins that are loaded beside the model: where it is not 0, memory must do for one
+    settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py). One
+               called `twins` counts the random twins loaded beside the model: where it is not 0, memory must do for one
     quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
     full       settings of the preset `full`, where they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
+from reportgen.figures.alone import Maker
 from reportgen.figures.appearing import Appearing, appearances
 from reportgen.figures.emergence import Band, Line, LogPanel, log_panels
 from reportgen.figures.figure import Figure, Style
@@ -30,31 +32,31 @@ MOST_FRAMES = 16  # maps of a filmstrip; the page's slider and the CSV have ever
 MOST_ROWS = 40  # heads in the figure of appearances
 
 
-def figures(story: Story, style: Style) -> Iterator[tuple[str, list[Figure]]]:
-    """(title of the section, its figures), one section per training run and suite, then the families."""
+def figures(story: Story, style: Style) -> Iterator[tuple[str, list[Maker]]]:
+    """(title of the section, what makes its figures), a section per training run and suite, then the families."""
     for training in story.trainings:
         for suite, tracks in training.tracks.items():
             named = (
                 f"{training.label}: {story.titles[suite].lower()}" if len(story.trainings) > 1 else story.titles[suite]
             )
             yield named, training_figures(training, suite, tracks, style, synthetic=story.synthetic)
-    found = [family(suite, story, style) for suite in story.families]
+    found: list[Maker] = [partial(family, suite, story, style) for suite in story.families]
     if found:
         yield "Families by relative depth", found
 
 
 def training_figures(
     training: Training, suite: str, tracks: Sequence[Track], style: Style, *, synthetic: bool
-) -> list[Figure]:
+) -> list[Maker]:
     """Best score, heads above the line, appearances, and a filmstrip for every score."""
-    made = [best(training, suite, tracks, style, synthetic=synthetic)]
+    made: list[Maker] = [partial(best, training, suite, tracks, style, synthetic=synthetic)]
     counted = [track for track in tracks if track.points[-1].beats_null() is not None]
     if counted:
-        made.append(counts(training, suite, counted, style, synthetic=synthetic))
+        made.append(partial(counts, training, suite, counted, style, synthetic=synthetic))
     labelled = training.labelled[suite]
     if labelled:
-        made.append(appearing(training, suite, labelled, style, synthetic=synthetic))
-    return made + [filmstrip(training, track, style, synthetic=synthetic) for track in tracks]
+        made.append(partial(appearing, training, suite, labelled, style, synthetic=synthetic))
+    return made + [partial(filmstrip, training, track, style, synthetic=synthetic) for track in tracks]
 
 
 def _id(training: Training, *parts: str) -> str:

@@ -17,9 +17,10 @@ import numpy as np
 from markupsafe import Markup
 
 from reportgen import __version__
+from reportgen.figures.fonts import printable
 from reportgen.report.html import DOWNLOADS, SCALE, WIDE_PX, environment, policy, scripts, template
 from reportgen.report.parts import Grid, Pairs, Plate
-from reportgen.report.pdf import compile_pdf, moment, printable
+from reportgen.report.pdf import compile_pdf, moment
 from reportgen.report.text import clean
 from reportgen.sweep.series import Track
 
@@ -37,6 +38,7 @@ class Part:
     anchor: str
     plates: tuple[Plate, ...]
     tables: tuple[Grid, ...] = ()
+    undrawn: tuple[str, ...] = ()  # figures that could not be drawn, and why
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def _data(report: SweepReport) -> dict[str, Any]:
     value = {
         "title": report.title, "name": report.name, "date": report.created[:10], "version": __version__,
         "synthetic": report.synthetic, "facts": report.facts, "failed": report.failed,
-        "parts": [{"title": p.title, "plates": [_plate(x) for x in p.plates]} for p in report.parts],
+        "parts": [
+            {"title": p.title, "undrawn": p.undrawn, "plates": [_plate(x) for x in p.plates]} for p in report.parts
+        ],
         "members": {"columns": report.members.columns, "rows": report.members.rows[:_MAX_ROWS]},
         "hidden": max(0, len(report.members.rows) - _MAX_ROWS), "provenance": report.provenance,
     }  # fmt: skip

@@ -5,21 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
+from reportgen.figures.alone import Maker, attempt
+from reportgen.figures.alone import made as made_alone
 from reportgen.figures.figure import Figure, Style
 from reportgen.figures.svg import size_of
 from reportgen.figures.widths import legible
 from reportgen.files import check_inside, write_atomic
+from reportgen.report.build import missing_figure
 from reportgen.report.bundle import archive
 from reportgen.report.csv import COLUMNS, escape, scores_csv
 from reportgen.report.parts import Grid, Pairs, Plate
-from reportgen.report.render import ARCHIVE, ENDINGS, figure_file
+from reportgen.report.render import ARCHIVE, ENDINGS, Tell, plate_files
 from reportgen.report.render import render as render_run
 from reportgen.report.text import anchor, clean, cleaned, plural
 from reportgen.report.twins import rows as twin_of
@@ -29,19 +32,27 @@ from reportgen.sweep.series import Story, Track, story
 from reportgen.sweep.stored import Sweep
 
 
-def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False) -> Path:
+def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False, tell: Tell = lambda why: None) -> Path:
     """Write `<sweep>/report/` and return the path of its index.html; with `reports` every member's own report too.
+
+    tell  is told of each figure that could not be drawn; a note stands in its section
 
     Raises UserError: a damaged run, a folder that can't be written.
     """
     style = style or Style()
     check_inside(sweep.path)
     report = build(sweep, style)
-    made = {
-        f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)
-        for plate in report.plates
-        for name in ENDINGS
-    }
+    made: dict[str, bytes] = {}
+    failed: dict[str, str] = {}
+    for plate in report.plates:
+        files, problem = attempt(partial(plate_files, plate, style, tuple(ENDINGS)))
+        made |= files or {}
+        if files is None:
+            failed[plate.id] = f"Figure {plate.id} could not be drawn: {problem}"
+    report = _without(report, failed) if failed else report
+    for part in report.parts:
+        for why in part.undrawn:
+            tell(f"{part.title}: {why}")
     made["report.pdf"] = document(report)
     made["scores.csv"] = all_scores(sweep).encode()
     tex = {plate.id: made[f"figures/{plate.id}.tex"].decode() for plate in report.plates}
@@ -55,16 +66,27 @@ def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False) -
             old.unlink()
     if reports:
         for _, run in sweep.runs():
-            render_run(run, style)
+            render_run(run, style, tell=tell)
     return folder / "index.html"
 
 
 def find_figure(sweep: Sweep, figure_id: str, style: Style) -> Figure:
-    """One figure of a stored sweep. SettingsError names those there are."""
-    known = {figure.id: figure for _, found in figures(story(sweep), style) for figure in found}
+    """One figure of a stored sweep. SettingsError names those there are; FigureError: it could not be drawn."""
+    found = [figure for _, makers in figures(story(sweep), style) for figure in made_alone(makers)]
+    known = {figure.id: figure for figure in found if not isinstance(figure, str)}
     if figure_id not in known:
-        raise SettingsError(f"{sweep.path} has no figure {figure_id!r}.", nearest(figure_id, known))
+        raise missing_figure(sweep.path, figure_id, known, [why for why in found if isinstance(why, str)])
     return known[figure_id]
+
+
+def _without(report: SweepReport, failed: Mapping[str, str]) -> SweepReport:
+    """The report without these plates (id -> why), the reasons in their sections."""
+    parts = []
+    for part in report.parts:
+        why = tuple(failed[plate.id] for plate in part.plates if plate.id in failed)
+        plates = tuple(plate for plate in part.plates if plate.id not in failed)
+        parts.append(replace(part, plates=plates, undrawn=(*part.undrawn, *why)))
+    return replace(report, parts=tuple(parts))
 
 
 def printed_figure(sweep: Sweep, figure_id: str, style: Style) -> tuple[Figure, Style]:
@@ -79,9 +101,9 @@ def build(sweep: Sweep, style: Style) -> SweepReport:
     numbers = iter(range(1, 10_000))
     parts: list[Part] = []
     slides: dict[str, dict[str, Any]] = {}
-    for title, found in figures(told, style):
-        plates = tuple(_plate(next(numbers), figure, style) for figure in found)
-        parts.append(Part(clean(title), f"part-{anchor(title.lower())}", plates))
+    for title, makers in figures(told, style):
+        plates, undrawn = _plates(makers, numbers, style)
+        parts.append(Part(clean(title), f"part-{anchor(title.lower())}", plates, undrawn=undrawn))
         slides |= {p.id: slide(track, p.svg) for p in plates if (track := _filmed(p.figure, tracks)) is not None}
     record = sweep.record
     labels = list(dict.fromkeys(member.label for member in record.members))
@@ -104,6 +126,21 @@ def _filmed(figure: Figure, tracks: Mapping[str, Track]) -> Track | None:
     if not figure.title.endswith("step by step"):
         return None
     return tracks.get(str(figure.data.rows[0][1]))
+
+
+def _plates(makers: Iterable[Maker], numbers: Iterator[int], style: Style) -> tuple[tuple[Plate, ...], tuple[str, ...]]:
+    """The figures that could be drawn, each alone, and why the others could not."""
+    plates, undrawn = [], []
+    for figure in made_alone(makers):
+        if isinstance(figure, str):
+            undrawn.append(figure)
+            continue
+        plate, problem = attempt(partial(_plate, next(numbers), figure, style))
+        if plate is None:
+            undrawn.append(f"Figure {clean(figure.id)} could not be drawn: {problem}")
+        else:
+            plates.append(plate)
+    return tuple(plates), tuple(undrawn)
 
 
 def _plate(number: int, figure: Figure, style: Style) -> Plate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +28,25 @@ def checked_style(cmap: str, palette: str, **more: Any) -> Style:
     return check_style(Style(cmap=cmap, palette=palette, **more))
 
 
-def render_run(run: RunLike, style: Style, **options: Any) -> Path:
-    """Write a run's report; the page's path."""
+def render_run(run: RunLike, style: Style, **options: Any) -> tuple[Path, list[str]]:
+    """Write a run's report: the page's path, and a line for each figure that could not be drawn."""
     from reportgen.report.render import render
 
-    return render(run, style=style, **options)
+    undrawn: list[str] = []
+    return render(run, style=style, tell=undrawn.append, **options), undrawn
+
+
+def finish(page: Path, undrawn: Sequence[str]) -> None:
+    """Print where the page is; exit code 1, with the reasons on standard error, where a figure could not be drawn."""
+    say_undrawn(undrawn)
+    print(page)
+    if undrawn:
+        raise typer.Exit(1)
+
+
+def say_undrawn(undrawn: Sequence[str]) -> None:
+    """The reasons on standard error, where they are seen last."""
+    from reportgen.errors import one_line
+
+    for why in undrawn:
+        typer.echo(f"reportgen: {one_line(why)}", err=True)

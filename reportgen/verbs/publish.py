@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reportgen.verbs.options import Cmap, Overlays, Palette, Published, checked_style, render_run
+from reportgen.verbs.options import Cmap, Overlays, Palette, Published, checked_style, finish, render_run
 
 Out = Annotated[Path, typer.Option(help="Folder that the run folder goes into.")]
 Name = Annotated[str, typer.Option(help="Name of the run folder. [default: from the model's name]")]
 
 
 def import_verb(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, Parquet or NPY file, one row per head.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV, Parquet or NPY file.")],
     model_name: Annotated[str, typer.Option(help="The model that the scores are of.")],
     layers: Annotated[int, typer.Option(metavar="L", help="Its layers.")],
     heads: Annotated[int, typer.Option(metavar="H", help="Its query heads per layer.")],
+    base: Annotated[
+        str,
+        typer.Option(metavar="0|1|layer|head", help="Layers and heads count from 0, from 1, or that one alone from 1."),
+    ] = "",
     out: Out = Path("runs"),
     name: Name = "",
     overlay: Overlays = None,
@@ -27,13 +32,15 @@ def import_verb(
 ) -> None:
     """Make a run, with figures and report, from scores computed elsewhere.
 
-    The table has columns layer and head and one column per measure, or one row per head in layer-major order.
+    The table names its heads (columns layer and head, or names like L9H6), has a column per head or per layer, or one
+    row per head in layer-major order; one line says how it was read.
     """
     from reportgen.imported.store import Source, import_table
 
     style = checked_style(cmap, palette)
-    run = import_table(table, Source(model_name, layers, heads, published), out, name, tuple(overlay or ()))
-    print(render_run(run, style))
+    source = Source(model_name, layers, heads, published, base)
+    run = import_table(table, source, out, name, tuple(overlay or ()), lambda words: typer.echo(words, err=True))
+    finish(*render_run(run, style))
 
 
 def compare_verb(
@@ -56,7 +63,7 @@ def compare_verb(
 
     style = checked_style(cmap, palette)
     found = compare([Run.open(path) for path in runs], Asked(tuple(measure or ()), lineage), out, name)
-    print(render_run(found, style))
+    finish(*render_run(found, style))
 
 
 def site_verb(
@@ -77,7 +84,9 @@ def site_verb(
     site, listed = read_site(config) if config else (Site(), [])
     site = replace(site, title=title or site.title, url=url or site.url)
     found = open_runs([*listed, *(runs or ())])
-    index = build_site(found, out, site, lambda done, total, words: typer.echo(f"[{done}/{total}] {words}", err=True))
+    undrawn: list[str] = []
+    say = partial(typer.echo, err=True)
+    index = build_site(found, out, site, lambda *step: say("[{}/{}] {}".format(*step)), undrawn.append)
     if not site.url:
         typer.echo("No sitemap.xml: say where the site will stand with --url https://...", err=True)
-    print(index)
+    finish(index, undrawn)

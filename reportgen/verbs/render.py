@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from reportgen.errors import SettingsError, nearest
-from reportgen.verbs.options import Cmap, Overlays, Palette, Published, RunDir, checked_style, render_run
+from reportgen.errors import FigureError, SettingsError, nearest
+from reportgen.verbs.options import Cmap, Overlays, Palette, Published, RunDir, checked_style, finish, render_run
 
 SuiteFiles = Annotated[
     list[str] | None, typer.Option("--suite", metavar="FILE.py", help="File of a suite of your own that the run used.")
@@ -35,10 +35,11 @@ def render_verb(
     if is_sweep(run):
         from reportgen.sweep.render import render as render_sweep
 
-        print(render_sweep(Sweep.open(run), style))
+        undrawn: list[str] = []
+        finish(render_sweep(Sweep.open(run), style, tell=undrawn.append), undrawn)
         return
     files = tuple(overlay or ())
-    print(render_run(Run.open(run), style, overlays=not no_overlay, overlay_files=files, published=published))
+    finish(*render_run(Run.open(run), style, overlays=not no_overlay, overlay_files=files, published=published))
 
 
 def figure_verb(
@@ -54,6 +55,7 @@ def figure_verb(
 ) -> None:
     """Write one figure of a stored run or sweep."""
     from reportgen import suites
+    from reportgen.figures.alone import attempt
     from reportgen.figures.export import FORMATS
     from reportgen.figures.widths import inches
     from reportgen.files import write_atomic
@@ -73,5 +75,8 @@ def figure_verb(
     else:
         figure, style = printed_figure(Run.open(run), figure_id, style)
     path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
-    write_atomic(path, FORMATS[format_](figure, style))
+    content, problem = attempt(lambda: FORMATS[format_](figure, style))
+    if content is None:
+        raise FigureError(f"Figure {figure_id} could not be drawn: {problem}")
+    write_atomic(path, content)
     print(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reportgen.verbs.options import Overlays, Sets, checked_style, render_run
+from reportgen.verbs.options import Overlays, Sets, checked_style, render_run, say_undrawn
 
 if TYPE_CHECKING:
     from reportgen.config import Options
@@ -107,18 +107,17 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
     with reporter.live():
         done = runner.run(options, reporter)
         reporter.rendering()
-        page = render_run(done, checked_style(options.cmap, options.palette), overlays=not options.no_overlay)
+        style = checked_style(options.cmap, options.palette)
+        page, undrawn = render_run(done, style, overlays=not options.no_overlay)
+    suites = done.manifest.suites
     skipped, failed = (
-        [name for name, record in done.manifest.suites.items() if record.status == status]
-        for status in ("skipped", "failed")
+        [n for n, record in suites.items() if record.status == status] for status in ("skipped", "failed")
     )
     if json_lines:
-        print(
-            json.dumps(
-                {"event": "done", "run": str(done.path), "report": str(page), "skipped": skipped, "failed": failed}
-            )
-        )
+        said = {"run": str(done.path), "report": str(page), "skipped": skipped, "failed": failed, "undrawn": undrawn}
+        print(json.dumps({"event": "done", **said}))
     else:
         reporter.times(done.manifest)
+        say_undrawn(undrawn)
         print(page)
-    return 1 if failed else 0
+    return 1 if failed or undrawn else 0

@@ -78,20 +78,27 @@ def _sweep_and_render(spec: SweepSpec, style: Any, json_lines: bool) -> int:
     from reportgen.sweep.driver import sweep
     from reportgen.sweep.progress import SweepReporter
     from reportgen.sweep.render import render
+    from reportgen.verbs.options import say_undrawn
 
     reporter = SweepReporter(json_lines)
     with reporter.live():
         done = sweep(spec, reporter)
         reporter.stage("Rendering the report")
-        page = render(done, style, reports=spec.reports)
+        undrawn: list[str] = []
+        page = render(done, style, reports=spec.reports, tell=undrawn.append)
     failed = done.failed()
     if json_lines:
         names = [{"member": m.slug, "error": m.error} for m in failed]
-        print(json.dumps({"event": "done", "sweep": str(done.path), "report": str(page), "failed": names}))
+        print(
+            json.dumps(
+                {"event": "done", "sweep": str(done.path), "report": str(page), "failed": names, "undrawn": undrawn}
+            )
+        )
     else:
         _say_failed(reporter, done)
+        say_undrawn(undrawn)
         print(page)
-    return 1 if failed else 0
+    return 1 if failed or undrawn else 0
 
 
 def _say_failed(reporter: Any, done: Sweep) -> None:

@@ -123,7 +123,7 @@ def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
     np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert "Python objects" in refused(tmp_path / "o.npy")
     (tmp_path / "t.xlsx").write_bytes(b"")
-    assert ".csv, .parquet, .npy" in refused(tmp_path / "t.xlsx")
+    assert ".csv, .tsv, .parquet, .npy" in refused(tmp_path / "t.xlsx")
     assert "Can't read" in refused(tmp_path / "missing.csv")
 
 

@@ -9,7 +9,7 @@ from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style, View
 from reportgen.figures.svg import render
 from reportgen.figures.theme import clean
-from reportgen.report.draw import draw, unique
+from reportgen.report.draw import Drawing, draw, unique
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Suite
 from tests import fixtures
@@ -27,16 +27,20 @@ def suite(drawn: str) -> Suite:
     return dataclasses.replace(sample.suite(), figures=f"tests.report.test_draw:{drawn}")
 
 
+def split(drawn: list[Drawing | str]) -> tuple[list[Drawing], list[str]]:
+    return [d for d in drawn if not isinstance(d, str)], [d for d in drawn if isinstance(d, str)]
+
+
 def test_ids_that_are_no_file_names_are_refused_one_by_one() -> None:
-    drawings, problems = draw(suite("bad_ids"), sample.result(), VIEW, Style())
+    drawings, problems = split(draw(suite("bad_ids"), sample.result(), VIEW, Style()))
     assert [d.figure.id for d in drawings] == ["fine", "Fine"]
     assert len(problems) == 4
     assert "not a plain file name" in problems[0]
 
 
 def test_doubled_ids_are_left_out_whatever_their_case() -> None:
-    drawings, _ = draw(suite("bad_ids"), sample.result(), VIEW, Style())
-    kept, problems = unique(drawings, set())
+    drawings, _ = split(draw(suite("bad_ids"), sample.result(), VIEW, Style()))
+    kept, problems = split(unique(drawings, set()))
     assert [d.figure.id for d in kept] == ["fine"]
     assert problems == ["Figure Fine is left out: another figure has this id."]
 
@@ -50,7 +54,7 @@ def test_doubled_ids_are_left_out_whatever_their_case() -> None:
 def test_drawings_that_run_or_load_something_are_refused(monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">{inside}</svg>'
     monkeypatch.setattr(export, "svg", lambda figure, style: svg)
-    drawings, problems = draw(sample.suite(), sample.result(), VIEW, Style())
+    drawings, problems = split(draw(sample.suite(), sample.result(), VIEW, Style()))
     assert drawings == []
     assert len(problems) == 3
 

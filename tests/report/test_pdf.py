@@ -12,6 +12,7 @@ from typing import Any
 import pypdf
 import pytest
 
+from reportgen.figures.fonts import printable
 from reportgen.report import pdf
 from reportgen.report.build import build
 from reportgen.report.parts import Report
@@ -64,16 +65,16 @@ def test_the_document_is_tagged_titled_and_dated(reader: pypdf.PdfReader, report
     assert root["/MarkInfo"]["/Marked"].value is True
     assert str(root["/Lang"]).startswith("en")
     assert reader.metadata is not None
-    assert reader.metadata.title == pdf.printable(report.title)
+    assert reader.metadata.title == printable(report.title)
     assert reader.metadata.creation_date == datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def test_every_figure_has_its_words_and_its_name(reader: pypdf.PdfReader, report: Report) -> None:
     alts = [str(node["/Alt"]) for node in nodes(reader, "/Figure") if "/Alt" in node]
-    assert alts == [pdf.printable(p.alt) for p in report.plates]
+    assert alts == [printable(p.alt) for p in report.plates]
     text = text_of(reader)
     for plate in report.plates:
-        assert f"Figure {plate.number}. {pdf.printable(plate.title)}" in text
+        assert f"Figure {plate.number}. {printable(plate.title)}" in text
 
 
 def test_sections_tables_and_reasons_are_there(reader: pypdf.PdfReader) -> None:
@@ -113,7 +114,7 @@ def test_the_same_bytes_again(report: Report, document: bytes) -> None:
 
 
 def test_every_character_said_to_be_held_is_held_in_both_text_and_svg() -> None:
-    held = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000 and pdf.printable(chr(i)) == chr(i)]
+    held = [chr(i) for i in range(sys.maxunicode + 1) if not 0xD800 <= i < 0xE000 and printable(chr(i)) == chr(i)]
     assert 500 < len(held) < 1200
     line = "".join(c for c in held if c.isprintable())
     escaped = line.replace("&", "&amp;").replace("<", "&lt;")

@@ -31,7 +31,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 @pytest.fixture(scope="module")
 def drawn(sweep: Sweep) -> dict[str, Figure]:
-    return {figure.id: figure for _, found in figures(story(sweep), Style()) for figure in found}
+    return {figure.id: figure for _, found in figures(story(sweep), Style()) for make in found if (figure := make())}
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +198,22 @@ def test_the_axis_is_logarithmic_with_a_place_for_step_zero() -> None:
 @pytest.mark.parametrize(("step", "words"), [(999, "999"), (1000, "1k"), (2500, "2.5k"), (1448, "1448"), (10**6, "1M")])
 def test_steps_in_words(step: int, words: str) -> None:
     assert step_words(step) == words
+
+
+def test_a_figure_that_fails_is_named_in_its_section_and_the_others_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reportgen.sweep import figures as module
+
+    def broken(*args: object, **more: object) -> Figure:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(module, "best", broken)
+    told: list[str] = []
+    index = render(made_up(tmp_path / "made-up"), tell=told.append)
+    assert len(told) == 1
+    assert "ZeroDivisionError: a bug" in told[0]
+    assert index.read_text().count("ZeroDivisionError: a bug") == 1
+    names = {path.name for path in (index.parent / "figures").iterdir()}
+    assert len([name for name in names if name.endswith(".svg")]) >= 2
+    assert not any(name.endswith("-best.svg") for name in names)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
@@ -15,10 +17,11 @@ from reportgen.suites.attention.suite import SUITE, TASK
 _NAMED = ("induction", "previous_token", "duplicate_token")  # measures that papers name heads after
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """One map per measure on repeated random tokens, in the suite's order."""
     found = [result.get(measure.name, TASK) for measure in SUITE.measures]
-    return [_figure(result, view, scores) for scores in found if scores is not None]
+    yield from (partial(_figure, result, view, scores) for scores in found if scores is not None)
 
 
 def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
@@ -20,14 +22,13 @@ _DIRECT = ("mover", "negative", "backup", "taking_over", "unseen")
 _TOTAL = (*_DIRECT, "inhibition", "one_family")  # these act through other heads, or on these templates alone
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """Per task its map, its circuit and its total effects; then faithfulness, reuse and natural text."""
-    made: list[Figure | None] = []
     for task in result.tasks("direct"):
-        made += [_direct(result, view, task), figures_circuit.graph(result, view, task), _total(result, view, task)]
-    made += [figures_circuit.faithfulness(result, view), *figures_reuse.figures(result, view)]
-    made.append(figures_text.figure(result, view))
-    return [figure for figure in made if figure is not None]
+        yield from (partial(make, result, view, task) for make in (_direct, figures_circuit.graph, _total))
+    whole = (figures_circuit.faithfulness, figures_reuse.matrix, figures_reuse.difference, figures_text.figure)
+    yield from (partial(make, result, view) for make in whole)
 
 
 def _sets(view: View, task: str, roles: tuple[str, ...]) -> list[HeadSet]:

@@ -15,20 +15,29 @@ from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import pair
 from reportgen.figures.overlap import Cell as Pair
 from reportgen.figures.overlap import Group, overlap
-from reportgen.figures.theme import nice_step
+from reportgen.figures.theme import exact, nice_step
 from reportgen.scores import Cell, Column, HeadScores, HeadSet, SuiteResult, Table
 from reportgen.suites.circuits.facts import part, short, strings
 
 _PAIR = ("ioi", "colored_objects")  # whose reuse Merullo et al. report
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
-    """The overlap matrix, and the map of the pair of tasks that share most; nothing with fewer than two circuits."""
+def matrix(result: SuiteResult, view: View) -> Figure | None:
+    """The overlap matrix; None with fewer than two circuits."""
+    facts, pairs = _pairs(result)
+    return _matrix(result, view, facts, pairs) if pairs else None
+
+
+def difference(result: SuiteResult, view: View) -> Figure | None:
+    """The map of the pair of tasks that share most; None with fewer than two circuits."""
+    facts, pairs = _pairs(result)
+    return _difference(result, view, facts, pairs) if pairs else None
+
+
+def _pairs(result: SuiteResult) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     facts = part(result.facts, "reuse")
     pairs = facts.get("pairs")
-    if not isinstance(pairs, list | tuple) or not pairs:
-        return []
-    return [_matrix(result, view, facts, list(pairs)), _difference(result, view, facts, list(pairs))]
+    return facts, list(pairs) if isinstance(pairs, list | tuple) else []
 
 
 def _matrix(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs: list[Mapping[str, Any]]) -> Figure:
@@ -136,7 +145,7 @@ def reach(*panels: HeadScores) -> tuple[float, float]:
     """A range symmetric about zero that holds all panels, for one colour scale."""
     largest = max((float(np.abs(s.values[np.isfinite(s.values)]).max(initial=0.0)) for s in panels), default=0.0)
     step = nice_step(2 * largest or 1.0)
-    top = round(math.ceil(largest / step - 1e-6) * step, 12) or 1.0
+    top = exact(math.ceil(largest / step - 1e-6) * step) or 1.0
     return -top, top
 
 

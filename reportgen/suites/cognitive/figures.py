@@ -6,12 +6,15 @@ tick with a plus where cells lie beyond. Default is the head's own part; the pub
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.curves import BLUE, GREY, RED, Curve, Panel, curves
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
@@ -28,16 +31,15 @@ _KINDS = {
 }
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """Importance maps (own, published, signed), heads alone, decay, masked heads, ablation matrix."""
     if not result.tasks("importance_own"):
-        return []
-    made = [_maps(result, view, measure) for measure in _KINDS]
-    made.append(_signed(result, view))
-    made += [_alone(result, view)] if result.tasks("alone") else []
-    made.append(_decay(result, view))
-    made += [_masked(result, view)] if "ablation/curve/right" in result.arrays else []
-    return [*made, _matrix(result, view)]
+        return
+    yield from (partial(_maps, result, view, measure) for measure in _KINDS)
+    rest = [_signed, *([_alone] if result.tasks("alone") else []), _decay]
+    rest += [*([_masked] if "ablation/curve/right" in result.arrays else []), _matrix]
+    yield from (partial(make, result, view) for make in rest)
 
 
 def _panels(result: SuiteResult, measure: str) -> list[HeadScores]:

@@ -120,10 +120,9 @@ def _bar(reach: float, page: Page, size: float, axes: dict[str, Any], colour: al
     ]  # fmt: skip
     step = theme.nice_step(2 * reach, 8)
     count = int(reach / step + 1e-9)
-    ticks = [i * step for i in range(-count, count + 1)]
-    digits = next(d for d in range(12) if abs(round(step, d) - step) < 1e-9 * step)
+    ticks = [theme.exact(i * step) for i in range(-count, count + 1)]
     edge, at = x + 1.1 * size, [y + height * (reach - tick) / (2 * reach) for tick in ticks]
-    texts = [f"{tick:.{digits}f}".replace("-", "\u2212") for tick in ticks]
+    texts = theme.tick_labels(ticks, theme.decimals(step))
     numbers = [(edge + 0.5 * size, place, text, 0.88 * size) for place, text in zip(at, texts, strict=True)]
     title = [(edge + 4.6 * size, y + height / 2, "Change of log-probability (nats)", size)]
     line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}

@@ -68,7 +68,7 @@ def probe(facts: Facts) -> str:
 def clipped(scores: Sequence[HeadScores], *, signed: bool) -> str:
     bar, beyond = shared_bar(scores, signed=signed)
     cells = sum(int(np.isfinite(s.values).sum()) for s in scores)
-    end = f"{bar.high:.{bar.digits}f}"
+    end = bar.labels()[-1]
     return (
         f"{captions.plural(beyond, 'cell')} of {cells:,} beyond the bar's end at {end} take its colour."
         if beyond
@@ -174,7 +174,11 @@ def specific(functions: Facts) -> str:
 
 
 def signed_number(value: object) -> str:
-    return f"{float(value):+.3f}".replace("-", "\u2212") if isinstance(value, int | float) else "not computed"
+    return (
+        f"{round(float(value), 3) + 0.0:+.3f}".replace("-", "\u2212")
+        if isinstance(value, int | float)
+        else "not computed"
+    )
 
 
 def p(value: object) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -10,6 +11,7 @@ import numpy as np
 
 from reportgen.compare.numbers import Floats, depths, profile, sized
 from reportgen.figures import captions, theme
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.curves import Curve, Panel, curves
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
@@ -21,13 +23,12 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_POINTS = 65  # of a rank curve: enough for its shape, also where there are 5,120 heads
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """Per group of scores: the differences where heads may be subtracted, profiles by depth, curves by rank."""
-    made = []
     for name, keys in groups(result).items():
-        made += _differences(result, view, name, keys)
-        made += [_depth(result, view, name, keys), _rank(result, view, name, keys)]
-    return made
+        yield from _differences(result, view, name, keys)
+        yield from (partial(make, result, view, name, keys) for make in (_depth, _rank))
 
 
 def groups(result: SuiteResult) -> dict[str, list[str]]:
@@ -167,17 +168,16 @@ def ranked(values: Floats) -> tuple[Floats, Floats]:
     return at / max(1, len(known) - 1), known[at]
 
 
-def _differences(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> list[Figure]:
+def _differences(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> Iterator[Maker]:
     """One figure per later run: a map per score under one colour bar, or a single map."""
     runs = [str(n) for n in _list(result, "names")]
-    made = []
     for i in range(1, len(runs)):
         tail = "" if len(runs) == 2 else f".{i}"
         found = [result.get("difference", key.replace("/", ".") + tail) for key in keys]
         scores = [s for s in found if s is not None]
         if scores:
-            made.append(_maps(result, view, name, scores, _labels(result, keys), (runs[0], runs[i]), tail))
-    return made
+            pair = (runs[0], runs[i])
+            yield partial(_maps, result, view, name, scores, _labels(result, keys), pair, tail)
 
 
 def _maps(

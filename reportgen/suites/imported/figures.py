@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import partial
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
@@ -17,9 +20,10 @@ _ROLES = {  # words in a column's name -> the role whose published heads its map
 }  # fmt: skip
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """One map per score, in the table's order."""
-    return [_figure(result, view, scores) for scores in result.scores]
+    yield from (partial(_figure, result, view, scores) for scores in result.scores)
 
 
 def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
@@ -31,7 +35,7 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         title=title,
         caption=captions.join(
             f"{scores.label} of every head of {captions.grid_words(view)}, computed elsewhere and imported from "
-            f"{result.facts.get('table', 'a table')}.",
+            f"{result.facts.get('table', 'a table')}{_reading(result)}.",
             "Interval, null and n: not given.",
             captions.best_head(scores, signed=scores.range[0] < 0),
             captions.missing(scores),
@@ -43,6 +47,12 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
     )
+
+
+def _reading(result: SuiteResult) -> str:
+    """How the table's heads were told, where the run says so."""
+    reading = str(result.facts.get("reading", ""))
+    return f" ({reading})" if reading else ""
 
 
 def _sets(view: View, column: str) -> list[HeadSet]:

@@ -16,7 +16,8 @@ class Settings:
 
     table: str = field(default="", metadata={"help": "file that the scores were read from"})
     sha256: str = field(default="", metadata={"help": "digest of that file"})
-    columns: tuple[str, ...] = field(default=(), metadata={"help": "its numeric columns, in order"})
+    columns: tuple[str, ...] = field(default=(), metadata={"help": "its measures, in order"})
+    reading: str = field(default="", metadata={"help": "how the head of each value was told"})
 
 
 SUITE = Suite(

@@ -5,12 +5,14 @@ Panel titles, axes, colour bars and legend titles of the pairs follow Elhelo and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap, pair
@@ -34,7 +36,8 @@ _TASKS = {
 }
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """The pairs first, then what sums the relations up, then one map per relation, in the order scored.
 
     What a run has no numbers for is left out.
@@ -44,11 +47,11 @@ def figures(result: SuiteResult, view: View) -> list[Figure]:
     marked = [(result[f"{measure}/{stem}"], _sets(view, measure, stem)) for measure, stem in maps]
     found = gathered(result, view, marked)
     keys = {(head_set.key, scores.key) for scores, sets in marked for head_set in sets}
-    made: list[Figure | None] = [_pair(result, view, left, right, found) for left, right in pairs]
-    made += [category_figure(result, view), published_figure(result, view, found, keys)]
-    made += [dynamic_figure(result, view), ablation_figure(result, view), k_figure(result, view)]
-    made += [_single(result, view, stem, found) for stem in stems]
-    return [figure for figure in made if figure is not None]
+    yield from (partial(_pair, result, view, left, right, found) for left, right in pairs)
+    yield partial(category_figure, result, view)
+    yield partial(published_figure, result, view, found, keys)
+    yield from (partial(make, result, view) for make in (dynamic_figure, ablation_figure, k_figure))
+    yield from (partial(_single, result, view, stem, found) for stem in stems)
 
 
 def _pairs(result: SuiteResult) -> list[tuple[tuple[str, str], tuple[str, str]]]:

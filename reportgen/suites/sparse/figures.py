@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from reportgen.figures import captions
+from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import pair
@@ -15,7 +17,8 @@ from reportgen.scores import HeadScores, SuiteResult
 from reportgen.suites.sparse import circuit, lines, sentences
 
 
-def figures(result: SuiteResult, view: View) -> list[Figure]:
+@OneByOne
+def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     """Those that the result has the numbers for, the circuit first."""
     made: list[Callable[[SuiteResult, View], Figure | None]] = [
         circuit.figure,
@@ -24,7 +27,7 @@ def figures(result: SuiteResult, view: View) -> list[Figure]:
         lines.training,
         lines.thresholds,
     ]
-    return [found for make in made if (found := make(result, view)) is not None]
+    yield from (partial(make, result, view) for make in made)
 
 
 def _edges(result: SuiteResult, view: View) -> Figure | None:

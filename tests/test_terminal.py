@@ -1,0 +1,69 @@
+"""What goes into a pipe: nothing is cut, and every encoding is survived."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from reportgen import suites
+from reportgen.published.catalogue import load_catalogue
+
+LISTS = [["suites"], ["published"], ["published", "gpt2"], ["--help"], ["import", "--help"], ["run", "--help"],
+         ["published", "nobody/knows-\u4e2d"], *(["suites", name] for name in suites.known())]  # fmt: skip
+
+
+def piped(words: list[str], encoding: str = "utf-8", **env: str) -> subprocess.CompletedProcess[bytes]:
+    """`reportgen WORDS` with standard output in a pipe of that encoding."""
+    command = [sys.executable, "-m", "reportgen", *words]
+    given = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "60", **env}
+    return subprocess.run(command, capture_output=True, env=given, timeout=120, check=False)
+
+
+@cache
+def in_utf8(words: tuple[str, ...]) -> str:
+    return piped(list(words)).stdout.decode()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_every_list_survives_every_encoding(encoding: str) -> None:
+    for words in LISTS:
+        done = piped(words, encoding)
+        assert done.returncode == (2 if "nobody" in words[-1] else 0), (words, done.stderr)
+        assert b"Traceback" not in done.stderr
+        text = done.stdout.decode(encoding)
+        if words[-1] != "--help":
+            whole = in_utf8(tuple(words))
+            assert text == whole.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def test_a_plan_survives_an_encoding_without_its_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "\u4e2d\u6587"
+    folder.mkdir()
+    (folder / "reportgen.toml").write_text('model = "mini"\n')
+    done = piped(["run", "--config", str(folder / "reportgen.toml"), "--dry-run", "--out", str(folder)], "ascii")
+    assert done.returncode == 0, done.stderr
+    table = tmp_path / "t.csv"
+    table.write_text("score\n" + "0.5\n" * 4)
+    words = ["import", str(table), "--model-name", "m", "--layers", "2", "--heads", "2", "--out", str(folder)]
+    done = piped(words, "ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("ascii").encode().decode("unicode_escape").strip().startswith(str(folder))
+
+
+def test_nothing_is_cut_or_wrapped_in_a_pipe() -> None:
+    text = piped(["published"]).stdout.decode()
+    entries = load_catalogue().entries
+    lines = text.splitlines()
+    assert len(lines) == 1 + len(entries)
+    for line, entry in zip(lines[1:], entries, strict=True):
+        assert entry.paper in line
+        assert all(f"L{layer}H{head}" in line for layer, head in entry.heads)
+    for name, suite in suites.known().items():
+        text = piped(["suites", name]).stdout.decode()
+        assert all(measure.formula in text for measure in suite.measures)
+        assert all(len(line) == len(line.rstrip()) for line in text.splitlines())
