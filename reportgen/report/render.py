@@ -12,6 +12,7 @@ from pathlib import Path
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style
+from reportgen.figures.heatmap import legend_refused
 from reportgen.files import write_atomic
 from reportgen.report.build import build
 from reportgen.report.bundle import archive
@@ -37,6 +38,7 @@ def render(
     published: str = "",
     formats: Sequence[str] = tuple(ENDINGS),
     progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Path:
     """Write `<run>/report/` and return the path of its index.html.
 
@@ -45,6 +47,7 @@ def render(
     published      key of a catalogue model whose published heads are drawn, over the run's own
     formats        of figures; without "pdf" report.pdf is left out too
     progress       progress(done, total, words) after every figure
+    warn           warn(words) for every figure whose legend can't stand inside as `style` asks
 
     Raises UserError: an unknown format, a damaged run, a folder that can't be written.
     """
@@ -54,6 +57,9 @@ def render(
     style = style or Style()
     with owned(run.path):  # a run that began meanwhile would take this one's temporary files for a crash's
         report = build(run, style, overlays=overlays, overlay_files=overlay_files, published=published)
+        for plate in report.plates:
+            if warn is not None and (why := legend_refused(plate.figure.chart)):
+                warn(f"{plate.id}: legend outside, because inside {why}.")
         return write(report, run, run.path / "report", style, formats, progress or _silent)
 
 

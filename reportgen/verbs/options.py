@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,12 @@ Overlays = Annotated[list[Path] | None, typer.Option("--overlay", help="TOML fil
 Published = Annotated[str, typer.Option(metavar="KEY", help="Draw the published heads of this catalogue model.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/mini.")]
 Cmap = Annotated[str, typer.Option(help="Colour scheme of score maps.")]
+Legend = Annotated[
+    str,
+    typer.Option(
+        help="Where score maps have their legend: outside, or inside, as published, where it hides no marked head."
+    ),
+]
 Palette = Annotated[str, typer.Option(help="published or safe.")]
 
 
@@ -28,7 +35,7 @@ def checked_style(cmap: str, palette: str, **more: Any) -> Style:
 
 
 def render_run(run: RunLike, style: Style, **options: Any) -> Path:
-    """Write a run's report; the page's path."""
+    """Write a run's report; the page's path. What could not be drawn as asked is said on stderr."""
     from reportgen.report.render import render
 
-    return render(run, style=style, **options)
+    return render(run, style=style, warn=lambda words: print(words, file=sys.stderr), **options)

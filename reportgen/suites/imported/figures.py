@@ -8,7 +8,7 @@ from reportgen.figures import captions
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
-from reportgen.figures.overlays import MARKERS
+from reportgen.figures.markers import MARKERS
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
 
 _ROLES = {  # words in a column's name -> the role whose published heads its map marks
