@@ -121,7 +121,7 @@ def words_around(
 def _fitted(words: str, size: float, panel: Panel) -> dict[str, Any]:
     """The words at `size`, or smaller where the panel with its gap is narrower than they are."""
     wide = theme.text_width(words, size)
-    room = panel.width + 0.6 * panel.size
+    room = max(panel.width, panel.room) + 0.6 * panel.size
     return {"text": words, "size": round(size * min(1.0, room / wide), 2) if wide else size}
 
 

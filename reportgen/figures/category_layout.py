@@ -5,9 +5,8 @@ All panels have cells of one size, in as many lines as their letters need to be 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reportgen.figures.figure import Style
 from reportgen.figures.geometry import POINTS_PER_INCH
@@ -18,7 +17,6 @@ _LEAST = 24.0  # times the font size: what a narrower figure is drawn at, and th
 _TALLEST = (0.85, 290.0)  # height of a row of panels over the figure's width, and in points where that is more
 _LETTERED = 5.0  # points of a cell that holds a letter one can read
 _LARGEST = 13.0
-_NARROWEST = 64.0  # points of a panel, for its title
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class Panel:
     size: float  # font size
     labels_left: bool = True
     labels_below: bool = True
+    room: float = 0.0  # points for the title, where that is more than the width
 
     @property
     def width(self) -> float:
@@ -113,11 +112,19 @@ def layout(shape: tuple[int, int], panels: int, rows: int, words: Sequence[str],
     return Layout(placed, keys, (room.left, end + 0.7 * size), width, end + (1.5 * size if foot else 0.0))
 
 
-def _worth(made: Sequence[Panel], room: _Room) -> tuple[bool, bool, float]:
-    """Smaller is better: no taller than a page, letters that can be read, then low; without letters large cells."""
+def _worth(made: Sequence[Panel], room: _Room) -> tuple[float, ...]:
+    """Smaller is better: room for titles, no taller than a page, letters that can be read, few gaps, then low.
+
+    Where no letters fit anyway cells as large as can be count before gaps.
+    """
     height = max(room.key_height, *(p.y + p.height for p in made))
+    titled = max(made[0].room, made[0].width) >= 7 * made[0].size
+    low = height <= max(_TALLEST[0] * room.total, _TALLEST[1])
     lettered = made[0].cell >= _LETTERED
-    return height > max(_TALLEST[0] * room.total, _TALLEST[1]), not lettered, height if lettered else -made[0].cell
+    lines = len({p.y for p in made})
+    places = len({p.x for p in made} | {made[0].x}) if lines == 1 else max(2, len({p.x for p in made})) * lines - 1
+    gaps = places - len(made)
+    return (not titled, not low, not lettered, *((gaps, height) if lettered else (-made[0].cell, gaps)))
 
 
 def _lines(shape: tuple[int, int], panels: int, columns: int, size: float, room: _Room) -> tuple[list[Panel], float]:
@@ -130,9 +137,9 @@ def _lines(shape: tuple[int, int], panels: int, columns: int, size: float, room:
     )
     if not alone and width < room.key - 0.9 * size:  # the key's words are wider than a place
         width = (across - room.key - (columns - 2) * room.gap) / (columns - 1)
-    cell = max(min(width / layers, 15.0 * size / heads if alone else math.inf, _LARGEST), 0.5)
+    cell = max(min(width / layers, (16.5 if alone else 24.0) * size / heads, _LARGEST), 0.5)
     cell_h = max(cell, min(1.4 * cell, 1.08 * 0.88 * size)) if heads <= 16 else cell
-    pitch = max(layers * cell, min(width, _NARROWEST)) + room.gap
+    pitch = max(layers * cell, min(width, 8.5 * size)) + room.gap
     extra = room.key if alone else 0.0
     first, down = (high + room.titles + 0.6 * size for high in (max(heads * cell_h, room.key_height), heads * cell_h))
     places = [0, *range(1 if alone else 2, panels + (0 if alone else 1))]
@@ -152,11 +159,11 @@ def _lines(shape: tuple[int, int], panels: int, columns: int, size: float, room:
                 size,
                 labels_left=column == 0,
                 labels_below=under,
+                room=pitch - room.gap,
             )
         )
     return made, room.left + layers * cell + 1.1 * size
 
 
 def _moved(panel: Panel, down: float) -> Panel:
-    p = panel
-    return Panel(p.x, p.y + down, p.cell_w, p.cell_h, p.layers, p.heads, p.size, p.labels_left, p.labels_below)
+    return replace(panel, y=panel.y + down)

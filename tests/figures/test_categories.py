@@ -177,7 +177,7 @@ def test_letters_that_can_be_read_decide_how_many_panels_stand_in_a_line() -> No
         return [sum(p.y == y for p in row) for y in sorted({p.y for p in row})]
 
     assert lines((12, 12)) == [5]
-    assert lines((32, 32)) == [3, 2]  # the key has the second place
+    assert lines((32, 32)) == lines((30, 9)) == [2, 3]  # the key has the second place
 
 
 def test_a_grid_of_80_by_64_stays_small() -> None:
