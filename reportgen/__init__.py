@@ -61,17 +61,22 @@ def render(run: Run) -> str:
     return str(write(run, tell=lambda why: warnings.warn(why, stacklevel=4)))
 
 
-def figure(run: Run, figure_id: str) -> alt.TopLevelMixin:
+def figure(run: Run, figure_id: str, *, legend: str = "outside") -> alt.TopLevelMixin:
     """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
+
+    legend  of a score map: "outside", below it, or "inside", a half-transparent box in its quiet corner
 
     Notebooks show it without a network: as SVG or PNG, interactive where they can draw Vega-Lite themselves.
 
-    Raises reportgen.errors.SettingsError that names the figures there are.
+    Raises reportgen.errors.SettingsError that names the figures there are, or the marked head, or head above the line,
+    that a legend inside would cover.
     """
+    from reportgen.figures.figure import Style
+    from reportgen.figures.marks import check_style
     from reportgen.figures.shown import shown
-    from reportgen.report.build import find_figure
+    from reportgen.report.build import printed_figure
 
-    found = find_figure(run, figure_id)
+    found = printed_figure(run, figure_id, check_style(Style(legend=legend)))[0]
     chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt)
     return chart
 
@@ -82,17 +87,19 @@ def heatmap(
     overlays: Mapping[str, Sequence[str]] | None = None,
     label: str = "Score",
     title: str = "",
+    legend: str = "outside",
 ) -> alt.LayerChart:
     """A layer x head heatmap of your own numbers, drawn as the report draws its own.
 
     values    [layer head]; NaN = not computed
     overlays  legend entry -> head names, e.g. {"Name movers": ["L9H6"]}
     label     words on the colour bar
+    legend    "outside", or "inside": refused with SettingsError where it would cover a marked head
     """
+    from reportgen.figures.figure import Style
     from reportgen.figures.heatmap import array_heatmap
     from reportgen.figures.shown import shown
 
-    chart: alt.LayerChart = shown(
-        array_heatmap(values, overlays=overlays or {}, label=label, title=title), "heatmap", title
-    )
+    made = array_heatmap(values, overlays=overlays or {}, label=label, title=title, style=Style(legend=legend))
+    chart: alt.LayerChart = shown(made, "heatmap", title)
     return chart

@@ -50,6 +50,7 @@ class Options:
     no_overlay: bool = False
     cmap: str = "viridis"
     palette: str = "published"
+    legend: str = "outside"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -83,6 +84,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     published: str | None = None
     cmap: str | None = None
     palette: str | None = None
+    legend: str | None = None
     suite: list[str] | None = None  # names of the suites to run, as --suite
     suites: dict[str, dict[str, object]] | None = None  # [suites.NAME]: settings, as --set
 

@@ -198,6 +198,8 @@ class HeadSet:
     verified  False is drawn hollow, with 'unconfirmed list' in legend and caption
     weights   head name -> 0..1, shown as opacity (stability); empty = all 1
     evidence  rungs of the evidence ladder: rung -> "passed" | "failed" | "not run"
+    marker    the marker's name and
+    color     its colour "#rrggbb"; empty = chosen, one for a class in all figures of a run
     """
 
     key: str
@@ -210,6 +212,8 @@ class HeadSet:
     verified: bool = True
     weights: Mapping[str, float] = field(default_factory=dict)
     evidence: Mapping[str, str] = field(default_factory=dict)
+    marker: str = ""
+    color: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from reportgen.errors import DataError, RunError, SettingsError
 from tests.fixtures import write_run
 from tests.tiny import tiny_folder
 
+MINI = Path(__file__).parents[1] / "site" / "runs" / "mini"
 TOY = str(Path(__file__).parent / "data" / "toy_suite.py")
 
 
@@ -84,3 +85,28 @@ def test_a_run_shows_its_findings(tmp_path: Path) -> None:
     assert "reportgen.render(run)" in html
     reportgen.render(run)
     assert "report/index.html" in reportgen.load_run(str(run.path))._repr_html_()
+
+
+def test_a_legend_inside_is_refused_where_it_would_cover_a_marked_head() -> None:
+    corners = {"Mine": ["L0H0", "L0H11", "L11H0", "L11H11"]}
+    values = np.zeros((12, 12))
+    assert reportgen.heatmap(values, overlays={"Mine": ["L5H5"]}, legend="inside").to_dict()
+    with pytest.raises(SettingsError, match=r"L0H0, which is marked"):
+        reportgen.heatmap(values, overlays=corners, legend="inside")
+    with pytest.raises(SettingsError, match=r"'insid'.*inside"):
+        reportgen.heatmap(values, legend="insid")
+
+
+def test_a_stored_run_draws_legends_inside_or_says_why_not() -> None:
+    run = reportgen.load_run(str(MINI))
+    names = [
+        layer["name"] for layer in reportgen.figure(run, "relations-name_copying", legend="inside").to_dict()["layer"]
+    ]
+    assert "legend0_box" in names
+    assert not any(
+        "box" in layer["name"] for layer in reportgen.figure(run, "relations-name_copying").to_dict()["layer"]
+    )
+    with pytest.raises(
+        SettingsError, match=r"attention-induction: the legend can't stand inside: it would cover L\dH\d"
+    ):
+        reportgen.figure(run, "attention-induction", legend="inside")

@@ -10,13 +10,12 @@ from fractions import Fraction
 import numpy as np
 
 from reportgen.figures.figure import View
-from reportgen.figures.overlays import UNCONFIRMED, markers_of
+from reportgen.figures.markers import role, styled, words_of
+from reportgen.figures.overlays import UNCONFIRMED
 from reportgen.published.catalogue import short_citation
 from reportgen.scores import HeadScores, HeadSet, head_name
 
 SIGNIFICANT = 0.05
-_WORDS = {"x": "crosses", "dot": "dots", "square": "squares", "triangle": "triangles", "plus": "pluses",
-          "ring": "rings", "diamond": "diamonds", "wedge": "wedges", "flag": "wide circles around"}  # fmt: skip
 _PRINTED = {  # how papers print these models' names
     "gpt2": "GPT-2", "gpt2-medium": "GPT-2 medium", "gpt2-large": "GPT-2 large", "gpt2-xl": "GPT-2 xl",
     "microsoft/phi-2": "Phi-2", "eleutherai/pythia-6.9b": "Pythia 6.9B", "eleutherai/pythia-12b": "Pythia 12B",
@@ -134,8 +133,8 @@ def estimates(scores: HeadScores) -> str:
 
 def markers(sets: Sequence[HeadSet], shape: tuple[int, int]) -> str:
     """What each marker stands for and who says so; heads that the grid does not have are named."""
-    shown = [s for s in sets if any(layer < shape[0] and head < shape[1] for layer, head in s.heads)]
-    words = [f"{_WORDS[m.name]}, {_who(s)}" for s, m in zip(shown, markers_of(shown), strict=True)]
+    shown = [s for s in styled(sets) if any(layer < shape[0] and head < shape[1] for layer, head in s.heads)]
+    words = [f"{words_of(s)}, {_who(s)}" for s in shown]
     outside = sorted({head_name(*h) for s in sets for h in s.heads if h[0] >= shape[0] or h[1] >= shape[1]})
     sentence = f"Marked: {'; '.join(words)}." if words else ""
     return join(sentence, f"Not on this grid, not drawn: {', '.join(outside)}." if outside else "")
@@ -155,27 +154,6 @@ def agreement(sets: Sequence[HeadSet]) -> str:
             both, all_ = len(set(published.heads) & set(computed.heads)), len(published.heads)
             words.append(f"{published.label}: {both} of {all_} agree with the {len(computed.heads)} computed here")
     return f"{'; '.join(words)}." if words else ""
-
-
-_ROLES = (
-    ("backup_negative", r"backup_negative_(name_)?mover_heads?"),
-    ("backup", r"backups|backup_(name_)?mover(s|_heads?)"),
-    ("negative", r"negative_(name_)?mover(s|_heads?)"),
-    ("taking_over", r"taking_over"),
-    ("unseen", r"unseen"),
-    ("one_family", r"one_family"),
-    ("mover", r"(name_)?mover(s|_heads?)"),
-    ("induction", r"induction_heads?"),
-    ("duplicate_token", r"duplicate_token_heads?"),
-    ("previous_token", r"previous_token_heads?"),
-    ("inhibition", r"(s_)?inhibition_heads?"),
-)
-
-
-def role(head_set: HeadSet) -> str:
-    """What a set's heads do, from its key's last part: "mover", "negative", "backup", "induction", ... or empty."""
-    name = head_set.key.rsplit("/", 1)[-1]
-    return next((found for found, pattern in _ROLES if re.fullmatch(pattern, name)), "")
 
 
 def choose(view: View, *roles: str, tasks: Sequence[str] = (), papers: Sequence[str] | None = None) -> list[HeadSet]:

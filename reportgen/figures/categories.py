@@ -45,6 +45,7 @@ from reportgen.scores import Head, head_name
 UNCLASSIFIED, NOT_COMPUTED = "Unclassified", "not computed"
 _MORE = ("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#dbdb8d")
 _LETTER_FROM = 3.4  # points of a cell below which a letter would be dust
+_PRINTED_FROM = 6.0 / 0.78  # the same where it is printed: letters of six points
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +114,11 @@ def category_maps(
     signs = _signs(maps, unsure, group)
     place = layout(shape, len(rows[0][1]), len(rows), [c.name for c in key], style, foot=bool(signs))
     panels, axes = [panel for row in place.panels for panel in row], scales(place)
+    least = _LETTER_FROM if style.width_in is None else _PRINTED_FROM
     titles = [(words, [(m.title, m.subtitle) for m in of]) for words, of in rows]
-    charts = _cells(maps, panels, key, axes) + frames(panels, axes, size) + words_around(titles, place, axes, size)
+    charts = (
+        _cells(maps, panels, key, axes, least) + frames(panels, axes, size) + words_around(titles, place, axes, size)
+    )
     charts += key_bars(place, key, axes, size)
     charts += brackets([row[0] for row in place.panels], n_kv_heads, axes) if group else []
     charts += footer(signs, place, axes, size)
@@ -125,14 +129,19 @@ def category_maps(
     return chart
 
 
-def _cells(maps: Sequence[Map], panels: Sequence[Panel], key: Sequence[Class], axes: Axes) -> list[alt.Chart]:
-    """Backgrounds, classified cells, cells without a value, grid lines, diagonals and letters, in that order."""
+def _cells(
+    maps: Sequence[Map], panels: Sequence[Panel], key: Sequence[Class], axes: Axes, least: float
+) -> list[alt.Chart]:
+    """Backgrounds, classified cells, cells without a value, grid lines, diagonals and letters, in that order.
+
+    least  points of a cell that has a letter
+    """
     of = list(zip(maps, panels, strict=True))
     grounds = [{**rect(p.x, p.y, p.width, p.height), "colour": key[-1].colour} for p in panels]
     cells = [(row, key[i], panel) for shown, panel in of for i, row in _rows(shown, panel, key) if i >= 0]
     absent = [row for shown, panel in of for i, row in _rows(shown, panel, key) if i < 0]
-    letters = [_letter(row, one, panel) for row, one, panel in cells if panel.cell >= _LETTER_FROM]
-    diagonals = [row for shown, panel in of for row in _diagonals(shown, panel, len(key) - 1)]
+    letters = [_letter(row, one, panel) for row, one, panel in cells if panel.cell >= least]
+    diagonals = [row for shown, panel in of for row in _diagonals(shown, panel, len(key) - 1, least)]
     lines = [line for panel in panels for line in _grid_lines(panel)]
     coloured = [{**row, "colour": one.colour} for row, one, _ in cells]
     flat = {"type": "rect"}
@@ -181,12 +190,12 @@ def _letter(row: Mapping[str, Any], of: Class, panel: Panel) -> dict[str, Any]:
     return {"x": round(x, 2), "y": round(y, 2), "text": of.letter, "size": round(size, 2), "colour": ink(of.colour)}
 
 
-def _diagonals(shown: Map, panel: Panel, background: int) -> Rows:
+def _diagonals(shown: Map, panel: Panel, background: int, least: float) -> Rows:
     """The diagonals of a panel's unsure cells in one path, lower left to upper right; only its ends behind a letter."""
     parts = []
     for layer_, head in np.argwhere(shown.unsure & (shown.classes >= 0)):
         x, y = layer_ * panel.cell_w, (head + 1) * panel.cell_h
-        lettered = shown.classes[layer_, head] != background and panel.cell >= _LETTER_FROM
+        lettered = shown.classes[layer_, head] != background and panel.cell >= least
         for start, end in ((0.0, 0.25), (0.75, 1.0)) if lettered else ((0.0, 1.0),):
             ends = [f"{x + at * panel.cell_w:.2f},{y - at * panel.cell_h:.2f}" for at in (start, end)]
             parts.append(f"M{ends[0]}L{ends[1]}")

@@ -96,7 +96,9 @@ def words_around(
     left: Rows = []
     for (words, named), panels in zip(rows, place.panels, strict=True):
         first = panels[0]
-        heads.append({"x": round(first.x, 2), "y": round(first.y - 3.3 * size, 2), "text": words})
+        room = place.width - first.x - 1
+        fitted = 1.08 * size * min(1.0, room / max(1.0, theme.text_width(words, 1.08 * size)))
+        heads.append({"x": round(first.x, 2), "y": round(first.y - 3.3 * size, 2), "text": words, "size": fitted})
         left.append({"x": round(0.5 * size, 2), "y": round(first.y + first.height / 2, 2), "text": "head"})
         for (title, subtitle), p in zip(named, panels, strict=True):
             middle = round(p.x + p.width / 2, 2)
@@ -108,7 +110,7 @@ def words_around(
     channels = {**axes, "text": alt.Text("text:N")}
     middle_text = {**text, "align": "center"}
     return [
-        layer("row_titles", heads, {**text, "align": "left", "fontSize": round6(1.08 * size)}, channels),
+        layer("row_titles", heads, {**text, "align": "left"}, {**axes, **TEXT}),
         layer("panel_titles", titles, middle_text, {**axes, **TEXT}),
         layer("panel_subtitles", subtitles, middle_text, {**axes, **TEXT}),
         layer("layer_title", below, {**middle_text, "fontSize": size}, channels),
@@ -119,7 +121,7 @@ def words_around(
 def _fitted(words: str, size: float, panel: Panel) -> dict[str, Any]:
     """The words at `size`, or smaller where the panel with its gap is narrower than they are."""
     wide = theme.text_width(words, size)
-    room = panel.width + 0.6 * panel.size
+    room = max(panel.width, panel.room) + 0.6 * panel.size
     return {"text": words, "size": round(size * min(1.0, room / wide), 2) if wide else size}
 
 

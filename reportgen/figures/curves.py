@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import altair as alt
@@ -83,7 +83,7 @@ def curves(
     key = _key_rows(panels)
     lines = _key_places(key, place)[-1][1] + 1 if key else 0
     room = (0.2 + 1.5 * lines) * size if key else 0.0
-    place = Page(place.tiles, place.width, place.height + room, size, place.bar)
+    place = replace(place, height=place.height + room)
     axes = place.axes()
     marks = ticks or _positions(right)
     shown = [(x / right, f"{x:g}") for x in _thinned(marks, right, place.tiles[0].width, size)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import altair as alt
@@ -84,7 +84,7 @@ def log_panels(
     widest = max((text for _, text in numbers), key=len)
     in_row = {5: 3, 6: 3}.get(len(panels), 0)
     place = page(len(panels), style, aspect=0.72, titles=titles, numbers=widest, gap=1.4 * size, in_row=in_row)
-    place = Page(place.tiles, place.width, place.height + 1.7 * size, size, place.bar)
+    place = replace(place, height=place.height + 1.7 * size)
     axes = place.axes()
     across = axis.ticks(place.tiles[0].width, 0.88 * size)
     charts = frames(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reportgen.figures.markers import styled
 from reportgen.manifest import ModelRecord
 from reportgen.scores import HeadSet, SuiteResult, Table
 
@@ -23,12 +24,15 @@ class Style:
     palette    "published" (the paper's hues) or "safe" (colour-blind safe); letters stand beside the hue in both
     font_size  points, at the printed width
     width_in   printed width in inches; None = the figure's own
+    legend     of score maps: "outside", below the map, or "inside", a half-transparent box in the quiet corner as
+               published; it stays outside where it would cover a marked cell or one above the line
     """
 
     cmap: str = "viridis"
     palette: str = "published"
     font_size: float = 10.0
     width_in: float | None = None
+    legend: str = "outside"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class View:
     results: Mapping[str, SuiteResult] = field(default_factory=dict)
     style: Style = field(default_factory=Style)
     synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overlays", styled(self.overlays))  # one marker per class in all figures of the run
 
     def sets(self, *prefixes: str) -> list[HeadSet]:
         """Overlay sets whose key starts with one of the prefixes, in order, e.g. sets("circuits/ioi/")."""

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reportgen.figures.figure import Style
-from reportgen.figures.theme import decimals, exact, index_ticks, nice_step, text_width, tick_labels
+from reportgen.figures.theme import (
+    decimals,
+    exact,
+    index_step,
+    index_ticks,
+    nice_step,
+    text_width,
+    tick_labels,
+    wrap,
+)
 from reportgen.scores import HeadScores
 
 POINTS_PER_INCH = 72.0
+LINE = 1.15  # from one line of a label to the next, in font sizes
 _SINGLE = (330.0, 290.0)  # the size in points that a figure's own plot is fitted into
 _PAIRED = (232.0, 232.0)
+_TALLEST = 1.15  # a printed plot's height over the width there is
+_STRETCH = 1.4  # the longer side of a cell over the shorter one
+_NARROW = 0.6  # share of the width that a plot on screen takes at least
+_FLAT = 3.0  # layers a head from which on a plot has its bar under it at every width, whatever the label
+UNDER_AXIS = 3.3  # font sizes from the plot's lower edge to the end of the axis title
+_BAR_BLOCK = 2.7  # font sizes that a lying bar with its numbers takes
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A plot of `layers` x `heads` cells of `cell_w` x `cell_h` points, with the text at `font_size` points."""
+    """A plot of `layers` x `heads` cells of `cell_w` x `cell_h` points, with the text at `font_size` points.
+
+    bar_label  lines of the colour bar's label;  bar_below  whether the bar lies under the plot
+    """
 
     layers: int
     heads: int
     cell_w: float
     cell_h: float
     font_size: float
+    bar_label: tuple[str, ...] = ("",)
+    bar_below: bool = False
 
     @property
     def width(self) -> float:
@@ -73,6 +95,23 @@ class Bar:
         return tick_labels(self.ticks, self.digits)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A map to find room for: its [layer head] shape, colour scale, and the scale's label."""
+
+    shape: tuple[int, int]
+    bar: Bar
+    label: str
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """The grids of a figure's maps, side by side or `stacked` below each other."""
+
+    grids: tuple[Grid, ...]
+    stacked: bool
+
+
 def bar_of(scores: HeadScores) -> Bar:
     """The colour scale of `scores`: its range where that is bounded, else the nearest round numbers that hold the data.
 
@@ -102,39 +141,113 @@ def bar_thickness(font_size: float) -> float:
     return 1.1 * font_size
 
 
-def margins(heads: int, bar: Bar, font_size: float) -> tuple[float, float]:
-    """Points left and right of the plot: axis to the left, colour bar with its label to the right."""
-    label_size = 0.88 * font_size
-    left = font_size * (1.0 + 0.4 + 0.2 + 0.35) + text_width(str(heads - 1), label_size) + 2
-    right = bar_title_x(bar, font_size) + 0.75 * font_size + 2
-    return left, right
-
-
-def bar_title_x(bar: Bar, font_size: float) -> float:
-    """Distance in points from the plot's right edge to the middle of the colour bar's vertical label."""
-    labels = max(text_width(label, 0.88 * font_size) for label in bar.labels())
-    return bar_offset(font_size) + bar_thickness(font_size) + 0.6 * font_size + labels + 0.95 * font_size
-
-
 def bar_offset(font_size: float) -> float:
     return 0.9 * font_size
 
 
-def fit(shape: tuple[int, int], bar: Bar, style: Style, panels: int = 1) -> Grid:
-    """The grid of a map of [layer head] `shape`, one of `panels` side by side.
+def bar_title_x(bar: Bar, font_size: float) -> float:
+    """Points from the plot's right edge to the middle of the upright label's first line, colour bar in between."""
+    labels = max(text_width(label, 0.88 * font_size) for label in bar.labels())
+    return bar_offset(font_size) + bar_thickness(font_size) + 0.6 * font_size + labels + 0.95 * font_size
 
-    With a printed width the cells take what the margins leave of it; else the plot has a size that suits the screen.
-    Cells are square, or up to 1.4 times as wide as high where the plot would be a narrow column.
+
+@dataclass(frozen=True)
+class Room:
+    """Points that axes and colour bar take beside the plot; `below`: down to the end of axis title and bar."""
+
+    left: float
+    right: float
+    below: float
+
+
+def room(grid: Grid, bar: Bar) -> Room:
+    """What stands around the plot of `grid`; the bar is at its right, or under the axis title."""
+    size = grid.font_size
+    left = size * (1.0 + 0.4 + 0.2 + 0.35) + text_width(str(grid.heads - 1), grid.label_size) + 2
+    if grid.bar_below:
+        ends = max(text_width(label, grid.label_size) for label in bar.labels()) / 2
+        return Room(left, ends + 1, (UNDER_AXIS + _BAR_BLOCK + LINE * len(grid.bar_label)) * size)
+    lines = max(1, len(grid.bar_label))
+    right = bar_title_x(bar, size) + (0.75 + LINE * (lines - 1)) * size + 2
+    return Room(left, right, UNDER_AXIS * size)
+
+
+def fit(panels: Sequence[Wanted], style: Style) -> Arrangement:
+    """The grids of maps side by side, or below each other where a printed column leaves them no room.
+
+    - With a printed width the cells take what the margins leave of it; else the plot has a size that suits the screen.
+    - Cells are square, or up to 1.4 times as wide as high where the plot would be a narrow column, and up to 1.4 times
+      as high as wide where the heads of a flat plot need it for their numbers.
+    - The colour bar stands right of the plot where its label fits along it in two lines, in all panels or in none;
+      else it lies under the plot.
     """
-    layers, heads = shape
+    grids = _alike(panels, style, len(panels))
+    if len(panels) > 1 and style.width_in is not None:
+        alone = _alike(panels, style, 1)
+        if _cramped(grids, alone, panels, style):
+            return Arrangement(tuple(alone), stacked=True)
+    return Arrangement(tuple(grids), stacked=False)
+
+
+def _cramped(grids: Sequence[Grid], alone: Sequence[Grid], panels: Sequence[Wanted], style: Style) -> bool:
+    """Whether plots side by side are narrow and much smaller than `alone`, or wider together than the page."""
+    taken = [
+        grid.width + (of := room(grid, want.bar)).left + of.right for grid, want in zip(grids, panels, strict=True)
+    ]
+    total = _printed(style) - (len(grids) - 1) * 1.6 * style.font_size
+    narrow = any(
+        grid.width < 12 * grid.font_size and grid.cell < 0.6 * other.cell
+        for grid, other in zip(grids, alone, strict=True)
+    )
+    return narrow or sum(taken) > total + 1
+
+
+def _printed(style: Style) -> float:
+    return (style.width_in or 0.0) * POINTS_PER_INCH - 4
+
+
+def _alike(panels: Sequence[Wanted], style: Style, beside: int) -> list[Grid]:
+    """The grids with the colour bar right of all plots, or under all: of flat plots, and where a label does not fit."""
+    flat = any(want.shape[0] >= _FLAT * want.shape[1] for want in panels)
+    upright = [None if flat else _upright(want, style, beside) for want in panels]
+    grids = [grid for grid in upright if grid is not None]
+    return grids if len(grids) == len(panels) else [_lying(want, style, beside) for want in panels]
+
+
+def _upright(want: Wanted, style: Style, beside: int) -> Grid | None:
+    """The grid with the bar at its right; None where the bar is too short for two lines of its label."""
+    for count in (1, 2):
+        grid = _sized(Grid(*want.shape, 1.0, 1.0, style.font_size, ("",) * count), want.bar, style, beside)
+        lines = wrap(want.label, style.font_size, grid.height)
+        whole = all(text_width(word, style.font_size) <= grid.height for word in want.label.split())
+        if whole and len(lines) <= count:
+            return replace(grid, bar_label=lines)
+    return None
+
+
+def _lying(want: Wanted, style: Style, beside: int) -> Grid:
+    """The grid with the bar under it."""
     size = style.font_size
+    grid = _sized(Grid(*want.shape, 1.0, 1.0, size, ("",), bar_below=True), want.bar, style, beside)
+    across = max(grid.width + 2 * room(grid, want.bar).right, 9 * size)
+    return replace(grid, bar_label=wrap(want.label, size, across, 3))
+
+
+def _sized(grid: Grid, bar: Bar, style: Style, beside: int) -> Grid:
+    """`grid` with cells as large as there is room with `beside` maps side by side."""
+    layers, heads = grid.layers, grid.heads
     if style.width_in is None:
-        width, height = _SINGLE if panels == 1 else _PAIRED
-        cell_h = max(4.0, min(28.0, height / heads, width / layers))
-        cell_w = min(1.4 * cell_h, max(cell_h, 0.6 * width / layers))
-        return Grid(layers, heads, round(cell_w, 2), round(cell_h, 2), size)
-    total = style.width_in * POINTS_PER_INCH - (panels - 1) * 1.6 * size - 4
-    left, right = margins(heads, bar, size)
-    cell_w = max((total / panels - left - right) / layers, 1.5)
-    cell_h = min(cell_w, max(1.15 * cell_w * layers / heads, cell_w / 1.4))
-    return Grid(layers, heads, round(cell_w, 3), round(cell_h, 3), size)
+        width, height = _SINGLE if beside == 1 else _PAIRED
+        largest, least = 28.0, 4.0
+    else:
+        of = room(grid, bar)
+        width = (_printed(style) - (beside - 1) * 1.6 * grid.font_size) / beside - of.left - of.right
+        height, largest, least = _TALLEST * max(width, _printed(style) / 2), math.inf, 1.5
+    cell_h = max(least, min(largest, height / heads, width / layers))
+    cell_w = cell_h
+    if style.width_in is not None or layers * cell_h < _NARROW * width:
+        wanted = width / layers if style.width_in is not None else _NARROW * width / layers
+        cell_w = min(_STRETCH * cell_h, max(cell_h, wanted))
+    if index_step(heads) == 1:  # every head has a number
+        cell_h = max(cell_h, min(_STRETCH * cell_w, 1.08 * grid.label_size))
+    return replace(grid, cell_w=round(cell_w, 3), cell_h=round(cell_h, 3))

@@ -1,13 +1,14 @@
-"""Maps of heads beside each other under one colour scale: layers downwards with layer 0 on top, heads to the right.
+"""Maps of heads beside each other under one colour scale: layers to the right and heads downwards, as in all maps.
 
-The layout of Cognitive Mirrors (arXiv 2512.10978); where the panels stand is small_multiples.py's.
+`down` turns them as Cognitive Mirrors (arXiv 2512.10978) prints its own: layers downwards with layer 0 on top. Where
+the panels stand is small_multiples.py's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from reportgen.figures import theme
 from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
-from reportgen.figures.geometry import Bar
+from reportgen.figures.geometry import POINTS_PER_INCH, Bar
 from reportgen.figures.marks import check_style, layer
 from reportgen.figures.small_multiples import (
     ENDS,
@@ -37,6 +38,8 @@ from reportgen.figures.small_multiples import (
 from reportgen.scores import HeadScores, head_name
 
 SLOPE = 160  # steps of the colour bar
+_LEAST = 40.0  # font sizes: a narrower figure has its bar under the maps
+_COLUMN = 24.0  # font sizes that a figure in a column is drawn at, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,27 +92,50 @@ def maps(
     start: float = 0.0,
     synthetic: bool = False,
     in_row: int = 0,
+    down: bool = False,
 ) -> alt.LayerChart:
     """Maps of heads under one colour bar called `label`; sizes where not `signed`; the bar begins at `start`.
 
+    In a narrow column the bar lies under the maps, of which as many stand in a row as their titles leave room for.
+
     in_row  maps in a row, 0 for as many as look best
+    down    layers run downwards and heads to the right
     """
     style = check_style(style)
-    size, (layers, heads) = style.font_size, panels[0].scores.values.shape
+    size, shape = style.font_size, panels[0].scores.values.shape
     bar, clipped = shared_bar([p.scores for p in panels], signed=signed, start=start)
-    labels = bar_labels(bar, clipped)
+    labels, lying = bar_labels(bar, clipped), _is_narrow(style)
     titles = [(p.title, p.subtitle) for p in panels]
     room = 1.1 * size + 1.1 * size + 0.5 * size + max(theme.text_width(t, 0.88 * size) for t in labels) + 1.9 * size
-    aspect = min(1.5, max(0.5, layers / heads))
-    place = page(len(panels), style, aspect=aspect, titles=titles, numbers=str(layers - 1), bar=room, in_row=in_row)
+    columns, rows = (shape[1], shape[0]) if down else (shape[0], shape[1])
+    if lying:
+        in_row = min(len(panels), max(1, int((style.width_in or 0.0) * POINTS_PER_INCH / (12 * size))))
+    place = page(
+        len(panels), style, aspect=_aspect(rows / columns), titles=titles, numbers=str(rows - 1), in_row=in_row,
+        bar=0.0 if lying else room, least=_COLUMN if lying else _LEAST, tallest=1.5,
+    )  # fmt: skip
+    if lying:
+        place = replace(place, height=place.height + 4.2 * size)
     axes, tile = place.axes(), place.tiles[0]
-    across = [((i + 0.5) / heads, str(i)) for i in theme.index_ticks(heads, tile.width / heads, 0.88 * size, True)]
-    down = [((i + 0.5) / layers, str(i)) for i in theme.index_ticks(layers, tile.height / layers, 0.88 * size, False)]
-    charts = _cells(panels, place, bar, style, axes)
-    charts += frames(place, axes, across, down) + titles_above(titles, place, axes)
-    charts += axis_titles(place, axes, "Head", "Layer") + _colour_bar(bar, labels, label, place, style, axes)
+    across = [
+        ((i + 0.5) / columns, str(i)) for i in theme.index_ticks(columns, tile.width / columns, 0.88 * size, True)
+    ]
+    up = [((i + 0.5) / rows, str(i)) for i in theme.index_ticks(rows, tile.height / rows, 0.88 * size, False)]
+    charts = _cells(panels, place, bar, style, axes, down=down)
+    charts += frames(place, axes, across, up) + titles_above(titles, place, axes)
+    charts += axis_titles(place, axes, *(("Head", "Layer") if down else ("Layer", "Head")))
+    charts += (_lying_bar if lying else _colour_bar)(bar, labels, label, place, style, axes)
     charts += watermarks(place, axes) if synthetic else []
     return finished(charts, place, style)
+
+
+def _is_narrow(style: Style) -> bool:
+    return style.width_in is not None and style.width_in * POINTS_PER_INCH < _LEAST * style.font_size
+
+
+def _aspect(ratio: float) -> float:
+    """Height over width of a plot: of square cells, or of cells up to 1.4 times as long as wide on strips."""
+    return max(ratio / 1.4, min(ratio, 1.5)) if ratio > 1 else min(1.4 * ratio, max(ratio, 0.67))
 
 
 def signed_scheme(style: Style) -> dict[str, Any]:
@@ -122,7 +148,9 @@ def _colour(bar: Bar, style: Style) -> alt.Color:
     return alt.Color("value:Q", scale=alt.Scale(**kind, domain=[bar.low, bar.high], clamp=True), legend=None)
 
 
-def _cells(panels: Sequence[HeadMap], place: Page, bar: Bar, style: Style, axes: Axes) -> list[alt.Chart]:
+def _cells(
+    panels: Sequence[HeadMap], place: Page, bar: Bar, style: Style, axes: Axes, *, down: bool
+) -> list[alt.Chart]:
     """Cells, cells without a value, dots on marked cells."""
     known: Rows = []
     absent: Rows = []
@@ -130,24 +158,30 @@ def _cells(panels: Sequence[HeadMap], place: Page, bar: Bar, style: Style, axes:
     for panel, tile in zip(panels, place.tiles, strict=True):
         values = panel.scores.values if bar.signed else np.abs(panel.scores.values)
         for (at, head), value in np.ndenumerate(values):
-            box = _cell(tile, at, head, values.shape)
+            box = _cell(tile, head, at, values.shape[::-1]) if down else _cell(tile, at, head, values.shape)
             if not np.isfinite(value):
                 absent.append(box)
                 continue
             known.append({**box, "value": round6(float(value)), "name": head_name(at, head), "panel": panel.title})
             if panel.marked is not None and panel.marked[at, head]:
-                w, h = tile.width / values.shape[1], tile.height / values.shape[0]
-                dots.append({"x": round(tile.x + (head + 0.5) * w, 2), "y": round(tile.y + (at + 0.5) * h, 2)})
+                dots.append(
+                    _middle(tile, head, at, values.shape[::-1]) if down else _middle(tile, at, head, values.shape)
+                )
     tips = [alt.Tooltip("panel:N"), alt.Tooltip("name:N", title="head"), alt.Tooltip("value:Q", format=".4~g")]
     grey = {"type": "rect", "fill": theme.NOT_COMPUTED}
     slash = {"type": "rule", "stroke": theme.NOT_COMPUTED_LINE, "strokeWidth": 0.6}
-    layers, heads = panels[0].scores.values.shape
-    dot = min(place.tiles[0].width / heads, place.tiles[0].height / layers)
+    columns, rows = panels[0].scores.values.shape[:: -1 if down else 1]
+    dot = min(place.tiles[0].width / columns, place.tiles[0].height / rows)
     radius = max(0.14 * dot, min(0.3 * dot, 1.0))  # points: in grids of small cells a larger share of the cell
     mark = {"type": "circle", "size": round6(math.pi * radius**2), "fill": "#ffffff", "opacity": 1,
             "stroke": "#000000", "strokeWidth": round6(max(0.25, 0.035 * dot))}  # fmt: skip
     charts = [
-        layer("cells_down", known, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style), "tooltip": tips})
+        layer(
+            "cells_down" if down else "cells",
+            known,
+            {"type": "rect"},
+            {**axes, **ENDS, "color": _colour(bar, style), "tooltip": tips},
+        )
     ]
     charts += [
         layer("missing", absent, grey, {**axes, **ENDS}),
@@ -156,12 +190,20 @@ def _cells(panels: Sequence[HeadMap], place: Page, bar: Bar, style: Style, axes:
     return [*(charts if absent else charts[:1]), *([layer("significant", dots, mark, axes)] if dots else [])]
 
 
-def _cell(tile: Tile, at: int, head: int, shape: tuple[int, ...]) -> dict[str, Any]:
-    """A cell's box. It reaches under its right and lower neighbours, drawn later: side by side they show seams."""
-    w, h = tile.width / shape[1], tile.height / shape[0]
+def _cell(tile: Tile, column: int, row: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """A cell's box, `shape` its columns and rows.
+
+    It reaches under its right and lower neighbours, drawn later: side by side they show seams.
+    """
+    w, h = tile.width / shape[0], tile.height / shape[1]
     under = min(0.8, w / 4, h / 4)
-    right, low = min(tile.width, (head + 1) * w + under), min(tile.height, (at + 1) * h + under)
-    return rect(tile.x + head * w, tile.y + at * h, right - head * w, low - at * h)
+    right, low = min(tile.width, (column + 1) * w + under), min(tile.height, (row + 1) * h + under)
+    return rect(tile.x + column * w, tile.y + row * h, right - column * w, low - row * h)
+
+
+def _middle(tile: Tile, column: int, row: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    w, h = tile.width / shape[0], tile.height / shape[1]
+    return {"x": round(tile.x + (column + 0.5) * w, 2), "y": round(tile.y + (row + 0.5) * h, 2)}
 
 
 def _colour_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style: Style, axes: Axes) -> list[alt.Chart]:
@@ -185,4 +227,28 @@ def _colour_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style:
         layer("bar_ticks", [rect(edge, at, 0.3 * size, 0) for at in down], line, {**axes, **ENDS}),
         words("bar_numbers", numbers, axes, "left"),
         words("bar_title", title, axes, angle=270),
+    ]
+
+
+def _lying_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style: Style, axes: Axes) -> list[alt.Chart]:
+    """The bar under the maps, as wide as they are, with its title under it."""
+    size, span = place.size, bar.high - bar.low
+    left = min(t.x for t in place.tiles)
+    width, y = max(t.x + t.width for t in place.tiles) - left, place.height - 4.2 * size
+    step = width / SLOPE
+    steps = []
+    for i in range(SLOPE):
+        over = min(0.8, step / 4) if i < SLOPE - 1 else 0.0
+        box = rect(left + i * step, y, step + over, 1.0 * size)
+        steps.append({**box, "value": round6(bar.low + span * (i + 0.5) / SLOPE)})
+    across = [left + width * (tick - bar.low) / span for tick in bar.ticks]
+    need = max(theme.text_width(text, 0.88 * size) for text in labels) + 0.5 * size
+    every = max(1, math.ceil(need * (len(across) - 1) / width))
+    shown = list(zip(across, labels, strict=True))[::-1][::every]  # the end, with its plus, always has its number
+    line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
+    return [
+        layer("bar", steps, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style)}),
+        layer("bar_ticks", [rect(x, y + size, 0, 0.3 * size) for x in across], line, {**axes, **ENDS}),
+        words("bar_numbers", [(x, y + 1.95 * size, text, 0.88 * size) for x, text in shown], axes),
+        words("bar_title", [(left + width / 2, y + 3.2 * size, theme.clean(label), size)], axes),
     ]

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import altair as alt
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.errors import DataError
-from reportgen.figures import legend, overlays, theme
+from reportgen.errors import DataError, SettingsError
+from reportgen.figures import colour_bar, legend, overlays, theme
 from reportgen.figures.data import round6, rows
 from reportgen.figures.figure import Style, View
-from reportgen.figures.geometry import Bar, Grid, bar_of, bar_offset, bar_thickness, bar_title_x, fit, margins
+from reportgen.figures.geometry import Bar, Grid, Wanted, bar_of, fit, room
+from reportgen.figures.markers import styled
 from reportgen.figures.marks import check_style, layer
+from reportgen.figures.placement import above_line
 from reportgen.scores import HeadScores, HeadSet, head_name, parse_head
 
-ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart)
+ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart, alt.VConcatChart, alt.HConcatChart | alt.VConcatChart)
 WATERMARK = "SYNTHETIC"
-SIGNIFICANT = 0.05
 
 
 def heatmap(
@@ -42,10 +44,11 @@ def heatmap(
     style        defaults to the view's
     """
     style = check_style(style or (view.style if view else Style()))
-    grid = fit(_shape(scores), bar_of(scores), style)
-    synthetic = bool(view and (view.synthetic or view.model.synthetic))
-    chart = panel(scores, grid, overlays, title, style, significant=significant, synthetic=synthetic)
-    return themed(chart, style)
+    panel = Panel(scores, styled(overlays), title, significant)
+    grids = fit([panel.wanted()], style).grids
+    legends, refused = _legends([panel], grids, style)
+    chart = themed(_drawn(panel, grids[0], legends[0], style, synthetic=_synthetic(view)), style)
+    return _noted(chart, refused)
 
 
 def pair(
@@ -54,17 +57,70 @@ def pair(
     view: View | None = None,
     *,
     style: Style | None = None,
-) -> alt.HConcatChart:
-    """Two maps side by side, each (scores, overlays, title) with its own colour bar and legend."""
+) -> alt.HConcatChart | alt.VConcatChart:
+    """Two maps, each (scores, overlays, title) with its own colour bar and legend, and one marker per class in both.
+
+    Side by side; below each other at the width of a column that leaves two of them no room.
+    """
     style = check_style(style or (view.style if view else Style()))
-    synthetic = bool(view and (view.synthetic or view.model.synthetic))
-    panels = [
-        panel(s, fit(_shape(s), bar_of(s), style, panels=2), sets, title, style, synthetic=synthetic)
-        for s, sets, title in (left, right)
+    looks = {s.key: s for s in styled([*left[1], *right[1]])}
+    panels = [Panel(s, tuple(looks[one.key] for one in sets), title) for s, sets, title in (left, right)]
+    place = fit([panel.wanted() for panel in panels], style)
+    legends, refused = _legends(panels, place.grids, style)
+    charts = [
+        _drawn(panel, grid, legend_, style, synthetic=_synthetic(view))
+        for panel, grid, legend_ in zip(panels, place.grids, legends, strict=True)
     ]
-    chart = alt.HConcatChart(hconcat=panels)
+    chart = alt.VConcatChart(vconcat=charts) if place.stacked else alt.HConcatChart(hconcat=charts)
     chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", x="independent", y="independent"))
-    return themed(chart, style)
+    return _noted(themed(chart, style), refused)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map to be drawn; `sets` have their markers."""
+
+    scores: HeadScores
+    sets: Sequence[HeadSet]
+    title: str
+    significant: bool = False
+
+    def wanted(self) -> Wanted:
+        return Wanted(_shape(self.scores), bar_of(self.scores), theme.clean(self.scores.label))
+
+
+def _synthetic(view: View | None) -> bool:
+    return bool(view and (view.synthetic or view.model.synthetic))
+
+
+def _legends(panels: Sequence[Panel], grids: Sequence[Grid], style: Style) -> tuple[list[list[legend.Placed]], str]:
+    """The legends of every panel, and why they are not inside where that was asked for: in all panels or in none."""
+    drawn = [overlays.place(panel.sets, grid) for panel, grid in zip(panels, grids, strict=True)]
+    found = [legend.groups(of, panel.scores) for of, panel in zip(drawn, panels, strict=True)]
+    refused = ""
+    if style.legend == "inside":
+        boxed = [
+            legend.boxed(entries, of, panel.scores, grid)
+            for entries, of, panel, grid in zip(found, drawn, panels, grids, strict=True)
+        ]
+        refused = next((placed for placed in boxed if isinstance(placed, str)), "")
+        if not refused:
+            return [placed for placed in boxed if not isinstance(placed, str)], ""
+    bars = [bar_of(panel.scores) for panel in panels]
+    return [legend.below(entries, *of) for entries, *of in zip(found, grids, bars, strict=True)], refused
+
+
+def _noted(chart: ChartT, refused: str) -> ChartT:
+    """`chart` with the reason why its legend is not inside, which `legend_refused` reads."""
+    if refused:
+        chart.usermeta = {"legend_refused": refused}
+    return chart
+
+
+def legend_refused(chart: Any) -> str:
+    """Why the legend of a chart stands outside although it was to be inside; empty where it was not refused."""
+    noted = getattr(chart, "usermeta", None)
+    return str(noted.get("legend_refused", "")) if isinstance(noted, dict) else ""
 
 
 def array_heatmap(
@@ -89,38 +145,42 @@ def array_heatmap(
         "user/score/array", label, grid, n=0, no_null="a plain array", range=range or (low, math.inf),
         reasons={"*": "NaN in the array"},
     )  # fmt: skip
-    return heatmap(scores, overlays=_named_sets(overlays, grid.shape), title=title, style=style)
+    chart = heatmap(scores, overlays=_named_sets(overlays, grid.shape), title=title, style=style)
+    if refused := legend_refused(chart):
+        raise SettingsError(f"legend='inside': {refused}.", "Leave it outside.")
+    return chart
 
 
-def panel(
-    scores: HeadScores,
-    grid: Grid,
-    sets: Sequence[HeadSet],
-    title: str,
-    style: Style,
-    *,
-    significant: bool = False,
-    synthetic: bool = False,
+def _drawn(
+    panel: Panel, grid: Grid, legends: Sequence[legend.Placed], style: Style, *, synthetic: bool
 ) -> alt.LayerChart:
     """One map without theme; bottom to top: cells, missing cells, corners of exact ones, markers, colour bar's label,
     legends, watermark."""
-    bar, axes = bar_of(scores), _axes(grid)
-    placed = overlays.place(sets, grid)
-    charts = _cells(scores, sets, grid, bar, axes, style)
+    scores, bar, axes = panel.scores, bar_of(panel.scores), _axes(grid)
+    charts = _cells(scores, panel.sets, grid, bar, axes, style)
     if scores.estimated is not None:
         charts.append(_exact(scores, grid, axes))
-    if significant:
+    if panel.significant:
         charts.append(_significance(scores, grid, axes))
-    charts += overlays.layers(placed, grid, axes)
-    charts += _bar_words(theme.clean(scores.label), grid, bar, axes)
-    charts += legend.layers(legend.boxes(placed, scores, grid), grid, axes)
+    charts += overlays.layers(overlays.place(panel.sets, grid), grid, axes)
+    charts += [_headroom(grid, axes), *colour_bar.words(grid, bar, axes)]
+    charts += legend.layers(legends, grid, axes)
     if synthetic:
         charts.append(_watermark(grid, axes))
     layered = alt.LayerChart(layer=charts, width=round(grid.width, 2), height=round(grid.height, 2))
-    if title:
-        room = grid.width + sum(margins(grid.heads, bar, style.font_size))
-        layered.title = _lines(legend.wrap(theme.clean(title), 1.08 * style.font_size, room))
+    if panel.title:
+        across = max(grid.width + 2 * room(grid, bar).left, 9 * style.font_size)
+        lines = _lines(theme.wrap(theme.clean(panel.title), 1.08 * style.font_size, across))
+        layered.title = alt.TitleParams(lines, frame="group")
     return layered
+
+
+def _headroom(grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+    """An unseen line above the plot that reaches higher than any number beside it: titles stand at one height."""
+    up = round6(grid.y_at(-0.7 * grid.font_size))
+    ends = {**axes, "x2": alt.X2("layer_end:Q")}
+    row = {"layer": -0.5, "layer_end": grid.layers - 0.5, "head": up}
+    return layer("headroom", [row], {"type": "rule", "strokeWidth": 0, "opacity": 0}, ends)
 
 
 def _lines(lines: tuple[str, ...]) -> str | list[str]:
@@ -170,17 +230,13 @@ def _cells(
 def _known(data: list[dict[str, Any]], grid: Grid, bar: Bar, axes: dict[str, Any], style: Style) -> alt.Chart:
     kept = _used(data)
     scale = alt.Scale(**_scheme(bar, style), domain=[bar.low, bar.high], clamp=True)
-    colour_bar = alt.Legend(
-        title=None, type="gradient", orient="right", offset=bar_offset(grid.font_size), direction="vertical",
-        gradientLength=round(grid.height, 2), gradientThickness=bar_thickness(grid.font_size), values=[],
-    )  # fmt: skip
     # Each cell reaches under its right and lower neighbour, drawn later: side by side they would show hairlines.
     under = min(1.0, grid.cell / 4)
     mark = {
         "type": "rect", "width": round6(grid.cell_w + under), "height": round6(grid.cell_h + under), "opacity": 1,
         "xOffset": under / 2, "yOffset": under / 2, "clip": True,
     }  # fmt: skip
-    colour = alt.Color("value:Q", scale=scale, legend=colour_bar)
+    colour = alt.Color("value:Q", scale=scale, legend=colour_bar.gradient(grid))
     values = [{k: row[k] for k in kept} for row in data]
     return layer("cells", values, mark, {**axes, "color": colour, "tooltip": _tips(kept, data)})
 
@@ -227,39 +283,13 @@ def _exact(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
 
 def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
     """A short bar in the lower right of each cell that beats the null."""
-    beats = np.zeros(scores.values.shape, dtype=bool)  # [layer head]
-    if scores.p is not None:
-        beats = np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT
-    elif scores.line is not None:
-        beats = np.nan_to_num(scores.exact_values, nan=-math.inf) > scores.line
+    beats = above_line(scores)
     values = [{"layer": int(lay), "head": int(h)} for lay, h in np.argwhere(beats)]
     mark = {
         "type": "point", "shape": "M0.5,0.8H1.6", "stroke": "#ffffff", "strokeWidth": round6(max(0.6, grid.cell / 16)),
         "filled": False, "size": round6((0.5 * grid.cell) ** 2), "opacity": 1,
     }  # fmt: skip
     return layer("significant", values, mark, axes)
-
-
-def _bar_words(label: str, grid: Grid, bar: Bar, axes: dict[str, Any]) -> list[alt.Chart]:
-    """Ticks, numbers and label of the colour bar; a Vega legend has no ticks and sets its title flat, above the bar."""
-    size = grid.font_size
-    edge = grid.width + bar_offset(size) + bar_thickness(size)
-    span = bar.high - bar.low
-    down = [round6(grid.y_at(grid.height * (bar.high - tick) / span)) for tick in bar.ticks]
-    at, end, beside = (round6(grid.x_at(edge + away * size)) for away in (0.0, 0.35, 0.6))
-    rows = [{"layer": at, "layer_end": end, "head": y} for y in down]
-    numbers = [{"layer": beside, "head": y, "text": word} for y, word in zip(down, bar.labels(), strict=True)]
-    shown = legend.fitting(label, size, 2 * grid.height)
-    words = shown if shown == label else f"{shown[:-1]}…"
-    title = {"layer": grid.x_at(grid.width + bar_title_x(bar, size)), "head": grid.y_at(grid.height / 2), "text": words}
-    line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
-    text = {"type": "text", "baseline": "middle", "color": theme.INK}
-    channels = {**axes, "text": alt.Text("text:N")}
-    return [
-        layer("bar_ticks", rows, line, {**axes, "x2": alt.X2("layer_end:Q")}),
-        layer("bar_numbers", numbers, {**text, "align": "left", "fontSize": round6(grid.label_size)}, channels),
-        layer("bar_label", [title], {**text, "angle": 270, "fontSize": size}, channels),
-    ]
 
 
 def _watermark(grid: Grid, axes: dict[str, Any]) -> alt.Chart:

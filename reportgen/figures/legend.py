@@ -1,101 +1,162 @@
-"""Legend boxes of a map: their words, their size, their marks. Where they stand is decided in `placement`.
+"""Legends of a map: their words, their marks, and where they stand.
 
-Boxes are drawn as marks of the chart, not as Vega legends: a set's legend keeps its own title, and its place is decided
-here, from the values and the markers, the same on every machine.
+Outside: below the map, at the plot's left edge, one group of entries after the other, in every figure at every width.
+Inside: half-transparent boxes in the map's corners, placed in `placement`.
+They are drawn as marks of the chart, not as Vega legends: a set's legend keeps its own title, and its place is decided
+here, the same on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
 import numpy as np
 
 from reportgen.figures.data import round6
-from reportgen.figures.geometry import Grid
+from reportgen.figures.geometry import Bar, Grid, room
 from reportgen.figures.marks import layer
 from reportgen.figures.overlays import Overlay, marker_radius, symbols
-from reportgen.figures.placement import Box, Entry, placed
-from reportgen.figures.theme import NOT_COMPUTED, NOT_COMPUTED_LINE, PAPER_INK, clean, text_width
+from reportgen.figures.placement import Box, Entry, inside
+from reportgen.figures.theme import INK, NOT_COMPUTED, NOT_COMPUTED_LINE, PAPER_INK, clean, text_width, wrap
 from reportgen.scores import HeadScores
 
+PALE = 0.4  # opacity of the symbol that stands for paler markers
+_LEAST = 10.0  # font sizes that a legend outside is wide at least
+_MOST = 26.0  # font sizes that a box inside is wide at most
 
-def boxes(overlays: Sequence[Overlay], scores: HeadScores, grid: Grid) -> list[Box]:
-    """One placed box per legend title, one for 'not computed' where cells are missing, one where some are estimates."""
-    size = 0.84 * grid.font_size
-    groups: dict[str, list[Entry]] = {}
-    room = max(min(grid.width - 8, 26 * size), 9 * size)
+
+@dataclass(frozen=True)
+class Placed:
+    """One legend where it stands, in points from the plot's upper left corner.
+
+    titles, words  (x, y of the middle line, text);  symbols  (x, y, entry);  frame  x, y, width, height, or None
+    """
+
+    titles: tuple[tuple[float, float, str], ...]
+    words: tuple[tuple[float, float, str], ...]
+    symbols: tuple[tuple[float, float, Entry], ...]
+    size: float
+    bottom: float
+    frame: tuple[float, float, float, float] | None = None
+
+
+def groups(overlays: Sequence[Overlay], scores: HeadScores) -> dict[str, list[Entry]]:
+    """The entries by legend title, each its words on one line; the last title, empty, is that of kinds of cells."""
+    found: dict[str, list[Entry]] = {}
     for overlay in overlays:
-        lines = wrap(clean(overlay.label), size, room - 3 * size)
-        groups.setdefault(overlay.head_set.legend, []).append(Entry(lines, overlay))
-    made = [_box(wrap(clean(title), size, room - size), tuple(entries), size) for title, entries in groups.items()]
+        found.setdefault(overlay.head_set.legend, []).append(Entry((clean(overlay.label),), overlay))
+    for entries in found.values():
+        paler = next((e.overlay for e in entries if e.overlay and e.overlay.paler), None)
+        if paler is not None:
+            words = "paler: smaller weight" if paler.head_set.kind == "user" else "paler: found less often"
+            entries.append(Entry((words,), paler, PALE))
     if np.isnan(scores.values).any():
-        made.append(_box((), (Entry(("not computed",), None),), size))
+        found[""] = [Entry(("not computed",), None)]
     if scores.estimated is not None:
         told = (("exact", "exact"), ("estimated", f"estimated by {clean(scores.estimator)}"))
-        made.append(
-            _box((), tuple(Entry(wrap(words, size, room - 3 * size), None, cell) for cell, words in told), size)
-        )
-    return placed(made, overlays, scores.values, grid)
+        found[""] = [*found.get("", []), *(Entry((words,), None, cell=cell) for cell, words in told)]
+    return found
 
 
-MOST_LINES = 8
+def below(found: Mapping[str, Sequence[Entry]], grid: Grid, bar: Bar) -> list[Placed]:
+    """The legends under the map: entries side by side while there is room, a title before them or above them."""
+    size, of = 0.84 * grid.font_size, room(grid, bar)
+    across = max(grid.width + of.right - 1, _LEAST * size)
+    made: list[Placed] = []
+    y = grid.height + of.below + 0.6 * size
+    for title, entries in found.items():
+        made.append(_group(clean(title), entries, size, across, y))
+        y = made[-1].bottom + 0.25 * size
+    return made
 
 
-def wrap(text: str, size: float, room: float) -> tuple[str, ...]:
-    """`text` in lines no wider than `room` points, `MOST_LINES` of them: the rest is left out with an ellipsis."""
-    lines: list[str] = []
-    for word in text.split(" "):
-        if lines and text_width(f"{lines[-1]} {word}", size) <= room:
-            lines[-1] += f" {word}"
-            continue
-        while text_width(word, size) > room and len(lines) <= MOST_LINES and len(word) > 1:
-            start = fitting(word, size, room)
-            lines.append(start)
-            word = word[len(start) :]
-        lines.append(word)
-        if len(lines) > MOST_LINES:
-            break
-    return tuple(lines) if len(lines) <= MOST_LINES else (*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][:-1]}…")
+def _group(title: str, entries: Sequence[Entry], size: float, across: float, top: float) -> Placed:
+    line, symbol, gap = 1.25 * size, 1.65 * size, 1.2 * size
+    widths = [symbol + text_width(entry.lines[0], size) for entry in entries]
+    head = text_width(title, size) + gap if title else 0.0
+    x, y = head, top + 0.5 * line
+    titles = [(0.0, y, title)] if title else []
+    if head + sum(widths) + gap * (len(widths) - 1) > across and title:
+        lines = wrap(title, size, across)
+        titles = [(0.0, y + i * line, words) for i, words in enumerate(lines)]
+        x, y = 0.0, y + len(lines) * line
+    start, words, signs = x, [], []
+    for entry, width in zip(entries, widths, strict=True):
+        if x > start and x + width > across:
+            x, y = start, y + line
+        signs.append((x + 0.7 * size, y, entry))
+        lines = wrap(entry.lines[0], size, across - x - symbol)
+        words += [(x + symbol, y + i * line, text) for i, text in enumerate(lines)]
+        y += (len(lines) - 1) * line
+        x = start if len(lines) > 1 else x + width + gap
+        y += line if len(lines) > 1 and entry is not entries[-1] else 0.0
+    return Placed(tuple(titles), tuple(words), tuple(signs), size, y + 0.5 * line)
 
 
-def fitting(text: str, size: float, room: float) -> str:
-    """The start of `text` that is no wider than `room` points, one character at least."""
-    width = 0.0
-    for i, char in enumerate(text):
-        width += text_width(char, size)
-        if width > room:
-            return text[: max(1, i)]
-    return text
+def boxed(
+    found: Mapping[str, Sequence[Entry]], overlays: Sequence[Overlay], scores: HeadScores, grid: Grid
+) -> list[Placed] | str:
+    """The legends in boxes inside the map, or the reason why they can't stand there."""
+    size = 0.84 * grid.font_size
+    across = max(min(grid.width - 8, _MOST * size), 9 * size)
+    boxes = []
+    for title, entries in found.items():
+        lines = wrap(clean(title), size, across - size) if title else ()
+        boxes.append(_box(lines, [replace(e, lines=wrap(e.lines[0], size, across - 3 * size)) for e in entries], size))
+    placed = inside(boxes, overlays, scores, grid)
+    return placed if isinstance(placed, str) else [_in_box(box) for box in placed]
 
 
-def _box(title: tuple[str, ...], entries: tuple[Entry, ...], size: float) -> Box:
+def _box(title: tuple[str, ...], entries: Sequence[Entry], size: float) -> Box:
     widths = [text_width(line, size) for line in title]
     widths += [text_width(line, size) + 1.65 * size for entry in entries for line in entry.lines]
     count = len(title) + sum(len(entry.lines) for entry in entries)
-    return Box(title, entries, round(max(widths) + 0.9 * size, 2), round(count * 1.25 * size + 0.7 * size, 2), size)
+    return Box(
+        title, tuple(entries), round(max(widths) + 0.9 * size, 2), round(count * 1.25 * size + 0.7 * size, 2), size
+    )
 
 
-def layers(standing: Sequence[Box], grid: Grid, axes: dict[str, Any]) -> list[alt.Chart]:
-    """The marks of all boxes: `legend<i>_box`, `_title`, `_text` and a pair of symbol layers per entry."""
+def _in_box(box: Box) -> Placed:
+    y = box.y + box.pad + 0.5 * box.line_height - 0.1 * box.size
+    titles = tuple((box.x + box.width / 2, y + i * box.line_height, text) for i, text in enumerate(box.title))
+    y += len(titles) * box.line_height
+    words: list[tuple[float, float, str]] = []
+    signs: list[tuple[float, float, Entry]] = []
+    for entry in box.entries:
+        signs.append((box.x + box.pad + 0.7 * box.size, y, entry))
+        for text in entry.lines:
+            words.append((box.x + box.pad + box.indent, y, text))
+            y += box.line_height
+    frame = (box.x, box.y, box.width, box.height)
+    return Placed(titles, tuple(words), tuple(signs), box.size, box.y + box.height, frame)
+
+
+def layers(standing: Sequence[Placed], grid: Grid, axes: dict[str, Any]) -> list[alt.Chart]:
+    """The marks of all legends: `legend<i>_box`, `_title`, `_text` and a pair of symbol layers per entry."""
     charts: list[alt.Chart] = []
-    for i, box in enumerate(standing):
-        name = f"legend{i}"
-        charts.append(_frame(box, grid, axes, f"{name}_box"))
-        titles, words = _text_rows(box, grid)
-        if titles:
-            charts.append(_text(titles, "center", box.size, axes, f"{name}_title"))
-        charts.append(_text(words, "left", box.size, axes, f"{name}_text"))
-        charts += _symbols(box, grid, axes, name)
+    for i, placed in enumerate(standing):
+        name, ink = f"legend{i}", INK
+        if placed.frame is not None:
+            charts.append(_frame(placed.frame, grid, axes, f"{name}_box"))
+            ink = PAPER_INK
+        align = "left" if placed.frame is None else "center"
+        for part, texts, side in (("title", placed.titles, align), ("text", placed.words, "left")):
+            rows = [{**_at(grid, x, y), "text": text} for x, y, text in texts]
+            mark = {"type": "text", "align": side, "baseline": "middle", "fontSize": round6(placed.size), "color": ink}
+            charts += [layer(f"{name}_{part}", rows, mark, {**axes, "text": alt.Text("text:N")})] if rows else []
+        charts += _symbols(placed, grid, axes, name)
     return charts
 
 
-def _frame(box: Box, grid: Grid, axes: dict[str, Any], name: str) -> alt.Chart:
-    end = {"layer_end": round6(grid.x_at(box.x + box.width)), "head_end": round6(grid.y_at(box.y + box.height))}
+def _frame(frame: tuple[float, float, float, float], grid: Grid, axes: dict[str, Any], name: str) -> alt.Chart:
+    x, y, width, height = frame
+    end = {"layer_end": round6(grid.x_at(x + width)), "head_end": round6(grid.y_at(y + height))}
     mark = {"type": "rect", "fill": "#ffffff", "fillOpacity": 0.82, "stroke": "#b8b8b8", "strokeWidth": 0.6}
     channels = {**axes, "x2": alt.X2("layer_end:Q"), "y2": alt.Y2("head_end:Q")}
-    return layer(name, [{**_at(grid, box.x, box.y), **end}], {**mark, "cornerRadius": 2}, channels)
+    return layer(name, [{**_at(grid, x, y), **end}], {**mark, "cornerRadius": 2}, channels)
 
 
 Rows = list[dict[str, Any]]
@@ -106,38 +167,17 @@ def _at(grid: Grid, x: float, y: float) -> dict[str, Any]:
     return {"layer": round6(grid.x_at(x)), "head": round6(grid.y_at(y))}
 
 
-def _text_rows(box: Box, grid: Grid) -> tuple[Rows, Rows]:
-    y = box.y + box.pad + 0.5 * box.line_height - 0.1 * box.size
-    titles: Rows = []
-    for line in box.title:
-        titles.append({**_at(grid, box.x + box.width / 2, y), "text": line})
-        y += box.line_height
-    words: Rows = []
-    for line in (line for entry in box.entries for line in entry.lines):
-        words.append({**_at(grid, box.x + box.pad + box.indent, y), "text": line})
-        y += box.line_height
-    return titles, words
-
-
-def _text(values: Rows, align: str, size: float, axes: dict[str, Any], name: str) -> alt.Chart:
-    mark = {"type": "text", "align": align, "baseline": "middle", "fontSize": round6(size), "color": PAPER_INK}
-    return layer(name, values, mark, {**axes, "text": alt.Text("text:N")})
-
-
-def _symbols(box: Box, grid: Grid, axes: dict[str, Any], name: str) -> list[alt.Chart]:
+def _symbols(placed: Placed, grid: Grid, axes: dict[str, Any], name: str) -> list[alt.Chart]:
     charts: list[alt.Chart] = []
-    y = box.y + box.pad + (len(box.title) + 0.5) * box.line_height - 0.1 * box.size
-    radius = min(max(marker_radius(grid), 0.36 * box.size), 0.46 * box.size)
-    for i, entry in enumerate(box.entries):
-        x = box.x + box.pad + 0.7 * box.size
-        if entry.overlay is None and entry.cell == "missing":
-            charts += missing([_at(grid, x, y)], 1.1 * box.size, 1.1 * box.size, axes, f"{name}_missing")
+    radius = min(max(marker_radius(grid), 0.36 * placed.size), 0.46 * placed.size)
+    for i, (x, y, entry) in enumerate(placed.symbols):
+        if entry.overlay is None and entry.cell != "missing":
+            charts += _sample(entry.cell, x, y, 1.1 * placed.size, grid, axes, f"{name}_{entry.cell}")
         elif entry.overlay is None:
-            charts += _sample(entry.cell, x, y, 1.1 * box.size, grid, axes, f"{name}_{entry.cell}")
+            charts += missing([_at(grid, x, y)], 1.1 * placed.size, 1.1 * placed.size, axes, f"{name}_missing")
         else:
-            spot = (round6(grid.x_at(x)), round6(grid.y_at(y)), radius, 1.0)
+            spot = (round6(grid.x_at(x)), round6(grid.y_at(y)), radius, entry.opacity)
             charts += symbols([spot], entry.overlay, grid, axes, f"{name}_symbol{i}")
-        y += len(entry.lines) * box.line_height
     return charts
 
 

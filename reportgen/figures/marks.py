@@ -12,6 +12,7 @@ from reportgen.errors import SettingsError, nearest
 from reportgen.figures.figure import Style
 from reportgen.figures.theme import SCHEMES_SIGNED
 
+LEGENDS = ("outside", "inside")
 alt.data_transformers.disable_max_rows()  # 80 x 64 heads are 5,120 rows, above Altair's limit for notebooks
 
 
@@ -43,6 +44,8 @@ def check_style(style: Style) -> Style:
         raise SettingsError(f"No colour map {style.cmap!r}.", nearest(style.cmap, known))
     if style.palette not in SCHEMES_SIGNED:
         raise SettingsError(f"No palette {style.palette!r}.", nearest(style.palette, SCHEMES_SIGNED))
+    if style.legend not in LEGENDS:
+        raise SettingsError(f"No place {style.legend!r} for legends.", nearest(style.legend, LEGENDS))
     if not 4 <= style.font_size <= 30:
         raise SettingsError(f"Font size {style.font_size:g} pt: expected 4 to 30.")
     if style.width_in is not None and not 1 <= style.width_in <= 40:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ import altair as alt
 
 from reportgen.figures.data import round6
 from reportgen.figures.geometry import Grid
+from reportgen.figures.markers import BLACK, FLAG, WHITE, Marker, is_flag, marker_of, styled
 from reportgen.figures.marks import layer
 from reportgen.scores import Head, HeadSet, head_name
 
 UNCONFIRMED = "unconfirmed list"
 _DASHED_FROM = 3.5  # points of radius below which dashes would only look ragged
-_BLACK, _GREY, _WHITE = "#000000", "#8c8c8c", "#ffffff"
 _OFFSETS: dict[int, tuple[tuple[float, float], ...]] = {  # in cells, by how many markers a head has
     1: ((0.0, 0.0),),
     2: ((-0.24, 0.0), (0.24, 0.0)),
@@ -31,45 +30,6 @@ _OFFSETS: dict[int, tuple[tuple[float, float], ...]] = {  # in cells, by how man
 }
 
 
-@dataclass(frozen=True)
-class Marker:
-    """A marker's shape: a path in the square -1..1. `outline` is the hollow form of a shape made of strokes.
-
-    line   stroke width as a share of the marker's radius
-    scale  size relative to the others, so that shapes of different extent look equally large
-    """
-
-    name: str
-    path: str
-    fill: str | None
-    stroke: str
-    line: float
-    scale: float = 1.0
-    outline: str = ""
-
-
-def _cross(turn: float) -> str:
-    """The outline of a plus with arms 0.6 wide, turned by `turn` radians."""
-    arm = 0.3
-    points = [(-arm, -1), (arm, -1), (arm, -arm), (1, -arm), (1, arm), (arm, arm), (arm, 1), (-arm, 1), (-arm, arm),
-              (-1, arm), (-1, -arm), (-arm, -arm)]  # fmt: skip
-    turned = [(x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)) for x, y in points]
-    return "M" + "L".join(f"{x:.3f},{y:.3f}" for x, y in turned) + "Z"
-
-
-_CIRCLE = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0Z"
-MARKERS = (
-    Marker("x", "M-0.85,-0.85L0.85,0.85M-0.85,0.85L0.85,-0.85", None, _BLACK, 0.34, 1.0, _cross(math.pi / 4)),
-    Marker("dot", _CIRCLE, _GREY, _WHITE, 0.26, 0.84),
-    Marker("square", "M-0.8,-0.8H0.8V0.8H-0.8Z", _WHITE, _BLACK, 0.28, 0.86),
-    Marker("triangle", "M0,-0.9L0.95,0.75H-0.95Z", _BLACK, _WHITE, 0.24, 1.0),
-    Marker("plus", "M0,-1V1M-1,0H1", None, _BLACK, 0.34, 1.0, _cross(0.0)),
-    Marker("ring", _CIRCLE, None, _BLACK, 0.28, 0.84),
-    Marker("diamond", "M0,-1L1,0L0,1L-1,0Z", _WHITE, _BLACK, 0.28, 0.95),
-    Marker("wedge", "M0,0.9L0.95,-0.75H-0.95Z", _BLACK, _WHITE, 0.24, 1.0),
-)
-FLAG = Marker("flag", _CIRCLE, None, _BLACK, 0.1)
-_FLAGS = ("generic_copiers",)
 _AROUND = 0.46  # a flag's radius in cells
 
 
@@ -82,24 +42,18 @@ class Overlay:
     places: tuple[tuple[float, float, float, float], ...]
 
     @property
+    def paler(self) -> bool:
+        """Whether a weight below 1 makes any of the markers paler."""
+        return any(place[3] < 1 for place in self.places)
+
+    @property
     def label(self) -> str:
         return self.head_set.label if self.head_set.verified else f"{self.head_set.label} ({UNCONFIRMED})"
 
 
-def is_flag(head_set: HeadSet) -> bool:
-    """Whether the set's marker goes around the others."""
-    return head_set.key.rsplit("/", 1)[-1] in _FLAGS
-
-
-def markers_of(sets: Sequence[HeadSet]) -> list[Marker]:
-    """The marker of each set that is drawn, by its place in their order; flags take none of these."""
-    plain = itertools.cycle(MARKERS)
-    return [FLAG if is_flag(s) else next(plain) for s in sets]
-
-
 def place(sets: Sequence[HeadSet], grid: Grid) -> list[Overlay]:
     """The overlays of `sets`, in order; sets without a head on the grid are left out."""
-    kept = [s for s in sets if any(_inside(head, grid) for head in s.heads)]
+    kept = [s for s in styled(sets) if any(_inside(head, grid) for head in s.heads)]
     owners: dict[Head, list[int]] = {}
     for i, head_set in enumerate(kept):
         for head in () if is_flag(head_set) else dict.fromkeys(head_set.heads):
@@ -107,10 +61,10 @@ def place(sets: Sequence[HeadSet], grid: Grid) -> list[Overlay]:
     return [
         Overlay(
             s,
-            marker,
+            marker_of(s),
             tuple(_flag(head, grid) if is_flag(s) else _place(s, i, head, owners[head]) for head in _on(s, grid)),
         )
-        for i, (s, marker) in enumerate(zip(kept, markers_of(kept), strict=True))
+        for i, s in enumerate(kept)
     ]
 
 
@@ -162,13 +116,13 @@ def symbols(
         "shape": marker.outline if hollow and marker.outline else marker.path,
         "filled": False,
         "fill": "transparent" if hollow or marker.fill is None else marker.fill,
-        "stroke": _BLACK if hollow else marker.stroke,
+        "stroke": (overlay.head_set.color or BLACK) if hollow else marker.stroke,
     }
     if hollow and marker_radius(grid) >= _DASHED_FROM:
         radius = max(spot[2] for spot in spots)
         mark["strokeDash"] = [round6(0.45 * radius), round6(0.28 * radius)]
-    inside = {"fill": _WHITE, "fillOpacity": 0.75} if hollow else {"fill": mark["fill"]}
-    halo = {**mark, **inside, "stroke": _WHITE, "strokeDash": [1, 0], "strokeOpacity": 0.85}
+    inside = {"fill": WHITE, "fillOpacity": 0.75} if hollow else {"fill": mark["fill"]}
+    halo = {**mark, **inside, "stroke": WHITE, "strokeDash": [1, 0], "strokeOpacity": 0.85}
     return [
         layer(f"{name}_halo", _values(spots, overlay, 0.1 if marker is FLAG else 0.34), halo, {**axes, **_CHANNELS}),
         layer(name, _values(spots, overlay, 0.0), mark, {**axes, **_CHANNELS}),
@@ -187,7 +141,7 @@ def _values(
 ) -> list[dict[str, float]]:
     """Rows with area and stroke from each spot's radius; `halo` is how much wider the halo's stroke is, in radii."""
     marker, hollow = overlay.marker, not overlay.head_set.verified
-    line = (0.2 if hollow else marker.line) + (0.0 if marker.stroke == _WHITE and not hollow else halo)
+    line = (0.2 if hollow else marker.line) + (0.0 if marker.stroke == WHITE and not hollow else halo)
     return [
         {
             "layer": round6(x),

@@ -1,6 +1,5 @@
-"""Where legend boxes stand: inside the axes, each in the corner where it hides least, and never over a marker.
-
-They move below the map where every corner would hide a marker, or where they would take half of the map.
+"""Where legend boxes stand inside a map: each in the corner where it hides least, never over a cell that is marked or
+above the line. Where there is no such corner the reason says which head a box would cover.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.figures.geometry import Grid
-from reportgen.figures.overlays import Overlay, marker_radius
-from reportgen.scores import FloatGrid
+from reportgen.figures.overlays import Overlay
+from reportgen.scores import Head, HeadScores, head_name
 
+SIGNIFICANT = 0.05
 _ALIKE = 1.5  # corners that differ by less than one and a half full cells are alike
-_MAX_SHARE = 0.5  # of the map's area that boxes may take before they move below it
 _GAP = 3.0  # points between a box and the frame or another box
 
 
@@ -29,6 +28,7 @@ class Entry:
 
     lines: tuple[str, ...]
     overlay: Overlay | None
+    opacity: float = 1.0
     cell: str = "missing"
 
 
@@ -61,67 +61,84 @@ class Box:
         return not (apart_x or self.y + self.height <= other.y or other.y + other.height <= self.y)
 
 
+def above_line(scores: HeadScores) -> npt.NDArray[np.bool_]:
+    """[layer head] the heads that beat the null: adjusted p <= 0.05, or above the family-wise line."""
+    if scores.p is not None:
+        return np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT
+    if scores.line is not None:
+        return np.nan_to_num(scores.exact_values, nan=-np.inf) > scores.line
+    return np.zeros(scores.values.shape, dtype=bool)
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a box can hide: cells, each with the distance of its value from the map's middle, and markers."""
+    """What a box can hide: cells, each with the distance of its value from the map's middle.
+
+    marked, above  [layer head] cells that no box may cover: marked ones, and those above the line
+    """
 
     grid: Grid
     cost: npt.NDArray[np.float64]  # [layer head] 0..1
-    spots: tuple[tuple[float, float, float], ...]  # x, y, radius in points
+    marked: npt.NDArray[np.bool_]
+    above: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, overlays: Sequence[Overlay], values: FloatGrid, grid: Grid) -> Scene:
+    def of(cls, overlays: Sequence[Overlay], scores: HeadScores, grid: Grid) -> Scene:
+        values = scores.values
         finite = values[np.isfinite(values)]
         middle = float(np.median(finite)) if finite.size else 0.0
         distance = np.abs(np.nan_to_num(values, nan=middle).astype(np.float64) - middle)  # [layer head]
-        spots = tuple(
-            ((x + 0.5) * grid.cell_w, (y + 0.5) * grid.cell_h, marker_radius(grid) * factor)
-            for overlay in overlays
-            for x, y, factor, _ in overlay.places
-        )
-        return cls(grid, distance / max(float(distance.max()), 1e-12), spots)
+        marked = np.zeros(values.shape, dtype=bool)
+        for layer, head in (at for overlay in overlays for at in overlay.head_set.heads):
+            if layer < grid.layers and head < grid.heads:
+                marked[layer, head] = True
+        return cls(grid, distance / max(float(distance.max()), 1e-12), marked, above_line(scores))
 
     def hidden(self, box: Box) -> float:
         """Cost of the cells under `box`, each by its covered share."""
+        return float((self.share(box) * self.cost).sum())
+
+    def covered(self, box: Box) -> list[Head]:
+        """The heads under `box` that it may not cover."""
+        found = (self.share(box) > 0) & (self.marked | self.above)
+        return [(layer, head) for layer, head in np.argwhere(found).tolist()]
+
+    def share(self, box: Box) -> npt.NDArray[np.float64]:
+        """[layer head] the share of each cell that lies under `box`."""
         across = _covered(self.grid.layers, self.grid.cell_w, box.x, box.x + box.width)  # [layer]
         down = _covered(self.grid.heads, self.grid.cell_h, box.y, box.y + box.height)  # [head]
-        return float(across @ self.cost @ down)
+        return np.outer(across, down)
 
-    def hides_marker(self, box: Box) -> bool:
-        """True when a marker would stand under `box`; a corner of it under the see-through edge is let pass."""
-        return any(
-            box.x < x + 0.9 * r and x - 0.9 * r < box.x + box.width and box.y < y + 0.9 * r
-            and y - 0.9 * r < box.y + box.height
-            for x, y, r in self.spots
-        )  # fmt: skip
+    def why(self, head: Head) -> str:
+        return f"{head_name(*head)}, which is {'marked' if self.marked[head] else 'above the line'}"
 
 
-def placed(boxes: Sequence[Box], overlays: Sequence[Overlay], values: FloatGrid, grid: Grid) -> list[Box]:
-    """The boxes with their places: as many as can be inside, the others below the map."""
-    scene = Scene.of(overlays, values, grid)
-    area = sum(box.width * box.height for box in boxes)
-    inside: list[Box] = []
-    below: list[Box] = []
+def inside(boxes: Sequence[Box], overlays: Sequence[Overlay], scores: HeadScores, grid: Grid) -> list[Box] | str:
+    """All boxes with their places inside the map, or the reason why one of them has none."""
+    scene, standing = Scene.of(overlays, scores, grid), list[Box]()
     for box in boxes:
-        best = None if area > _MAX_SHARE * grid.width * grid.height else _corner(box, inside, scene)
-        if best is None:
-            below.append(box)
-        else:
-            inside.append(best)
-    return inside + _stacked(below, grid)
+        best = _corner(box, standing, scene)
+        if isinstance(best, str):
+            return best
+        standing.append(best)
+    return standing
 
 
-def _corner(box: Box, taken: Sequence[Box], scene: Scene) -> Box | None:
-    """`box` in its cheapest corner, or None where there is no room that hides no marker. Ties: upper left first."""
+def _corner(box: Box, taken: Sequence[Box], scene: Scene) -> Box | str:
+    """`box` in its cheapest corner, or why there is none. Ties: upper left first."""
     right, lower = scene.grid.width - box.width - _GAP, scene.grid.height - box.height - _GAP
     if right < 0 or lower < 0:
-        return None
+        return "the map is too small for it"
     places = [(_GAP, _GAP), (_GAP, lower), (right, lower), (right, _GAP)]
     for other in taken:  # and above or below a box that already stands in a corner
         places += [(other.x, other.y + other.height + _GAP), (other.x, other.y - box.height - _GAP)]
     tried = [replace(box, x=x, y=y) for x, y in places if 0 <= y <= lower and x <= right]
-    fits = [p for p in tried if not scene.hides_marker(p) and not any(p.overlaps(other) for other in taken)]
-    return min(fits, key=lambda p: round(scene.hidden(p) / _ALIKE)) if fits else None
+    apart = [p for p in tried if not any(p.overlaps(other) for other in taken)]
+    if not apart:
+        return "there is no corner left for it"
+    best = min(apart, key=lambda p: (len(scene.covered(p)), round(scene.hidden(p) / _ALIKE)))
+    heads = scene.covered(best)
+    return f"it would cover {scene.why(heads[0])}" if heads else best
 
 
 def _covered(count: int, cell: float, start: float, end: float) -> npt.NDArray[np.float64]:
@@ -129,15 +146,3 @@ def _covered(count: int, cell: float, start: float, end: float) -> npt.NDArray[n
     edges = np.arange(count) * cell
     overlap: npt.NDArray[np.float64] = np.minimum(edges + cell, end) - np.maximum(edges, start)
     return np.maximum(overlap, 0.0) / cell
-
-
-def _stacked(boxes: Sequence[Box], grid: Grid) -> list[Box]:
-    """Boxes below the plot, under the x axis and its title, side by side while there is room."""
-    standing: list[Box] = []
-    x, y = 0.0, grid.height + 3.4 * grid.font_size
-    for box in boxes:
-        if standing and x + box.width > grid.width + 4:
-            x, y = 0.0, max(p.y + p.height for p in standing) + _GAP
-        standing.append(replace(box, x=x, y=y))
-        x += box.width + 4
-    return standing

@@ -5,6 +5,7 @@ Everything stands in points on one pair of scales: any number of panels lays out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
 from reportgen.figures.geometry import POINTS_PER_INCH
 from reportgen.figures.heatmap import WATERMARK
-from reportgen.figures.legend import wrap
 from reportgen.figures.marks import layer
 
 NATURAL_WIDTH = 716.0
@@ -41,13 +41,22 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """Tiles in reading order; `size` is the font's; `bar` is the colour bar's upper left corner and height."""
+    """Tiles in reading order; `size` is the font's; `bar` is the colour bar's upper left corner and height.
+
+    left  points that the left axis takes
+    """
 
     tiles: tuple[Tile, ...]
     width: float
     height: float
     size: float
     bar: tuple[float, float, float]
+    left: float = 0.0
+    room: float = 0.0  # for a plot and its titles; 0 = the plot's width
+
+    @property
+    def pitch(self) -> float:
+        return self.room or self.tiles[0].width
 
     def axes(self) -> dict[str, Any]:
         """x and y in points, y downwards, without axes of their own."""
@@ -75,12 +84,14 @@ def page(
     gap: float = 0.0,
     in_row: int = 0,
     least: float = _LEAST,
+    tallest: float = math.inf,
 ) -> Page:
     """Where `count` plots stand; `aspect` is height over width of a plot.
 
     numbers  the widest number of the left axis;  bar  points that a colour bar takes at the right, 0 for none
     gap      points between plots of a row, at least;  in_row  plots in a row, 0 for as many as look best
     least    width in font sizes that a narrower figure is drawn at, and then made smaller with its text
+    tallest  height of a plot over the width there is for it; a higher one is narrower, in the middle of its place
     """
     size = style.font_size
     given = NATURAL_WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4
@@ -88,19 +99,18 @@ def page(
     left, gap = 2.3 * size + theme.text_width(numbers, 0.88 * size), max(1.1 * size, gap)
     width = min((max(given, least * size) - left - bar - (columns - 1) * gap) / columns, 19 * size)
     tiles: list[Tile] = []
-    y = 0.0
+    y, across = 0.0, min(width, tallest * width / aspect)
     for start in range(0, count, columns):
         row = titles[start : start + columns]
         y += _above(row, size, width)
         for i in range(start, min(start + columns, count)):
             column = i - start
-            tiles.append(
-                Tile(left + column * (width + gap), y, width, width * aspect, column == 0, i + columns >= count)
-            )
-        y += width * aspect + 1.3 * size
+            x = left + column * (width + gap) + (width - across) / 2
+            tiles.append(Tile(x, y, across, across * aspect, column == 0, i + columns >= count))
+        y += across * aspect + 1.3 * size
     bottom, right = tiles[-1].y + tiles[-1].height, left + columns * width + (columns - 1) * gap
     beside = (right + 1.1 * size, tiles[0].y, bottom - tiles[0].y)
-    return Page(tuple(tiles), right + bar + 1, bottom + 2.8 * size, size, beside)
+    return Page(tuple(tiles), right + bar + 1, bottom + 2.8 * size, size, beside, left, width)
 
 
 def _above(titles: Sequence[tuple[str, str]], size: float, width: float) -> float:
@@ -111,7 +121,7 @@ def _above(titles: Sequence[tuple[str, str]], size: float, width: float) -> floa
 
 def title_lines(title: str, size: float, width: float) -> tuple[str, ...]:
     """A panel's title in at most three lines as wide as the panel and its gap allow."""
-    lines = wrap(theme.clean(title), size, width + 0.8 * size)
+    lines = theme.wrap(theme.clean(title), size, width + 0.8 * size)
     return lines if len(lines) <= 3 else (*lines[:2], f"{lines[2]} …")
 
 
@@ -138,13 +148,13 @@ def titles_above(titles: Sequence[tuple[str, str]], place: Page, axes: Axes) -> 
     """Titles and the smaller lines below them, centred; a line that is too wide is set smaller."""
     size, names, notes = place.size, [], []
     for (title, subtitle), tile in zip(titles, place.tiles, strict=True):
-        middle, room = tile.x + tile.width / 2, tile.width + 0.8 * size
+        middle, room = tile.x + tile.width / 2, place.pitch + 0.8 * size
         up = tile.y - 0.85 * size
         if subtitle:
             wide = theme.text_width(subtitle, 0.82 * size)
             notes.append((middle, up, theme.clean(subtitle), 0.82 * size * min(1.0, room / wide)))
             up -= 1.2 * size
-        for text in reversed(title_lines(title, size, tile.width)):
+        for text in reversed(title_lines(title, size, place.pitch)):
             wide = theme.text_width(text, size)
             names.append((middle, up, text, size * min(1.0, room / wide)))
             up -= 1.25 * size
@@ -179,7 +189,7 @@ def axis_titles(place: Page, axes: Axes, across: str, down: str) -> list[alt.Cha
     """The axes' words: below the lowest tile of every column, left of the first tile of every row."""
     size = place.size
     low = [(t.x + t.width / 2, t.y + t.height + 2.15 * size, across, size) for t in place.tiles if t.below]
-    side = [(0.6 * size, t.y + t.height / 2, down, size) for t in place.tiles if t.left]
+    side = [(t.x - place.left + 0.6 * size, t.y + t.height / 2, down, size) for t in place.tiles if t.left]
     return [words("title_below", low, axes), words("title_left", side, axes, angle=270)]
 
 

@@ -124,6 +124,16 @@ def _name(root: ET.Element, figure_id: str, title: str, description: str) -> Non
 
 
 def _resize(root: ET.Element, width_in: float) -> None:
+    """The printed size. A drawing that is narrower than the width stands in its middle: text is never made larger."""
     _, _, width, height = (float(part) for part in root.attrib["viewBox"].split())
+    spare = 72 * width_in - width
+    if spare > 1:
+        inner = ET.Element(f"{{{SVG}}}g", {"transform": f"translate({spare / 2:.2f},0)"})
+        for element in [e for e in root if e.tag not in (f"{{{SVG}}}title", f"{{{SVG}}}desc", f"{{{SVG}}}defs")]:
+            root.remove(element)
+            inner.append(element)
+        root.append(inner)
+        width += spare
+        root.set("viewBox", f"0 0 {width:g} {height:g}")
     root.set("width", f"{width_in:g}in")
     root.set("height", f"{width_in * height / width:.4g}in")

@@ -40,6 +40,7 @@ _BOLD = (
     556, 333, 556, 611, 556, 611, 556, 333, 611, 611, 278, 278, 556, 278, 889, 611, 611, 611, 611, 389, 556,
     333, 611, 556, 778, 556, 556, 500, 389, 280, 389, 584,
 )  # fmt: skip
+MOST_LINES = 8
 _KEPT = frozenset("\n\t\u00a0\u2009\u202f\u200c\u200d")  # unprintable to Python, harmless on a page
 
 
@@ -54,6 +55,33 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
         else:
             thousandths += 1000 if code >= 0x1100 else other
     return thousandths * size / 1000
+
+
+def wrap(text: str, size: float, room: float, most: int = MOST_LINES) -> tuple[str, ...]:
+    """`text` in lines no wider than `room` points, at most `most` of them: the rest is left out with an ellipsis."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and text_width(f"{lines[-1]} {word}", size) <= room:
+            lines[-1] += f" {word}"
+            continue
+        while text_width(word, size) > room and len(lines) <= most and len(word) > 1:
+            start = fitting(word, size, room)
+            lines.append(start)
+            word = word[len(start) :]
+        lines.append(word)
+        if len(lines) > most:
+            break
+    return tuple(lines) if len(lines) <= most else (*lines[: most - 1], f"{lines[most - 1][:-1]}…")
+
+
+def fitting(text: str, size: float, room: float) -> str:
+    """The start of `text` that is no wider than `room` points, one character at least."""
+    width = 0.0
+    for i, char in enumerate(text):
+        width += text_width(char, size)
+        if width > room:
+            return text[: max(1, i)]
+    return text
 
 
 def clean(text: str) -> str:
@@ -134,9 +162,16 @@ def index_step(count: int) -> int:
 
 
 def index_ticks(count: int, cell: float, label_size: float, along_x: bool) -> list[int]:
-    """Tick values for indices 0..count-1 with `cell` points between them, thinned only where labels would touch."""
+    """Tick values for indices 0..count-1 with `cell` points between them, the last always among them.
+
+    Thinned only where labels would touch; the tick before the last gives way where it stands too close to it.
+    """
     need = text_width(str(max(count - 1, 0)), label_size) + 0.45 * label_size if along_x else 1.05 * label_size
     step = index_step(count)
     while step * cell < need and step < count:
         step += 1
-    return list(range(0, count, step))
+    last = count - 1
+    ticks = [i for i in range(0, count, step) if i == 0 or last - i >= max(0.75 * step, need / cell) or i == last]
+    if ticks[-1] != last and last * cell >= need:
+        ticks.append(last)
+    return ticks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
@@ -57,7 +58,7 @@ def legible(make: Callable[[Style], Figure], style: Style) -> tuple[Figure, Styl
         size = style.font_size * LEAST_PT / found * 1.01
         if size > 30:
             break
-        style = Style(style.cmap, style.palette, round(size, 2), style.width_in)
+        style = replace(style, font_size=round(size, 2))
         figure = make(style)
     raise SettingsError(
         f"{figure.id} at {style.width_in:g} in: its smallest text would be {found:.1f} pt, below {LEAST_PT:g} pt.",

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from reportgen.errors import DataError, SettingsError, nearest
+from reportgen.figures.markers import check_look
 from reportgen.published.papers import Paper, bibtex_of, short, text_of
 from reportgen.reading import MOST_TOML, convert, parse_toml, read_text
 from reportgen.scores import Head, HeadSet, head_name, parse_head
@@ -48,6 +49,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cl
     notes: str = ""
     label: str = ""
     legend: str = ""
+    marker: str = ""
+    color: str = ""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -156,6 +159,9 @@ def load_user(path: Path | str, shape: tuple[int, int] | None = None) -> list[He
         heads = _heads(entry, where, shape)
         if entry.overlay != "off" and heads:
             sets.append(_users(entry, heads, path, papers.get(entry.paper), where))
+    looks = [(s.marker, s.color) for s in sets if s.marker]
+    if alike := next((look for look in looks if looks.count(look) > 1), None):
+        raise DataError(f"{path.name}: two classes have the marker {alike[0]!r} in one color.", "Change one of them.")
     keys = [s.key for s in sets]
     if twice := repeated(keys):
         raise DataError(f"{path.name}: the class {twice[0].split('/')[-1]!r} is given twice.", "Rename one of them.")
@@ -226,16 +232,22 @@ def _users(entry: Entry, heads: tuple[Head, ...], path: Path, paper: Paper | Non
     for name, weight in entry.weights.items():
         if name not in names or not 0 <= weight <= 1:
             raise DataError(f"{where}: weight {name} = {weight:g}.", "Weights are 0..1, by the names of listed heads.")
+    try:
+        marker, colour = check_look(entry.marker, entry.color)
+    except SettingsError as error:
+        raise DataError(f"{where}: {error.problem}", error.hint) from error
     return HeadSet(
         key=f"user/{slug(path.stem)}/{slug(entry.class_)}",
         label=entry.label or entry.class_,
         heads=heads,
-        legend=entry.legend or (paper.nickname if paper else "") or f"'{path.stem}'",
+        legend=entry.legend or (paper.nickname if paper else "") or "Marked heads",
         source=entry.paper if paper else path.name,
         rule=entry.where or entry.source or f"listed in {path.name}",
         kind="user",
         verified=entry.verified,
         weights=dict(entry.weights),
+        marker=marker,
+        color=colour,
     )
 
 

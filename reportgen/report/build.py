@@ -11,6 +11,7 @@ from reportgen.errors import FigureError, ReportgenError, SettingsError, nearest
 from reportgen.figures.alone import attempt
 from reportgen.figures.captions import model_name
 from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.heatmap import legend_refused
 from reportgen.figures.widths import legible
 from reportgen.manifest import Manifest
 from reportgen.published import catalogue
@@ -137,9 +138,13 @@ def missing_figure(run: Path, figure_id: str, known: Iterable[str], problems: Se
 def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, Style]:
     """One figure of `run` for print: at `style.width_in`, its text enlarged where it would be below 6 pt.
 
-    Returns the figure and the style to write it with. Raises SettingsError: no such figure, or no room for the text.
+    Returns the figure and the style to write it with. Raises SettingsError: no such figure, no room for the text, or a
+    legend that can't stand inside as asked.
     """
-    return legible(lambda tried: find_figure(run, figure_id, tried), style)
+    figure, style = legible(lambda tried: find_figure(run, figure_id, tried), style)
+    if why := legend_refused(figure.chart):
+        raise SettingsError(f"{figure_id}: the legend can't stand inside: {why}.", "Leave it outside.")
+    return figure, style
 
 
 def _drawn(from_run: Scene, suite: Suite | None, result: SuiteResult, taken: set[str]) -> list[Drawing | str]:

@@ -54,10 +54,10 @@ class Panel:
     def rows(self) -> int:
         return self.shape[0] if self.down else self.shape[1]
 
-    @property
-    def box(self) -> Box:
-        """The whole panel."""
-        return (*self.at, round(self.columns * self.step[0], 2), round(self.rows * self.step[1], 2))
+    def in_cells(self) -> str:
+        """The transformation after which a cell is a unit square and the panel's corner the origin."""
+        (x, y), (across, down) = self.at, self.step
+        return f"scale({1 / across:.6g} {1 / down:.6g}) translate({-x:g} {-y:g})"
 
     def data(self) -> str:
         """What the page's script reads: [key, x, y, step across, step down, layers run down]."""

@@ -111,10 +111,10 @@ def data(report: Report) -> dict[str, Any]:
 
 def _tile_svg(tile: Tile) -> str:
     """A thumbnail as a file of its own."""
-    x, y, width, height = tile.panel.box
+    across, down = tile.panel.columns, tile.panel.rows
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{x} {y} {width} {height}" width="{width}" '
-        f'height="{height}" preserveAspectRatio="none">{tile.panel.art}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" width="{10 * across}" '
+        f'height="{10 * down}"><g transform="{tile.panel.in_cells()}">{tile.panel.art}</g></svg>'
     )
 
 

@@ -14,6 +14,7 @@ from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
 from reportgen.figures.alone import attempt
 from reportgen.figures.figure import Figure, Style
+from reportgen.figures.heatmap import legend_refused
 from reportgen.files import write_atomic
 from reportgen.report.build import build, without
 from reportgen.report.bundle import archive
@@ -41,6 +42,7 @@ def render(
     formats: Sequence[str] = tuple(ENDINGS),
     progress: Progress | None = None,
     tell: Tell | None = None,
+    warn: Tell | None = None,
 ) -> Path:
     """Write `<run>/report/` and return the path of its index.html.
 
@@ -50,6 +52,7 @@ def render(
     formats        of figures; without "pdf" report.pdf is left out too
     progress       progress(done, total, words) after every figure
     tell           is told of each figure that could not be drawn; a note stands in its place on the page
+    warn           is told of each figure whose legend can't stand inside as `style` asks
 
     Raises UserError: an unknown format, a damaged run, a folder that can't be written.
     """
@@ -59,6 +62,9 @@ def render(
     style = style or Style()
     with owned(run.path):  # a run that began meanwhile would take this one's temporary files for a crash's
         report = build(run, style, overlays=overlays, overlay_files=overlay_files, published=published)
+        for plate in report.plates:
+            if warn is not None and (why := legend_refused(plate.figure.chart)):
+                warn(f"{plate.id}: legend outside, because inside {why}.")
         return write(report, run, run.path / "report", style, formats, progress or _silent, tell=tell)
 
 

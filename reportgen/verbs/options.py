@@ -17,6 +17,12 @@ Overlays = Annotated[list[Path] | None, typer.Option("--overlay", help="TOML fil
 Published = Annotated[str, typer.Option(metavar="KEY", help="Draw the published heads of this catalogue model.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/mini.")]
 Cmap = Annotated[str, typer.Option(help="Colour scheme of score maps.")]
+Legend = Annotated[
+    str,
+    typer.Option(
+        help="Where score maps have their legend: outside, or inside, as published, where it hides no marked head."
+    ),
+]
 Palette = Annotated[str, typer.Option(help="published or safe.")]
 
 
@@ -29,11 +35,14 @@ def checked_style(cmap: str, palette: str, **more: Any) -> Style:
 
 
 def render_run(run: RunLike, style: Style, **options: Any) -> tuple[Path, list[str]]:
-    """Write a run's report: the page's path, and a line for each figure that could not be drawn."""
+    """Write a run's report: the page's path, and a line for each figure that could not be drawn.
+
+    A legend that can't stand inside as asked is said on standard error.
+    """
     from reportgen.report.render import render
 
     undrawn: list[str] = []
-    return render(run, style=style, tell=undrawn.append, **options), undrawn
+    return render(run, style=style, tell=undrawn.append, warn=lambda why: _say([why], ""), **options), undrawn
 
 
 def finish(page: Path, undrawn: Sequence[str]) -> None:
@@ -46,7 +55,11 @@ def finish(page: Path, undrawn: Sequence[str]) -> None:
 
 def say_undrawn(undrawn: Sequence[str]) -> None:
     """The reasons on standard error, where they are seen last."""
+    _say(undrawn, "reportgen: ")
+
+
+def _say(lines: Sequence[str], before: str) -> None:
     from reportgen.errors import one_line
 
-    for why in undrawn:
-        typer.echo(f"reportgen: {one_line(why)}", err=True)
+    for why in lines:
+        typer.echo(f"{before}{one_line(why)}", err=True)

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from reportgen.errors import FigureError, SettingsError, nearest
-from reportgen.verbs.options import Cmap, Overlays, Palette, Published, RunDir, checked_style, finish, render_run
+from reportgen.verbs.options import (
+    Cmap,
+    Legend,
+    Overlays,
+    Palette,
+    Published,
+    RunDir,
+    checked_style,
+    finish,
+    render_run,
+)
 
 SuiteFiles = Annotated[
     list[str] | None, typer.Option("--suite", metavar="FILE.py", help="File of a suite of your own that the run used.")
@@ -22,6 +32,7 @@ def render_verb(
     published: Published = "",
     cmap: Cmap = "viridis",
     palette: Palette = "published",
+    legend: Legend = "outside",
     suite: SuiteFiles = None,
 ) -> None:
     """Write the report of a stored run or sweep again; torch is not needed."""
@@ -31,7 +42,7 @@ def render_verb(
 
     suites.choose(suite or ())
 
-    style = checked_style(cmap, palette)
+    style = checked_style(cmap, palette, legend=legend)
     if is_sweep(run):
         from reportgen.sweep.render import render as render_sweep
 
@@ -51,6 +62,7 @@ def figure_verb(
     out: Annotated[Path | None, typer.Option(help="File to write. [default: ID.FORMAT here]")] = None,
     cmap: Cmap = "viridis",
     palette: Palette = "published",
+    legend: Legend = "outside",
     suite: SuiteFiles = None,
 ) -> None:
     """Write one figure of a stored run or sweep."""
@@ -67,7 +79,7 @@ def figure_verb(
     if format_ not in FORMATS:
         raise SettingsError(f"No format {format_!r}.", nearest(format_, FORMATS))
     suites.choose(suite or ())
-    style = checked_style(cmap, palette, width_in=inches(width), font_size=font_size)
+    style = checked_style(cmap, palette, legend=legend, width_in=inches(width), font_size=font_size)
     if is_sweep(run):
         from reportgen.sweep.render import printed_figure as of_sweep
 

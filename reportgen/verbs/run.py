@@ -64,6 +64,7 @@ def run_verb(
     ] = "",
     cmap: Annotated[str, typer.Option(help="Colour scheme of score maps. [default: viridis]")] = "",
     palette: Annotated[str, typer.Option(help="published or safe. [default: published]")] = "",
+    legend: Annotated[str, typer.Option(help="Legend of score maps: outside or inside. [default: outside]")] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run and can be reached, with time and memory.")
     ] = False,
@@ -75,7 +76,7 @@ def run_verb(
     said: dict[str, Any] = {
         "model": model, "preset": preset, "device": device, "dtype": dtype, "threads": threads, "out": out,
         "name": name, "revision": revision, "seed": seed, "offline": offline, "published": published, "cmap": cmap,
-        "palette": palette, "no_overlay": no_overlay, "trust_remote_code": trust_remote_code,
+        "palette": palette, "legend": legend, "no_overlay": no_overlay, "trust_remote_code": trust_remote_code,
         "stream": stream, "selftest": False if no_selftest else None,
         "suites": tuple(suite or ()), "overlays": tuple(str(p) for p in overlay or ()),
     }  # fmt: skip
@@ -90,7 +91,9 @@ def run_verb(
                 settings.setdefault(target, {})[field_name] = str(value)
     kept = {key: value for key, value in said.items() if value not in ("", None, ())}
     options = merge(read_config(config) if config else {}, {**kept, "settings": settings})
-    checked_style(options.cmap, options.palette)  # a misspelt scheme is told now, not after scoring
+    checked_style(
+        options.cmap, options.palette, legend=options.legend
+    )  # a misspelt scheme is told now, not after scoring
     if dry_run:
         from reportgen.estimate import print_plan
 
@@ -107,7 +110,7 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
     with reporter.live():
         done = runner.run(options, reporter)
         reporter.rendering()
-        style = checked_style(options.cmap, options.palette)
+        style = checked_style(options.cmap, options.palette, legend=options.legend)
         page, undrawn = render_run(done, style, overlays=not options.no_overlay)
     suites = done.manifest.suites
     skipped, failed = (

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from reportgen.figures import export
@@ -112,15 +114,19 @@ def test_axes_are_lower_case_with_head_zero_on_top() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "layer_step", "head_step"),
-    [((32, 32), 6, 6), ((36, 20), 7, 2), ((40, 40), 8, 8), ((48, 25), 9, 5), ((80, 64), 16, 12)],
-)
-def test_tick_steps_are_the_papers_in_the_large_panel_and_the_last_is_shown(
-    shape: tuple[int, int], layer_step: int, head_step: int
+    ("shape", "layers", "heads"),
+    [
+        ((32, 32), [0, 6, 12, 18, 24, 31], [0, 6, 12, 18, 24, 31]), ((36, 20), [0, 7, 14, 21, 28, 35], None),
+        ((40, 40), [0, 8, 16, 24, 32, 39], [0, 8, 16, 24, 32, 39]), ((48, 25), [0, 9, 18, 27, 36, 47], None),
+    ],
+)  # fmt: skip
+def test_tick_steps_are_the_papers_and_the_last_is_shown(
+    shape: tuple[int, int], layers: list[int], heads: list[int] | None
 ) -> None:
     panel = layout(shape, 1, 1, ["Unclassified"], Style(), foot=False).panels[0][0]
-    assert panel.layer_ticks() == list(range(0, shape[0], layer_step))
-    assert panel.head_ticks() == list(range(0, shape[1], head_step))
+    assert panel.layer_ticks() == layers
+    assert panel.head_ticks() == (heads or panel.head_ticks())
+    assert panel.head_ticks()[-1] == shape[1] - 1
 
 
 def test_brackets_stand_beside_the_first_panels_of_grouped_queries_only() -> None:
@@ -154,13 +160,24 @@ def test_panels_and_key_stand_apart_and_inside(shape: tuple[int, int], panels: i
     assert all(p.cell > 0 for row in place.panels for p in row)
 
 
-def test_the_first_panel_is_large_where_letters_would_not_fit_in_all() -> None:
-    small = layout((12, 12), 5, 1, ["Unclassified"], Style(), foot=False).panels[0]
-    assert {round(p.cell_w, 6) for p in small} == {round(small[0].cell_w, 6)}
-    large = layout((32, 32), 5, 1, ["Unclassified"], Style(), foot=False).panels[0]
-    assert large[0].cell_w > 2 * large[1].cell_w
-    assert [p.labels_left for p in large] == [True, True, False, True, False]
-    assert [p.labels_below for p in large] == [True, False, False, True, True]
+@given(
+    st.tuples(st.integers(1, 80), st.integers(1, 64)), st.integers(1, 8), st.sampled_from([None, 3.03, 3.25, 5.5, 6.75])
+)
+def test_all_panels_have_cells_of_one_size(shape: tuple[int, int], panels: int, width: float | None) -> None:
+    place = layout(shape, panels, 2, ["2 categories", "Unclassified"], Style(width_in=width), foot=False)
+    assert len({(p.cell_w, p.cell_h) for row in place.panels for p in row}) == 1
+    assert all(len(row) == panels for row in place.panels)
+    (p, *_), *_ = place.panels
+    assert 1 / 1.401 <= p.cell_w / p.cell_h <= 1.401
+
+
+def test_letters_that_can_be_read_decide_how_many_panels_stand_in_a_line() -> None:
+    def lines(shape: tuple[int, int]) -> list[int]:
+        row = layout(shape, 5, 1, ["Unclassified"], Style(), foot=False).panels[0]
+        return [sum(p.y == y for p in row) for y in sorted({p.y for p in row})]
+
+    assert lines((12, 12)) == [5]
+    assert lines((32, 32)) == lines((30, 9)) == [2, 3]  # the key has the second place
 
 
 def test_a_grid_of_80_by_64_stays_small() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.figures.figure import Style
-from reportgen.figures.geometry import bar_of, fit, margins
+from reportgen.figures.geometry import Arrangement, Wanted, bar_of, fit, room
+from reportgen.figures.theme import index_ticks, text_width
 from reportgen.scores import HeadScores
 from tests.figures import samples
 
@@ -48,25 +50,76 @@ def test_a_map_without_any_reach_still_has_a_scale(filler: float) -> None:
     assert bar.low < 0 < bar.high
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (24, 16), (6, 8), (32, 32), (80, 64), (1, 1), (4, 64)])
-def test_cells_are_square_or_nearly(shape: tuple[int, int]) -> None:
-    grid = fit(shape, bar_of(samples.scores()), Style())
-    assert 1.0 <= grid.cell_w / grid.cell_h <= 1.401
-    assert grid.cell_h >= 4
+GRIDS = st.tuples(st.integers(1, 80), st.integers(1, 64))
+STYLES = st.builds(Style, font_size=st.sampled_from([8.0, 10.0]), width_in=st.sampled_from([None, 3.03, 3.25, 5.5]))
+LABELS = st.sampled_from(["Score", "Induction attention (prefix matching)", "(Suppression) Name Copying score"])
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (24, 16), (6, 8), (32, 32)])
-@pytest.mark.parametrize("panels", [1, 2])
-def test_a_printed_width_is_filled(shape: tuple[int, int], panels: int) -> None:
-    style = Style(width_in=3.25 * panels, font_size=8)
+def arranged(shape: tuple[int, int], style: Style, *labels: str) -> Arrangement:
     bar = bar_of(samples.scores())
-    grid = fit(shape, bar, style, panels)
-    taken = panels * (grid.width + sum(margins(shape[1], bar, 8))) + (panels - 1) * 1.6 * 8 + 4
-    assert taken == pytest.approx(72 * 3.25 * panels, rel=1e-3)
+    return fit([Wanted(shape, bar, label) for label in labels or ("Score",)], style)
+
+
+@given(GRIDS, STYLES)
+def test_cells_are_square_or_nearly(shape: tuple[int, int], style: Style) -> None:
+    (grid,) = arranged(shape, style).grids
+    assert 1 / 1.401 <= grid.cell_w / grid.cell_h <= 1.401
+
+
+@given(GRIDS, STYLES, LABELS, LABELS)
+def test_the_label_of_a_bar_is_no_longer_than_the_bar(
+    shape: tuple[int, int], style: Style, left: str, right: str
+) -> None:
+    place = arranged(shape, style, left, right)
+    assert len({grid.bar_below for grid in place.grids}) == 1
+    for grid in place.grids:
+        assert grid.bar_label
+        longest = max(text_width(line, grid.font_size) for line in grid.bar_label)
+        if grid.bar_below:
+            assert longest <= max(grid.width + 2 * grid.font_size, 9 * grid.font_size)
+        else:
+            assert longest <= grid.height
+            assert len(grid.bar_label) <= 2
+
+
+@given(GRIDS, STYLES)
+def test_the_maps_of_a_pair_are_of_one_size(shape: tuple[int, int], style: Style) -> None:
+    left, right = arranged(shape, style, "Score", "Score").grids
+    assert (left.cell_w, left.cell_h) == (right.cell_w, right.cell_h)
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (24, 16), (6, 8), (32, 32), (30, 9), (48, 25)])
+def test_a_printed_width_is_filled(shape: tuple[int, int]) -> None:
+    style, bar = Style(width_in=3.25, font_size=8), bar_of(samples.scores())
+    (grid,) = arranged(shape, style).grids
+    of = room(grid, bar)
+    assert grid.width + of.left + of.right + 4 == pytest.approx(72 * 3.25, rel=2e-3)
+
+
+def test_a_pair_is_stacked_in_a_column_and_side_by_side_on_a_page() -> None:
+    assert arranged((12, 12), Style(width_in=3.25, font_size=8), "a", "b").stacked
+    assert not arranged((12, 12), Style(width_in=5.5, font_size=8), "a", "b").stacked
+    assert not arranged((30, 9), Style(), "a", "b").stacked
+
+
+@given(st.integers(1, 200), st.floats(1.0, 30.0), st.floats(5.0, 12.0), st.booleans())
+def test_ticks_hold_the_first_and_the_last_and_never_touch(count: int, cell: float, size: float, along: bool) -> None:
+    ticks = index_ticks(count, cell, size, along)
+    need = text_width(str(count - 1), size) + 0.45 * size if along else 1.05 * size
+    assert ticks[0] == 0
+    assert ticks[-1] == count - 1 or (count - 1) * cell < need
+    assert all((b - a) * cell >= need - 1e-6 for a, b in itertools.pairwise(ticks))
+
+
+def test_every_head_of_a_flat_grid_has_its_number_in_a_column() -> None:
+    for shape in ((30, 9), (18, 4), (6, 8)):
+        for width in (3.03, 3.25, 5.5):
+            (grid,) = arranged(shape, Style(width_in=width, font_size=8)).grids
+            assert grid.head_ticks() == list(range(shape[1]))
 
 
 def test_points_and_coordinates_agree() -> None:
-    grid = fit((3, 4), bar_of(samples.scores()), Style())
+    (grid,) = arranged((3, 4), Style()).grids
     assert grid.x_at(0) == -0.5
     assert grid.x_at(grid.width) == pytest.approx(2.5)
     assert grid.y_at(grid.height) == pytest.approx(3.5)

@@ -19,9 +19,10 @@ def test_layers_stand_from_cells_to_legends() -> None:
     spec = heatmap(samples.scores(dead=[(0, 1)]), samples.view(synthetic=True), [head_set()], "GPT-2").to_dict()
     names = [layer["name"] for layer in spec["layer"]]
     assert names[:5] == ["cells", "missing", "missing_stroke", "overlay0_halo", "overlay0"]
-    assert "legend0_box" in names
+    assert "legend0_text" in names
+    assert "legend0_box" not in names
     assert names[-1] == "watermark"
-    assert spec["title"] == "GPT-2"
+    assert spec["title"]["text"] == "GPT-2"
 
 
 def test_axes_are_layer_and_head_with_head_zero_on_top_and_every_tick_shown() -> None:
@@ -30,7 +31,7 @@ def test_axes_are_layer_and_head_with_head_zero_on_top_and_every_tick_shown() ->
         x, y = layer["encoding"]["x"], layer["encoding"]["y"]
         assert (x["field"], x["title"], x["scale"]["domain"]) == ("layer", "Layer", [-0.5, 23.5])
         assert (y["field"], y["title"], y["scale"]["domain"]) == ("head", "Head", [15.5, -0.5])
-        assert x["axis"]["values"] == list(range(0, 24, 2))
+        assert x["axis"]["values"] == [*range(0, 21, 2), 23]
         assert y["axis"]["values"] == list(range(16))
     assert spec["config"]["axis"]["labelOverlap"] is False
 
@@ -138,7 +139,7 @@ def test_a_pair_has_two_bars_two_titles_and_a_watermark_each() -> None:
     left, right = samples.scores(), samples.signed()
     view = samples.view(synthetic=True)
     spec = pair((left, [head_set()], "left title"), (right, [], "right title"), view).to_dict()
-    assert [panel["title"] for panel in spec["hconcat"]] == ["left title", "right title"]
+    assert [panel["title"]["text"] for panel in spec["hconcat"]] == ["left title", "right title"]
     assert spec["resolve"]["scale"]["color"] == "independent"
     names = [[layer["name"] for layer in panel["layer"]] for panel in spec["hconcat"]]
     assert all(any(name.startswith("watermark") for name in panel) for panel in names)
@@ -154,7 +155,7 @@ def test_eighty_layers_of_sixty_four_heads_are_drawn_in_full() -> None:
 
 def test_a_long_title_is_wrapped_not_cut() -> None:
     title = "some-organisation/a-model-with-a-very-long-name-indeed: (Suppression) Name-Copying heads"
-    lines = heatmap(samples.scores(12, 12), title=title).to_dict()["title"]
+    lines = heatmap(samples.scores(12, 12), title=title).to_dict()["title"]["text"]
     assert len(lines) > 1
     assert " ".join(lines) == title
 
@@ -164,6 +165,7 @@ def test_a_long_title_is_wrapped_not_cut() -> None:
     [
         (Style(cmap="viridris"), r"'viridris'.*viridis"),
         (Style(palette="safer"), r"'safer'.*safe"),
+        (Style(legend="insde"), r"'insde'.*inside"),
         (Style(font_size=0), r"4 to 30"),
         (Style(width_in=0.2), r"1 to 40"),
     ],

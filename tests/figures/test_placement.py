@@ -1,26 +1,35 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.figures import legend, overlays
+from reportgen.figures import overlays, theme
 from reportgen.figures.figure import Style
-from reportgen.figures.geometry import Grid, bar_of, fit
+from reportgen.figures.geometry import Grid, Wanted, bar_of, fit
+from reportgen.figures.legend import Placed, below, boxed, groups
 from reportgen.figures.placement import Box, Scene
 from reportgen.scores import HeadScores
 from tests.figures import samples
 from tests.figures.samples import head_set
 
 
-def boxes(scores: HeadScores, *heads: tuple[int, int], titles: int = 1) -> tuple[list[Box], Grid, Scene]:
+def made(scores: HeadScores, *heads: tuple[int, int], titles: int = 1) -> tuple[list[Placed] | str, Grid, Scene]:
+    """Legends inside, or the reason why not."""
     shape = (scores.values.shape[0], scores.values.shape[1])
-    grid = fit(shape, bar_of(scores), Style())
+    (grid,) = fit([Wanted(shape, bar_of(scores), scores.label)], Style()).grids
     sets = [head_set(f"s{i}", *heads, legend=f"Title {i}") for i in range(titles)]
     drawn = overlays.place(sets, grid)
-    return legend.boxes(drawn, scores, grid), grid, Scene.of(drawn, scores.values, grid)
+    return boxed(groups(drawn, scores), drawn, scores, grid), grid, Scene.of(drawn, scores, grid)
+
+
+def frame(found: list[Placed] | str) -> tuple[float, float, float, float]:
+    assert not isinstance(found, str), found
+    assert found[0].frame is not None
+    return found[0].frame
 
 
 def flat(layers: int = 12, heads: int = 12) -> HeadScores:
@@ -29,53 +38,83 @@ def flat(layers: int = 12, heads: int = 12) -> HeadScores:
 
 
 def test_an_empty_map_has_its_legend_in_the_upper_left() -> None:
-    (box,), _, _ = boxes(flat(), (11, 11))
-    assert (box.x, box.y) == (3.0, 3.0)
+    found, _, _ = made(flat(), (11, 11))
+    assert frame(found)[:2] == (3.0, 3.0)
 
 
-def test_a_legend_goes_where_it_hides_least() -> None:
+def test_a_legend_inside_goes_where_it_hides_least() -> None:
     values = np.zeros((12, 12), np.float32)
     values[:6, :6] = 0.9  # upper left is busy
-    (box,), grid, _ = boxes(replace(flat(), values=values), (11, 0))
-    assert box.x == 3.0
-    assert box.y > grid.height / 2
+    found, grid, _ = made(replace(flat(), values=values), (11, 0))
+    assert frame(found)[0] == 3.0
+    assert frame(found)[1] > grid.height / 2
 
 
-def test_a_legend_never_covers_a_marker() -> None:
-    corners = [(0, 0), (0, 11), (11, 11)]
-    (box,), grid, scene = boxes(flat(), *corners)
-    assert not scene.hides_marker(box)
-    assert box.x > grid.width / 2
-    assert box.y < grid.height / 2
+def test_a_legend_inside_leaves_marked_cells_free() -> None:
+    found, grid, _ = made(flat(), (0, 0), (0, 11), (11, 11))
+    assert frame(found)[0] > grid.width / 2
+    assert frame(found)[1] < grid.height / 2
 
 
-def test_a_legend_moves_below_when_every_corner_holds_a_marker() -> None:
-    (box,), grid, _ = boxes(flat(), (0, 0), (0, 11), (11, 11), (11, 0))
-    assert box.y > grid.height
+def test_a_legend_inside_is_refused_where_every_corner_holds_a_marked_head() -> None:
+    found, _, _ = made(flat(), (0, 0), (0, 11), (11, 11), (11, 0))
+    assert found == "it would cover L0H0, which is marked"
 
 
-def test_a_legend_that_would_take_half_the_map_stands_below() -> None:
-    (box,), grid, _ = boxes(flat(2, 2), (0, 0))
-    assert box.y > grid.height
+def test_a_legend_inside_is_refused_where_it_would_cover_a_head_above_the_line() -> None:
+    p = np.ones((12, 12), np.float32)
+    p[[0, 0, 11, 11], [0, 11, 11, 0]] = 0.01
+    found, _, _ = made(replace(flat(), p=p), (6, 6))
+    assert found == "it would cover L0H0, which is above the line"
+    line = replace(flat(), values=np.where(p < 1, 0.5, 0).astype(np.float32), line=0.2)
+    assert made(line, (6, 6))[0] == "it would cover L0H0, which is above the line"
+
+
+def test_a_map_that_is_too_small_has_no_legend_inside() -> None:
+    assert made(flat(1, 1), (0, 0))[0] == "the map is too small for it"
 
 
 HEADS = st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1, max_size=20)
 
 
 @given(HEADS, st.integers(1, 4), st.integers(0, 9))
-def test_boxes_never_overlap_and_hide_no_marker(heads: set[tuple[int, int]], titles: int, seed: int) -> None:
+def test_boxes_inside_never_overlap_and_cover_no_marked_cell(
+    heads: set[tuple[int, int]], titles: int, seed: int
+) -> None:
     values = np.random.default_rng(seed).random((12, 12)).astype(np.float32)
-    placed, grid, scene = boxes(replace(flat(), values=values), *sorted(heads), titles=titles)
+    found, _, scene = made(replace(flat(), values=values), *sorted(heads), titles=titles)
+    if isinstance(found, str):
+        return
+    assert len(found) == titles
+    boxes = [Box((), (), w, h, 8.0, x, y) for x, y, w, h in (p.frame for p in found if p.frame)]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert scene.covered(box) == []
+
+
+@given(
+    st.integers(1, 80), st.integers(1, 64), st.sampled_from([None, 3.03, 3.25, 5.5]), st.integers(1, 4),
+    st.sampled_from(["Name-Mover Heads", "Attention heads feeding MLPs 8-9 (start-year heads)"]),
+)  # fmt: skip
+def test_a_legend_outside_never_touches_the_grid_and_starts_at_its_left(
+    layers: int, heads: int, width: float | None, titles: int, label: str
+) -> None:
+    scores = flat(layers, heads)
+    (grid,) = fit([Wanted((layers, heads), bar_of(scores), scores.label)], Style(width_in=width)).grids
+    sets = [head_set(f"s{i}", (0, 0), legend=f"Title {i}", label=label, weights={"L0H0": 0.5}) for i in range(titles)]
+    placed = below(groups(overlays.place(sets, grid), scores), grid, bar_of(scores))
+    rows = [(x, y) for one in placed for x, y, _ in (*one.titles, *one.words)]
     assert len(placed) == titles
-    for i, box in enumerate(placed):
-        assert not any(box.overlaps(other) for other in placed[i + 1 :])
-        inside = box.y + box.height <= grid.height
-        assert not inside or not scene.hides_marker(box)
-        assert inside or box.y > grid.height
+    assert min(x for x, _ in rows) == 0
+    half = 0.5 * placed[0].size
+    assert all(y - half > grid.height + 3 * grid.font_size for _, y in rows)  # under the axis title
+    assert all(y - half >= one.bottom - 0.01 for one, after in itertools.pairwise(placed)
+               for _, y, _ in after.titles)  # fmt: skip
+    assert all(one.words[-1][2].startswith(("paler", "often", "less", "found")) for one in placed)
 
 
 def test_long_labels_are_wrapped_to_the_map() -> None:
     words = "Function Vector heads (top 20 by average indirect effect)"
-    lines = legend.wrap(words, 8.0, 120.0)
+    lines = theme.wrap(words, 8.0, 120.0)
     assert len(lines) > 1
     assert " ".join(lines) == words

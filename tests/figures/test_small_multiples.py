@@ -89,16 +89,21 @@ def test_maps_draw_every_head_once_and_missing_ones_grey() -> None:
     dots = np.zeros((4, 3), bool)
     dots[3, 0] = True
     rows = _rows(maps([HeadMap("A", "a", _scores(values), dots), HeadMap("B", "", _scores(values))], "Bar", Style()))
-    assert len(rows["cells_down"]) == 22
+    assert len(rows["cells"]) == 22
     assert len(rows["missing"]) == 2
     assert len(rows["significant"]) == 1
-    first = {row["name"]: row for row in rows["cells_down"] if row["panel"] == "A"}
+    first = {row["name"]: row for row in rows["cells"] if row["panel"] == "A"}
     assert first["L0H0"]["value"] == 6.0  # sizes where nothing is signed
-    assert first["L3H0"]["x"] == first["L0H0"]["x"]
-    assert first["L3H0"]["y"] > first["L0H0"]["y"]
+    assert first["L3H0"]["y"] == first["L0H0"]["y"]
+    assert first["L3H0"]["x"] > first["L0H0"]["x"]
     dot = rows["significant"][0]
     assert first["L3H0"]["x"] < dot["x"] < first["L3H0"]["x2"]
-    assert {row["text"] for row in rows["title_below"]} == {"Head"}
+    assert {row["text"] for row in rows["title_below"]} == {"Layer"}
+    turned = _rows(maps([HeadMap("A", "", _scores(values))], "Bar", Style(), down=True))
+    places = {row["name"]: row for row in turned["cells_down"]}
+    assert places["L3H0"]["x"] == places["L0H0"]["x"]
+    assert places["L3H0"]["y"] > places["L0H0"]["y"]
+    assert {row["text"] for row in turned["title_below"]} == {"Head"}
 
 
 def test_dots_stay_visible_in_small_cells() -> None:

@@ -70,7 +70,7 @@ def test_the_gpt2_pair_is_laid_out_as_published() -> None:
     view = samples.view(*SIZE, sets=sets_for("openai-community/gpt2"))
     figure = relation_figures(relations(), view)[0]
     panels = export.spec(figure)["hconcat"]
-    assert [panel["title"] for panel in panels] == [
+    assert [panel["title"]["text"] for panel in panels] == [
         "GPT-2: Name-Copying heads",
         "GPT-2: (Suppression) Name-Copying heads",
     ]
@@ -93,7 +93,7 @@ def test_the_gpt2_medium_pair_marks_movers_and_no_capital_heads() -> None:
     scores = tuple(samples.scores(24, 16, key=s.key) for s in relations().scores)
     view = samples.view(24, 16, sets=sets_for("gpt2-medium"), hub_id="gpt2-medium")
     figure = relation_figures(replace(relations(), scores=scores), view)[1]
-    assert [panel["title"] for panel in export.spec(figure)["hconcat"]] == [
+    assert [panel["title"]["text"] for panel in export.spec(figure)["hconcat"]] == [
         "GPT-2 medium: Name Copying heads",
         "GPT-2 medium: Country to capital heads",
     ]

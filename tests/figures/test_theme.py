@@ -60,16 +60,17 @@ def test_the_fonts_ship_with_their_licence() -> None:
     ("count", "ticks"),
     [
         (12, list(range(12))),
-        (24, list(range(0, 24, 2))),
-        (25, [0, 5, 10, 15, 20]),
-        (32, [0, 6, 12, 18, 24, 30]),
+        (24, [*range(0, 21, 2), 23]),
+        (25, [0, 5, 10, 15, 20, 24]),
+        (30, [0, 6, 12, 18, 24, 29]),
+        (32, [0, 6, 12, 18, 24, 31]),
         (36, [0, 7, 14, 21, 28, 35]),
-        (40, [0, 8, 16, 24, 32]),
-        (48, [0, 9, 18, 27, 36, 45]),
+        (40, [0, 8, 16, 24, 32, 39]),
+        (48, [0, 9, 18, 27, 36, 47]),
         (1, [0]),
     ],
 )
-def test_ticks_step_as_published(count: int, ticks: list[int]) -> None:
+def test_ticks_step_as_published_and_end_with_the_last(count: int, ticks: list[int]) -> None:
     assert theme.index_ticks(count, 20.0, 9.0, along_x=True) == ticks
 
 

@@ -108,7 +108,7 @@ def test_a_users_list_needs_only_a_class_and_heads(tmp_path: Path) -> None:
     file.write_text('[[entry]]\nclass = "Mine"\nheads = ["L2H3", [1, 0]]\nweights = { L2H3 = 0.5 }\n', "utf-8")
     (found,) = load_user(file)
     assert (found.key, found.label, found.heads) == ("user/my_heads/mine", "Mine", ((2, 3), (1, 0)))
-    assert (found.kind, found.verified, found.legend, found.source) == ("user", True, "'my heads'", "my heads.toml")
+    assert (found.kind, found.verified, found.legend, found.source) == ("user", True, "Marked heads", "my heads.toml")
     assert found.weights == {"L2H3": 0.5}
     assert load_user(file, shape=(3, 4)) == [found]
 

@@ -56,8 +56,10 @@ def test_pairs_have_two_panels_and_small_multiples_run_down() -> None:
     assert frame.panels[0].uses != frame.panels[1].uses
     many = [HeadMap("one", "", ONE), HeadMap("two", "", TWO)]
     _, _, frame = drawn([ONE, TWO], maps(many, "Score", Style()))
+    assert [p.down for p in frame.panels] == [False, False]
+    _, _, frame = drawn([ONE, TWO], maps(many, "Score", Style(), down=True))
     assert [p.down for p in frame.panels] == [True, True]
-    assert frame.panels[0].box[2:] == pytest.approx(frame.panels[1].box[2:], abs=0.1)
+    assert frame.panels[0].step == pytest.approx(frame.panels[1].step, abs=0.1)
     assert frame.panels[0].at[0] < frame.panels[1].at[0]
 
 

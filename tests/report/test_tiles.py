@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reportgen.report.build import build
 from reportgen.report.controls import Control, controls
+from reportgen.report.frames import Panel
+from reportgen.report.html import page
 from reportgen.report.parts import Report
 from reportgen.report.tiles import Scale, wall
 from reportgen.scores import NamedArray
@@ -79,3 +84,24 @@ def test_a_report_without_maps_has_an_empty_wall(tmp_path: Path) -> None:
     found = wall(build(sample.run(tmp_path), suites={"gamma": sample.SUITES["gamma"]}))
     assert found.tiles == ()
     assert not found.controlled
+
+
+@given(st.tuples(st.integers(1, 80), st.integers(1, 64)), st.floats(2, 30), st.floats(2, 30), st.booleans())
+def test_a_thumbnail_has_the_proportion_of_its_grid(
+    shape: tuple[int, int], across: float, down: float, turned: bool
+) -> None:
+    """After the transformation cells are unit squares in a box of columns x rows, whatever the figure's cells were."""
+    panel = Panel("a/b/c", (12.5, 30.0), (across, down), shape, turned)
+    scale = re.fullmatch(r"scale\(([\d.e-]+) ([\d.e-]+)\) translate\((-?[\d.]+) (-?[\d.]+)\)", panel.in_cells())
+    assert scale is not None
+    kx, ky, dx, dy = (float(part) for part in scale.groups())
+    right, low = 12.5 + panel.columns * across, 30.0 + panel.rows * down
+    assert (kx * (12.5 + dx), ky * (30.0 + dy)) == (0, 0)
+    assert kx * (right + dx) == pytest.approx(panel.columns, rel=1e-4)
+    assert ky * (low + dy) == pytest.approx(panel.rows, rel=1e-4)
+
+
+def test_the_page_gives_thumbnails_the_box_of_their_grid(report: Report) -> None:
+    text = page(report, (), {}, [])
+    boxes = re.findall(r'<svg class="model" viewBox="([\d. ]+)" aria', text)
+    assert boxes == [f"0 0 {sample.LAYERS} {sample.HEADS}"] * len(wall(report).tiles)

@@ -74,7 +74,7 @@ def _maps(result: SuiteResult, view: View, measure: str) -> Figure:
             captions.synthetic(view),
         ),
         alt=f"{len(scores)} layer by head maps of {short} in {name}, one per function.",
-        chart=maps(shown, BAR, view.style, synthetic=_synthetic(view)),
+        chart=maps(shown, BAR, view.style, down=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], f"{short} of every head"),
     )
 
@@ -96,7 +96,7 @@ def _signed(result: SuiteResult, view: View) -> Figure:
             captions.synthetic(view),
         ),
         alt=f"{len(scores)} layer by head maps of signed own importance in {name}.",
-        chart=maps(shown, BAR, view.style, signed=True, synthetic=_synthetic(view)),
+        chart=maps(shown, BAR, view.style, signed=True, down=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], "own importance with its sign"),
     )
 
@@ -120,7 +120,7 @@ def _alone(result: SuiteResult, view: View) -> Figure:
             captions.synthetic(view),
         ),
         alt=f"{len(scores)} layer by head maps of what each head of {name} alone tells, one per function.",
-        chart=maps(shown, "AUC of the head alone", view.style, start=CHANCE, synthetic=_synthetic(view)),
+        chart=maps(shown, "AUC of the head alone", view.style, start=CHANCE, down=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], "what each head alone tells"),
     )
 

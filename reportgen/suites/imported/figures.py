@@ -11,7 +11,7 @@ from reportgen.figures.alone import Maker, OneByOne
 from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
-from reportgen.figures.overlays import MARKERS
+from reportgen.figures.markers import MARKERS
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
 
 _ROLES = {  # words in a column's name -> the role whose published heads its map marks

@@ -1,8 +1,8 @@
 """Relations: the pair lists, where they come from, and which pairs a tokenizer keeps.
 
 - A pair list is a JSON list of [source, target], words without a leading space, in NAME.json or NAME/NAME.json.
-- `relations.toml` beside the lists is optional: title, category, k, copying, prompt, multi_token, provenance per stem,
-  and templates; a folder that names no templates gets the bundled ones.
+- `relations.toml` beside the lists is optional: title (without one: file name and first pair), category, k, copying,
+  prompt, multi_token, provenance per stem, and templates; a folder that names no templates gets the bundled ones.
 - A pair is kept when ' source' and ' target' are one known token each; duplicates are kept, as in the paper.
 
 Everything here is untrusted input: what is malformed is refused with the file and the entry named. No torch.
@@ -157,17 +157,23 @@ def _pair(path: Path, number: int, entry: object) -> tuple[str, str]:
 
 
 def _relation(stem: str, path: Path, about: dict[str, Any]) -> Relation:
+    pairs = read_pairs(path)
     return Relation(
         stem=stem,
-        title=about.get("title", stem.replace("_", " ").capitalize()),
+        title=about.get("title") or _untitled(stem, pairs),
         category=about.get("category", "Other"),
         copying=about.get("copying", "copying" in stem),
-        pairs=read_pairs(path),
+        pairs=pairs,
         prompt=about.get("prompt", ""),
         multi_token=about.get("multi_token", False),
         provenance=about.get("provenance", ""),
         k=about.get("k", 0),
     )
+
+
+def _untitled(stem: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """`sg_to_pl (cat → cats)`: a file's name is no title, a pair of it says what it is about."""
+    return f"{stem} ({pairs[0][0]} → {pairs[0][1]})" if pairs else stem
 
 
 def _read_table(path: Path) -> dict[str, dict[str, Any]]:

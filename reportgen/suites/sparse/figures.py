@@ -51,7 +51,7 @@ def _edges(result: SuiteResult, view: View) -> Figure | None:
             captions.synthetic(view),
         ),
         alt=f"Layer by head maps of attention edges per token, {name} on the left, sparse partner on the right.",
-        chart=pair((_free(dense), [], "dense"), (_free(sparse), [], "sparse"), view),
+        chart=pair((_free(dense), [], f"{name}: dense"), (_free(sparse), [], f"{name}: sparse"), view),
         data=table([(dense, []), (sparse, [])], "Attention edges per token"),
     )
 

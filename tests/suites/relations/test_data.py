@@ -35,7 +35,7 @@ def test_a_list_may_stand_in_a_folder_of_its_name(tmp_path: Path) -> None:
     root = folder(tmp_path, my_copying=[["a", "a"], ["a", "a"]])
     mine = {r.stem: r for r in load_relations(root)}
     assert set(mine) == {"colour_to_fruit", "my_copying"}
-    assert mine["colour_to_fruit"].title == "Colour to fruit"
+    assert mine["colour_to_fruit"].title == "colour_to_fruit (red → apple)"
     assert (mine["colour_to_fruit"].copying, mine["my_copying"].copying) == (False, True)
     assert mine["my_copying"].pairs == (("a", "a"), ("a", "a"))
     assert load_templates(root) == load_templates()
@@ -50,7 +50,7 @@ def test_the_table_names_and_orders_and_may_know_lists_that_are_not_there(tmp_pa
     relations = load_relations(root)
     assert [(r.stem, r.title, r.category, r.copying) for r in relations] == [
         ("b", "Bee", "Knowledge", True),
-        ("a", "A", "Other", False),
+        ("a", "a (x → y)", "Other", False),
     ]
     assert [(r.k, r.prompt) for r in relations] == [(4, "<X> is"), (0, "")]
     assert load_templates(root) == ("Of <X>",)

@@ -1,0 +1,132 @@
+"""One class of heads has one marker in all figures of a run."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reportgen.errors import DataError
+from reportgen.figures import export
+from reportgen.figures.data import table
+from reportgen.figures.heatmap import heatmap, pair
+from reportgen.figures.markers import COLOURS, MARKERS, marker_of, styled, words_of
+from reportgen.published.catalogue import load_user, sets_for
+from reportgen.scores import HeadSet
+from tests.figures import samples
+from tests.figures.samples import head_set
+
+
+def computed(key: str, label: str = "Heads") -> HeadSet:
+    return HeadSet(key, label, ((2, 1),), "Computed", "computed: this model", "rule")
+
+
+def look(head_set: HeadSet) -> tuple[str, str]:
+    return head_set.marker, head_set.color
+
+
+def test_name_movers_are_crosses_and_backups_dots_as_published() -> None:
+    looks = {s.key.rsplit("/", 1)[-1]: look(s) for s in styled(sets_for("gpt2"))}
+    assert looks["name_mover_heads"] == ("x", "")
+    assert looks["backup_name_mover_heads"] == ("dot", "")
+    assert looks["negative_name_mover_heads"] != looks["name_mover_heads"]
+
+
+def test_no_two_classes_of_a_run_look_alike() -> None:
+    sets = styled([*sets_for("gpt2"), *(computed(f"circuits/ioi/{name}") for name in ("name_movers", "backups"))])
+    looks = [look(s) for s in sets]
+    assert len(set(looks)) == len(looks)
+
+
+def test_a_class_has_one_look_in_every_task_and_whatever_stands_before_it() -> None:
+    tasks = [computed(f"circuits/{task}/{name}") for task, name in (("ioi", "name_movers"), ("capitals", "movers"))]
+    assert look(styled(tasks)[0]) == look(styled(tasks)[1])
+    reused = computed("circuits/reuse/reused")
+    for before in ([], tasks, [computed("circuits/ioi/taking_over"), *tasks]):
+        assert look(styled([*before, reused])[-1]) == ("diamond", "")
+
+
+def test_the_panels_of_a_pair_draw_a_class_alike() -> None:
+    reused, mover = computed("circuits/reuse/reused"), computed("circuits/ioi/name_movers")
+    mine = head_set("mine", (0, 0), key="user/a/mine", kind="user")
+    spec = pair((samples.scores(), [mover, reused, mine], ""), (samples.scores(), [reused, mine], "")).to_dict()
+    shapes = [
+        {layer["name"].split("_")[0]: layer["mark"]["shape"] for layer in panel["layer"]
+         if re.fullmatch(r"overlay\d(_\d)?", layer["name"])}
+        for panel in spec["hconcat"]
+    ]  # fmt: skip
+    assert shapes[0]["overlay1"] == shapes[1]["overlay0"]
+    assert shapes[0]["overlay2"] == shapes[1]["overlay1"]
+    assert len(set(shapes[0].values())) == 3
+
+
+def test_a_view_gives_its_sets_their_markers_once() -> None:
+    view = samples.view(sets=[computed("circuits/ioi/taking_over"), computed("circuits/ioi/name_movers")])
+    assert [s.marker for s in view.overlays] == ["plus", "x"]
+    assert [look(s) for s in styled(view.overlays)] == [look(s) for s in view.overlays]
+
+
+def test_a_marker_and_colour_that_are_given_stay_and_are_given_to_no_other() -> None:
+    mine = replace(head_set("m", key="user/a/m", kind="user"), marker="x", color="")
+    own, mover = styled([mine, computed("circuits/ioi/name_movers")])
+    assert look(own) == ("x", "")
+    assert mover.marker == "x"
+    assert mover.color == COLOURS[1]
+    assert words_of(mover) == "orange crosses"
+    assert marker_of(mover).stroke == COLOURS[1]
+
+
+def test_many_classes_still_differ() -> None:
+    sets = styled([head_set(f"c{i}", key=f"user/f/c{i}", kind="user") for i in range(len(MARKERS) * len(COLOURS))])
+    assert len({look(s) for s in sets}) == len(sets)
+
+
+def overlay_file(folder: Path, *entries: str) -> Path:
+    path = folder / "my_heads.toml"
+    text = "".join(f'[[entry]]\nclass = "C{i}"\nheads = ["L0H0"]\n{entry}\n' for i, entry in enumerate(entries))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_overlay_file_fixes_marker_and_colour(tmp_path: Path) -> None:
+    (mine,) = load_user(overlay_file(tmp_path, 'marker = "star"\ncolor = "#1B9E77"'))
+    assert look(mine) == ("star", "#1b9e77")
+    assert mine.legend == "Marked heads"
+    drawn = samples.layers_of(heatmap(samples.scores(), overlays=[mine]).to_dict())["overlay0"]["mark"]
+    assert drawn["fill"] == "#1b9e77"
+    assert words_of(mine) == "stars in #1b9e77"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (['marker = "sqare"'], r"entry 1 \(C0\).*'sqare'.*square"),
+        (['color = "red"'], r"entry 1 \(C0\).*'red'.*#d55e00"),
+        (['marker = "x"', 'marker = "x"'], r"two classes have the marker 'x'"),
+    ],
+)
+def test_a_marker_that_there_is_not_is_refused(entries: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        load_user(overlay_file(tmp_path, *entries))
+
+
+def test_paler_markers_are_explained_in_the_legend() -> None:
+    weighed = replace(computed("circuits/ioi/name_movers"), weights={"L2H1": 0.5})
+    spec = heatmap(samples.scores(), overlays=[weighed]).to_dict()
+    assert [row["text"] for row in samples.rows_of(spec, "legend0_text")] == ["Heads", "paler: found less often"]
+    plain = heatmap(samples.scores(), overlays=[computed("circuits/ioi/name_movers")]).to_dict()
+    assert [row["text"] for row in samples.rows_of(plain, "legend0_text")] == ["Heads"]
+
+
+def test_the_titles_of_a_pair_stand_at_one_height() -> None:
+    for shape, label in itertools.product(((30, 9), (18, 4), (4, 32), (12, 12)), ("Score", "A long label of a bar")):
+        one, other = samples.scores(*shape), samples.scores(*shape, label=label, range=(-1.0, 1.0))
+        chart = pair((one, (), "One"), (other, (), "Other"))
+        svg = export.svg(samples.figure(chart, table([(one, ())])))
+        titles = re.findall(r'translate\([\d.]+,(-?[\d.]+)\)"[^>]*>\s*<text[^>]*font-size="10.8(?:px)?"', svg)
+        heights = re.findall(r'class="mark-group role-title"[^>]*><g transform="translate\(-?[\d.]+,(-?[\d.]+)\)"', svg)
+        assert len(heights or titles) == 2, svg[:3000]
+        assert len(set(heights or titles)) == 1
