@@ -10,6 +10,7 @@ import warnings
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import typst
 
@@ -56,8 +57,9 @@ def settable(text: str) -> tuple[str, bool]:
 def on_system(char: str) -> bool:
     """Whether some installed font has this character: Typst refuses to make PDF/UA of one that none has."""
     try:
-        typst.compile(
-            {"main.typ": _PROBE}, format="pdf", pdf_standards=["ua-1"], font_paths=shipped(),  # type: ignore[dict-item]
+        compiler: Any = typst  # half-typed upstream
+        compiler.compile(
+            {"main.typ": _PROBE}, format="pdf", pdf_standards=["ua-1"], font_paths=shipped(),
             sys_inputs={"letter": char},
         )  # fmt: skip
     except typst.TypstError:

@@ -107,7 +107,7 @@ def _legends(panels: Sequence[Panel], grids: Sequence[Grid], style: Style) -> tu
         if not refused:
             return [placed for placed in boxed if not isinstance(placed, str)], ""
     bars = [bar_of(panel.scores) for panel in panels]
-    return [legend.below(entries, *of) for entries, *of in zip(found, grids, bars, strict=True)], refused
+    return [legend.below(entries, grid, bar) for entries, grid, bar in zip(found, grids, bars, strict=True)], refused
 
 
 def _noted(chart: ChartT, refused: str) -> ChartT:

@@ -6,7 +6,7 @@ Altair's own output fetches its scripts from the network and is an error message
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 
@@ -21,7 +21,9 @@ def shown(chart: alt.TopLevelMixin, name: str, title: str = "", words: str = "")
 
     name   id within the page, e.g. the figure's;  title, words  for who cannot see it
     """
-    object.__setattr__(chart, "__class__", _offline(type(chart)))  # an attribute set on a chart becomes a field of it
+    object.__setattr__(
+        chart, "__class__", _offline(cast("type[Any]", type(chart)))
+    )  # an attribute set on a chart becomes a field of it
     object.__setattr__(chart, "_told", (name, title, words))
     return chart
 

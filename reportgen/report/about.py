@@ -94,7 +94,11 @@ def _versions(manifest: Manifest) -> Pairs:
     """Every package's version, by suite where suites were scored with different ones."""
     records = [manifest.versions, *(record.versions for record in manifest.scored().values())]
     names = dict.fromkeys(name for versions in records for name in versions)
-    return tuple((name, by_suite(manifest, lambda record, name=name: record.versions.get(name, ""))) for name in names)
+
+    def of(name: str) -> str:
+        return by_suite(manifest, lambda record: record.versions.get(name, ""))
+
+    return tuple((name, of(name)) for name in names)
 
 
 HALF = ("float16", "bfloat16")
