@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from reportgen import __version__
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
@@ -86,7 +87,11 @@ def _versions(manifest: Manifest) -> Pairs:
     """Every package's version, by suite where suites were scored with different ones."""
     records = [manifest.versions, *(record.versions for record in manifest.scored().values())]
     names = dict.fromkeys(name for versions in records for name in versions)
-    return tuple((name, by_suite(manifest, lambda record, name=name: record.versions.get(name, ""))) for name in names)
+    return tuple((name, by_suite(manifest, partial(_version, name))) for name in names)
+
+
+def _version(package: str, record: SuiteRecord) -> str:
+    return record.versions.get(package, "")
 
 
 HALF = ("float16", "bfloat16")

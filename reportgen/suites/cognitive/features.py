@@ -70,8 +70,10 @@ def head_outputs(model: Model, encoded: Sequence[Encoded], batch: int, progress:
             weights[place, list(encoded[i].sites)] = 1 / len(encoded[i].sites)
         rows = torch.tensor([i for _, i in examples])
         example, pos = weights.nonzero(as_tuple=True)  # on the CPU: a GPU would have to be waited for
-        sites = (part.to(model.device) for part in (example, lines[example], pos, weights[example, pos]))
-        keep = _Reduce(*sites, len(examples), {})
+        which, line, at, weight = (
+            part.to(model.device) for part in (example, lines[example], pos, weights[example, pos])
+        )
+        keep = _Reduce(which, line, at, weight, len(examples), {})
         model.run(ids, {("z", layer): keep.at(layer) for layer in range(r.n_layers)}, last=True)
         means = torch.stack([keep.means[layer] for layer in range(r.n_layers)], 1)  # [example layer head d_head]
         out[rows] = means.to(out.device, out.dtype)
