@@ -48,14 +48,18 @@ def load_sparse(
     return model, gate
 
 
-def save(model: Model, tensors: Mapping[str, Tensor], gate: Gate | None, source: str, folder: Path) -> None:
+def save(
+    config: Any, tensors: Mapping[str, Tensor], gate: Gate | None, source: str, folder: Path,
+    number: torch.dtype | None = None,
+) -> None:  # fmt: skip
     """Write `tensors` as a fresh Hugging Face model in the number type of the dense files, with their tokenizer.
 
     A bridge's own model can't be saved: its parts are views of one another. The folder appears whole or not at all.
+    `number`: another number type.
     """
     origin = folder_of(source) or _fetched(source)
-    config = copy.deepcopy(model.config)
-    dtype = stored_dtype(origin)
+    config = copy.deepcopy(config)
+    dtype = number or stored_dtype(origin)
     if gate is not None:
         setattr(config, CONFIG_KEY, gate.as_config())
     with torch.random.fork_rng(devices=[]), quiet():
