@@ -12,6 +12,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from reportgen.models.tokens import Tokens
 Ids = npt.NDArray[np.int64]  # [document pos]
 BATCH = 128  # documents sampled side by side: every weight is read once for all of them
 TEMPERATURE = 1.0
-_STARTS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>")  # what stands between documents in training text
 OPENINGS = (
     "The", "In", "A", "It was", "How to", "What is", "Why do", "One day,", "Once upon a time", "There are", "When the",
     "If you", "This is", "We", "He said", "She had", "They", "My", "According to", "In recent years,", "Dear", "Title:",
@@ -38,6 +38,7 @@ OPENINGS = (
     "def", "import", "The history of", "Scientists", "Students", "During the", "After", "On Monday",
 )  # fmt: skip
 
+Progress = Callable[[int, int, str], None]
 _AUTO: Any = AutoModelForCausalLM  # half-typed upstream
 
 
@@ -48,16 +49,14 @@ def document_start(tokens: Tokens) -> int:
     """
     if tokens.bos_id is not None:
         return tokens.bos_id
-    for mark in _STARTS:
-        found = tokens.encode(mark)
-        if len(found) == 1 and tokens.text(found[0]) == mark:
-            return found[0]
+    if (found := tokens.document_mark()) is not None:
+        return found
     raise ModelError("This tokenizer has no token that begins a document.", "Give a text file with --text FILE.")
 
 
 def documents(
     model: Model, tensors: Mapping[str, Tensor], count: int, length: int, seed: int, number: torch.dtype, folder: Path,
-    progress: Callable[[int, int, str], None],
+    progress: Progress,
 ) -> Ids:  # fmt: skip
     """[document pos] `count` documents of `length` tokens, those that `folder` holds already taken from there.
 
@@ -71,14 +70,29 @@ def documents(
         if not path.exists():
             network = network or _network(model, tensors, number)
             starts = openings(model.tokens, BATCH)
-
-            def told(done: int, index: int = index) -> None:
-                progress(index * length + done, batches * length, "sampling text")
-
-            ids = sample(network, starts, length, generator(seed, index, model.device), told)
+            told = partial(_told, progress, index, batches, length)
+            ids = sample(network, starts, length, model.tokens.size, generator(seed, index, model.device), told)
             _keep(path, ids)
         made.append(_kept(path, length))
     return np.concatenate(made)[:count]
+
+
+def _told(progress: Progress, index: int, batches: int, length: int, done: int) -> None:
+    progress(index * length + done, batches * length, "sampling text")
+
+
+def facts(tokens: Tokens, made: Ids, seed: int, number: str) -> dict[str, int | float | str]:
+    """What the record says of `made` [document pos]."""
+    return {
+        "tokens": int(made.size),
+        "documents": len(made),
+        "document_length": int(made.shape[1]),
+        "seed": seed,
+        "temperature": TEMPERATURE,
+        "dtype": number,
+        "start": tokens.text(document_start(tokens)),
+        "openings": "every other document begins with one of " + str(len(OPENINGS)) + " short openings",
+    }
 
 
 def generator(seed: int, index: int, device: torch.device) -> torch.Generator:
@@ -97,9 +111,13 @@ def openings(tokens: Tokens, count: int) -> list[list[int]]:
 
 @torch.no_grad()
 def sample(
-    network: Any, starts: list[list[int]], length: int, noise: torch.Generator, told: Callable[[int], None]
-) -> Ids:
-    """[document pos] one document for each of `starts`, sampled token by token with the keys and values kept."""
+    network: Any, starts: list[list[int]], length: int, size: int, noise: torch.Generator,
+    told: Callable[[int], None] = lambda done: None,
+) -> Ids:  # fmt: skip
+    """[document pos] one document for each of `starts`, sampled token by token with the keys and values kept.
+
+    size  ids that stand for a token; the columns beyond them only pad the vocabulary
+    """
     device = noise.device
     ids = torch.full((len(starts), length), -1, device=device)
     for row, start in zip(ids, starts, strict=True):
@@ -108,7 +126,7 @@ def sample(
     for place in range(length - 1):
         found = network(ids[:, place : place + 1], past_key_values=kept, use_cache=True)
         kept = found.past_key_values
-        chances = (found.logits[:, -1].float() / TEMPERATURE).softmax(-1)
+        chances = (found.logits[:, -1, :size].float() / TEMPERATURE).softmax(-1)
         drawn = torch.multinomial(chances, 1, generator=noise)[:, 0]
         ids[:, place + 1] = torch.where(ids[:, place + 1] < 0, drawn, ids[:, place + 1])
         told(place + 1)

@@ -29,8 +29,8 @@ from reportgen.files import unwritable, write_atomic
 from reportgen.models.load import load, set_threads
 from reportgen.models.model import Model
 from reportgen.reading import check_text, there
-from reportgen.suites.sparse import checkpoint, llama, measure, sampling, starting, texts
-from reportgen.suites.sparse.gates import Gate, every_edge, gate_of
+from reportgen.suites.sparse import checkpoint, llama, outcome, sampling, starting, texts
+from reportgen.suites.sparse.gates import Gate, gate_of
 from reportgen.suites.sparse.record import Point, Record
 from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.texts import Text
@@ -156,9 +156,10 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
     tuned = _finetuned(options, text, schedule, work, progress) if options.control else None
     if tuned:
         tuned.finish()
-    record = _record(options, dense, sparse, gate, text, progress)
+    record = outcome.record_of(dense, sparse, gate, text, options.recorded, options.seed, progress)
     record = msgspec.structs.replace(
         record,
+        steps=options.total,
         finetuned_nats=tuned.on_reporting() if tuned else None,
         elapsed_s=round(phase.seconds + (tuned.seconds if tuned else 0.0), 1),
         chosen=phase.chosen,
@@ -166,6 +167,8 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
         log=[msgspec.convert(line, Point) for line in phase.lines()],
     )
     checkpoint.write_record(record, folder)
+    if options.samples:
+        checkpoint.write_heldout(text.reporting, folder)
     _publish(work, folder, options.out)
     return record
 
@@ -224,7 +227,8 @@ def _sampled(options: Options, model: Model, length: int, work: Path, progress: 
             f"--samples {options.samples} is too little to train and to measure on.", f"Give {64 * each:,} or more."
         )
     made = sampling.documents(model, own_tensors(model), count, each, options.seed, options.number, work, progress)
-    return texts.from_documents(made, held, length, options.seed)
+    facts = sampling.facts(model.tokens, made, options.seed, options.dtype)
+    return texts.from_documents(made, held, length, options.seed, facts)
 
 
 def _schedule(options: Options, text: Text) -> Schedule:
@@ -268,43 +272,6 @@ def _finetuned(options: Options, text: Text, schedule: Schedule, work: Path, pro
     phase = Phase(tuned, None, text, schedule, work / "dense.safetensors")
     phase.run(progress, "control: dense")
     return phase
-
-
-def _record(options: Options, dense: Model, sparse: Model, gate: Gate, text: Text, progress: Progress) -> Record:
-    """Losses and edges of the saved model, read back from the disk, and the cut dense pattern."""
-    ids = text.reporting
-    whole = measure.on_text(dense, every_edge, ids)
-    hard = measure.on_text(sparse, gate, ids)
-    limit = whole.loss_nats + gate.slack_nats
-    return Record(
-        schema=1,
-        dense_id=dense.record.id,
-        dense_hash=dense.record.content_hash,
-        text=text.name,
-        text_sha256=text.sha256,
-        training_tokens=text.training_tokens,
-        settings=options.recorded,
-        steps=options.total,
-        chosen={},
-        length=ids.shape[1],
-        elapsed_s=0.0,
-        threads=torch.get_num_threads(),
-        device=str(dense.device),
-        dense_nats=whole.loss_nats,
-        sparse_hard_nats=hard.loss_nats,
-        sparse_sampled_nats=measure.on_text(sparse, measure.sampled(gate, options.seed, dense.device), ids).loss_nats,
-        gates_off_nats=measure.on_text(sparse, every_edge, ids).loss_nats,
-        limit_nats=limit,
-        constraint_met=hard.loss_nats <= limit,
-        edges_percent=hard.edges_percent,
-        edges_per_token=hard.edges_per_token,
-        finetuned_nats=None,
-        cuts=[dataclasses.asdict(cut) for cut in measure.threshold_curve(dense, ids[: texts.REPORTING], progress)],
-        log_dense_nats=0.0,
-        log=[],
-        sequences=len(ids),
-        excess_nats=list(measure.excess(hard, whole, options.seed)),
-    )
 
 
 def _publish(work: Path, folder: Path, out: Path) -> None:

@@ -34,7 +34,12 @@ class Settings:
     )
     prompts: str = field(default="", metadata={"help": "TOML file of templates and pairs in place of the antonyms"})
     per_template: int = field(default=12, metadata={"help": "prompts per template"})
-    text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
+    text: str = field(
+        default="",
+        metadata={
+            "help": "UTF-8 text for losses, edges and agreement; by default what the sparse model has with it, or prose"
+        },
+    )
     length: int = field(default=64, metadata={"help": "tokens a sequence of that text"})
     sequences: int = field(default=256, metadata={"help": "sequences of that text, at most"})
     zeroed: bool = field(default=True, metadata={"help": "also count edges with the others zeroed, not resampled"})
@@ -92,7 +97,12 @@ def _data(settings: Settings) -> tuple[Path, ...]:
     named = [Path(name) for name in (settings.text, settings.feature_groups) if name]
     files = [Path(settings.prompts) if settings.prompts else _PROMPTS, *named]
     if is_folder(folder):
-        files += [folder / "config.json", *sorted(folder.glob("*.safetensors")), folder / "sparsify.json"]
+        files += [
+            folder / "config.json",
+            *sorted(folder.glob("*.safetensors")),
+            folder / "sparsify.json",
+            folder / "heldout.json",
+        ]
     return tuple(path for path in files if is_file(path))
 
 

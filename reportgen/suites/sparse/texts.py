@@ -7,8 +7,8 @@ Training text is cut into sequences without overlap; the last of them are held o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Text:
     batch: Callable[[int, int], Ids]
     steering: Ids
     reporting: Ids
+    on_curve: int = REPORTING  # of the reporting sequences, behind the control curve
+    sampling: Mapping[str, int | float | str] = field(default_factory=dict)  # how the model wrote it itself
 
 
 def needed(steps: int, length: int) -> int:
@@ -65,7 +67,9 @@ def from_file(path: Path, tokens: Tokens, length: int, steps: int, seed: int) ->
     return Text(path.name, digest, train.size, _shuffled(train, seed), held[:STEERING], held[STEERING:])
 
 
-def from_documents(documents: Ids, held: tuple[int, int], length: int, seed: int) -> Text:
+def from_documents(
+    documents: Ids, held: tuple[int, int], length: int, seed: int, sampling: Mapping[str, int | float | str]
+) -> Text:
     """Documents [document pos] cut into sequences of `length`; none of a document is both trained on and held out.
 
     held  documents that steer and that are reported on, taken from the end
@@ -79,7 +83,7 @@ def from_documents(documents: Ids, held: tuple[int, int], length: int, seed: int
     train = cut(documents[:first])
     digest = hashlib.sha256(documents.astype("<i4").tobytes()).hexdigest()
     parts = cut(documents[first:second]), cut(documents[second:])
-    return Text(SAMPLED, digest, train.size, _shuffled(train, seed), *parts)
+    return Text(SAMPLED, digest, train.size, _shuffled(train, seed), *parts, REPORTING // 2, sampling)
 
 
 def _shuffled(train: Ids, seed: int) -> Callable[[int, int], Ids]:
