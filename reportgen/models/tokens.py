@@ -17,6 +17,7 @@ from reportgen.errors import ModelError, NotApplicable
 
 # A word start is looked for after each of these; the first that stays whole decides.
 _CONTEXTS = ("a", "the", ",", "The")
+_DOCUMENT_MARKS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _alphabet: Any = bytes_to_unicode  # untyped upstream
 _BYTE_OF = {char: byte for byte, char in _alphabet().items()}
 _META_SPACE = "\u2581"  # SentencePiece's mark for a space
@@ -69,6 +70,14 @@ class Tokens:
         plain = self.encode("a")
         full = [int(i) for i in self._tokenizer("a", add_special_tokens=True)["input_ids"]]
         return full[0] if len(full) > len(plain) and full[0] not in plain[:1] else None
+
+    def document_mark(self) -> int | None:
+        """The token that stands between documents in training text, by its name; None where there is none."""
+        for mark in _DOCUMENT_MARKS:
+            found = self.encode(mark)
+            if len(found) == 1 and self.text(found[0]) == mark:  # an unknown token is written otherwise
+                return found[0]
+        return None
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, no special tokens added. NotApplicable where one of its tokens has no row in the embedding."""

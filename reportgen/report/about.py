@@ -6,7 +6,6 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 from reportgen import __version__
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord

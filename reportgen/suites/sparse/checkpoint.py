@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -25,10 +26,12 @@ from reportgen.models.boot import quiet
 from reportgen.models.hashing import TOKENIZER_FILES
 from reportgen.models.load import load
 from reportgen.models.model import Model
+from reportgen.reading import read_json, there
 from reportgen.suites.sparse.gates import Gate, gate_of
-from reportgen.suites.sparse.record import AGAIN, CONFIG_KEY, RECORD, Record, folder_of
+from reportgen.suites.sparse.record import AGAIN, CONFIG_KEY, HELD, MOST_BYTES, RECORD, Record, folder_of
 from reportgen.suites.sparse.record import Point as Point
 from reportgen.suites.sparse.record import read_record as read_record
+from reportgen.suites.sparse.texts import Ids
 from reportgen.suites.sparse.trainees import own_tensors
 
 _AUTO: Any = AutoModelForCausalLM  # half-typed upstream
@@ -48,14 +51,18 @@ def load_sparse(
     return model, gate
 
 
-def save(model: Model, tensors: Mapping[str, Tensor], gate: Gate | None, source: str, folder: Path) -> None:
+def save(
+    config: Any, tensors: Mapping[str, Tensor], gate: Gate | None, source: str, folder: Path,
+    number: torch.dtype | None = None,
+) -> None:  # fmt: skip
     """Write `tensors` as a fresh Hugging Face model in the number type of the dense files, with their tokenizer.
 
     A bridge's own model can't be saved: its parts are views of one another. The folder appears whole or not at all.
+    `number`: another number type.
     """
     origin = folder_of(source) or _fetched(source)
-    config = copy.deepcopy(model.config)
-    dtype = stored_dtype(origin)
+    config = copy.deepcopy(config)
+    dtype = number or stored_dtype(origin)
     if gate is not None:
         setattr(config, CONFIG_KEY, gate.as_config())
     with torch.random.fork_rng(devices=[]), quiet():
@@ -101,3 +108,23 @@ def check_reload(saved: Model, tensors: Mapping[str, Tensor], gate: Gate | None,
 def write_record(record: Record, folder: Path) -> None:
     """Put the record beside the weights."""
     write_atomic(folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+
+def write_heldout(ids: Ids, folder: Path) -> None:
+    """Put the sequences [sequence pos] that losses were reported on beside the weights."""
+    write_atomic(folder / HELD, json.dumps(ids.tolist()).encode() + b"\n")
+
+
+def read_heldout(name: str, size: int) -> Ids | None:
+    """The sequences beside a sparse checkpoint, None where there are none. ModelError for a damaged file.
+
+    size  ids that the model has
+    """
+    folder = folder_of(name)
+    path = folder / HELD if folder else None
+    if path is None or not there(path):
+        return None
+    found = read_json(path, list[list[int]], AGAIN, most=MOST_BYTES, error=ModelError)
+    if len({len(row) for row in found}) != 1 or not all(0 <= i < size for row in found for i in row):
+        raise ModelError(f"{path} holds no sequences of this model.", AGAIN)
+    return np.array(found, np.int64)

@@ -8,6 +8,7 @@ from pathlib import Path
 from reportgen.errors import DataError, ModelError, NotApplicable
 from reportgen.mini import BUNDLED
 from reportgen.models.model import Model
+from reportgen.suites import prose
 from reportgen.suites.sparse import checkpoint, texts
 from reportgen.suites.sparse.gates import Gate, gate_of
 from reportgen.suites.sparse.record import Record
@@ -74,7 +75,8 @@ class Sample:
 
 
 def sample(dense: Model, settings: Settings, prompts: Ids) -> Sample:
-    """Held-out text: the user's file, the bundled corpus where the vocabulary is its own, else the prompts."""
+    """Held-out text: the user's file, the bundled corpus where the vocabulary is its own, what the sparse model brought
+    along, the shipped passages, else the prompts."""
     length = min(settings.length, dense.record.n_ctx)
     if settings.text:
         path = Path(settings.text)
@@ -88,4 +90,10 @@ def sample(dense: Model, settings: Settings, prompts: Ids) -> Sample:
     if texts.is_mini(dense.tokens):
         ids = texts.reporting(min(length, texts.MINI_LENGTH), settings.sequences)
         return Sample("held-out windows of the bundled corpus", ids, True)
+    brought = checkpoint.read_heldout(settings.sparse_model, dense.tokens.size)
+    if brought is not None and len(brought) >= texts.LEAST:
+        return Sample(f"held-out {texts.SAMPLED}", brought[: settings.sequences, :length], True)
+    found = prose.windows(dense.tokens, "", settings.sequences, length, 0, dense.record.n_ctx)
+    if not isinstance(found, str):
+        return Sample(found.source, found.ids, True)
     return Sample("the task's prompts", prompts, False)

@@ -19,7 +19,6 @@ from reportgen.suites.sparse.forms import Task as Task
 from reportgen.suites.sparse.forms import read_task as read_task
 
 Ids = npt.NDArray[np.int64]
-END = "<|endoftext|>"
 LEAST = 40  # prompts behind an interval
 
 
@@ -49,11 +48,9 @@ class Group:
 
 
 def start(tokens: Tokens) -> list[int]:
-    """What stands before every prompt: BOS, else <|endoftext|>, else nothing."""
-    if tokens.bos_id is not None:
-        return [tokens.bos_id]
-    end = tokens.encode(END)
-    return end if len(end) == 1 and tokens.text(end[0]) == END else []
+    """What stands before every prompt: BOS, else the mark between documents (<|endoftext|>), else nothing."""
+    found = tokens.document_mark() if tokens.bos_id is None else tokens.bos_id
+    return [] if found is None else [found]
 
 
 def groups(tokens: Tokens, task: Task, per_template: int, seed: int) -> list[Group]:

@@ -16,10 +16,13 @@ from reportgen.mini import bundled_folder
 from reportgen.reading import expanded, is_folder, read_json, there
 
 RECORD = "sparsify.json"
+HELD = (
+    "heldout.json"  # beside it, where the dense model wrote the text itself: the sequences that losses are reported on
+)
 AGAIN = "Make it again with reportgen sparsify."
 CONFIG_KEY = "attention_gate"  # in config.json of a sparse checkpoint
 RULE = "score + bias > 0"
-_LIMIT = 1 << 24  # bytes of a record
+MOST_BYTES = 1 << 24  # bytes of a record
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -31,6 +34,19 @@ class Point(msgspec.Struct, frozen=True):
     edges_percent: float
     edges_per_token: float
     weight: float  # of sparsity, set by the dual steps
+
+
+class Further(msgspec.Struct, frozen=True):
+    """Losses and edges on a second, independent text, as in `Record`."""
+
+    text: str
+    sequences: int
+    length: int
+    dense_nats: float
+    sparse_hard_nats: float
+    excess_nats: list[float]
+    edges_percent: float
+    edges_per_token: float
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -63,6 +79,8 @@ class Record(msgspec.Struct, frozen=True):
     log: list[Point]
     sequences: int = 0  # behind these losses; 0: not written down
     excess_nats: list[float] = []  # sparse minus dense: mean and ends of its 95 % interval over sequences
+    sampling: dict[str, int | float | str] = {}  # how a text was made that the dense model wrote itself
+    further: Further | None = None
 
 
 def folder_of(name: str) -> Path | None:
@@ -79,7 +97,7 @@ def read_record(name: str) -> Record | None:
     path = folder / RECORD if folder else None
     if path is None or not there(path):
         return None
-    return read_json(path, Record, AGAIN, most=_LIMIT, error=ModelError)
+    return read_json(path, Record, AGAIN, most=MOST_BYTES, error=ModelError)
 
 
 def gate_numbers(found: object, label: str) -> tuple[float, float]:
@@ -97,7 +115,7 @@ def check(name: str) -> None:
     folder = folder_of(name)
     if folder is None:
         return
-    config = read_json(folder / "config.json", dict[str, object], AGAIN, most=_LIMIT, error=ModelError)
+    config = read_json(folder / "config.json", dict[str, object], AGAIN, most=MOST_BYTES, error=ModelError)
     if CONFIG_KEY not in config:
         raise ModelError(
             f"{name} has no {CONFIG_KEY} in its config.json: it is not a sparse model.",

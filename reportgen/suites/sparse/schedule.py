@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WARMUP_STEPS = 50
+_WARMUP_PART = 10  # a run shorter than this many warm-ups has a shorter one
 _DECAY = 0.6  # of the steps, at the end, over which the rate falls to zero
 _FREE = 0.3  # of the last round of settling, at its end: the sparsity weight may fall as low as the loss needs
 
@@ -48,7 +49,8 @@ class Schedule:
             done, step = divmod(step - self.steps, self.settle)
             left = 1 - step / self.settle
             peak = self.lr / 2**done
-        return peak * min(1.0, (step + 1) / WARMUP_STEPS, left)
+        warmup = min(WARMUP_STEPS, max(1, self.total // _WARMUP_PART))
+        return peak * min(1.0, (step + 1) / warmup, left)
 
     def room(self, step: int) -> float:
         """The rate after `step` steps as a share of the highest; 0 where the rate starts anew and in the last round."""

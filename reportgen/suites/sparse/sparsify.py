@@ -12,6 +12,7 @@ Follows the idea of Draye et al., arXiv 2512.05865, whose training code is not r
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -28,15 +29,17 @@ from reportgen.files import unwritable, write_atomic
 from reportgen.models.load import load, set_threads
 from reportgen.models.model import Model
 from reportgen.reading import check_text, there
-from reportgen.suites.sparse import checkpoint, measure, texts
-from reportgen.suites.sparse.gates import Gate, every_edge, gate_of
+from reportgen.suites.sparse import checkpoint, llama, outcome, sampling, starting, texts
+from reportgen.suites.sparse.gates import Gate, gate_of
 from reportgen.suites.sparse.record import Point, Record
 from reportgen.suites.sparse.schedule import Schedule
 from reportgen.suites.sparse.texts import Text
-from reportgen.suites.sparse.trainees import trainee
+from reportgen.suites.sparse.trainees import ALL, QK, own_tensors, trainee
 from reportgen.suites.sparse.training import Phase, Progress
 
 TOKENS_A_STEP = 2048
+START = "start"  # the weights that training starts from, in the work folder
+FITTED = 256  # training sequences that they are fitted on
 WORK = ".sparsify"  # states and logs beside OUT while it is being made: OUT with this suffix
 
 
@@ -48,18 +51,29 @@ class Options:
     out: Path = field(default=Path("sparse"), metadata={"help": "folder for the sparse model"})
     text: str = field(default="", metadata={"help": "UTF-8 file to train on"})
     corpus: str = field(default="", metadata={"help": "mini: the bundled model's own corpus, in place of --text"})
+    samples: int = field(
+        default=0, metadata={"help": "tokens of text that the model writes itself, in place of --text"}
+    )
     slack: float = field(default=0.01, metadata={"help": "loss allowed above the dense model's, in nats"})
     bias: float = field(default=0.0, metadata={"help": "added to every score; 2 to 5 where 0 breaks the model"})
     steps: int = field(default=1500, metadata={"help": "training steps"})
     settle: int = field(default=0, metadata={"help": "further steps without noise in the gates, a round"})
     rounds: int = field(default=1, metadata={"help": "rounds of these steps, each at half the rate of the one before"})
     kl: float = field(default=0.0, metadata={"help": "0..1: share of the loss that is KL to the dense model"})
-    seed: int = field(default=0, metadata={"help": "seed of gates and batches"})
+    train: str = field(default=ALL, metadata={"help": "all, or qk: query and key weights; the rest stays as it is"})
+    cut: float = field(
+        default=0.0, metadata={"help": "start from gates that cut the dense pattern at about this weight (Llama)"}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of gates, batches and sampled text"})
     length: int = field(default=128, metadata={"help": "tokens a sequence, at most the model's context"})
     batch: int = field(default=0, metadata={"help": "sequences a step; 0: 2,048 tokens' worth"})
     lr: float = field(default=5e-4, metadata={"help": "learning rate"})
     control: bool = field(default=True, metadata={"help": "also train the dense model on for as many steps"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1 or mps"})
+    dtype: str = field(
+        default="float32",
+        metadata={"help": "or bfloat16: of sampling, and of a Llama's products with frozen weights while it trains"},
+    )
     threads: int = field(default=0, metadata={"help": "CPU threads; 0 = torch's choice"})
     revision: str = field(default="", metadata={"help": "hub revision"})
     offline: bool = field(default=False, metadata={"help": "use the local hub cache only"})
@@ -68,14 +82,19 @@ class Options:
     save_every: int = field(default=250, metadata={"help": "steps between two kept states"})
 
     def __post_init__(self) -> None:
-        if bool(self.text) == bool(self.corpus):
-            raise SettingsError("sparsify needs text to train on.", "Give --text FILE, or --corpus mini.")
+        if sum(map(bool, (self.text, self.corpus, self.samples))) != 1:
+            raise SettingsError(
+                "sparsify needs one text to train on.", "Give --text FILE, --samples TOKENS, or --corpus mini."
+            )
+        for name, known in (("train", (ALL, QK)), ("dtype", ("float32", "bfloat16"))):
+            if getattr(self, name) not in known:
+                raise SettingsError(f"There is no --{name} {getattr(self, name)}.", f"Give {' or '.join(known)}.")
         if self.corpus not in ("", texts.MINI):
             raise SettingsError(f"There is no corpus {self.corpus!r}.", "Type --corpus mini, or give --text FILE.")
-        for name, low, high in (("slack", 0, 10), ("bias", -100, 100), ("kl", 0, 1), ("lr", 0, 1)):
+        for name, low, high in (("slack", 0, 10), ("bias", -100, 100), ("kl", 0, 1), ("lr", 0, 1), ("cut", 0, 0.9)):
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"--{name} {getattr(self, name)} is out of range.", f"Give {low} to {high}.")
-        low_ends = dict.fromkeys(("batch", "threads", "seed", "settle"), 0)
+        low_ends = dict.fromkeys(("batch", "threads", "seed", "settle", "samples"), 0)
         low_ends |= {"steps": 1, "length": 2, "rounds": 1, "log_every": 1, "save_every": 1}
         for name, low in low_ends.items():
             if getattr(self, name) < low:
@@ -85,6 +104,12 @@ class Options:
     def total(self) -> int:
         """Training steps in all."""
         return self.steps + self.rounds * self.settle
+
+    @property
+    def number(self) -> torch.dtype:
+        """Of sampling and of products with frozen weights."""
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
 
     @property
     def recorded(self) -> dict[str, bool | int | float | str]:
@@ -105,32 +130,36 @@ def sparsify(options: Options, progress: Progress = lambda done, total, words: N
     _check_paths(options)
     dense = _load(options)
     length = min(options.length, dense.record.n_ctx)
-    text = _text(options, dense, length)
     work = options.out.with_name(options.out.name + WORK)
+    if not options.samples:
+        _text(options, dense, length, work, progress)  # too little of it is said before anything is written
     with _owned(work):
-        _claim(work, options, dense, text)
-        return _made(options, dense, text, work, progress)
+        _claim(work, options, dense)
+        return _made(options, dense, _text(options, dense, length, work, progress), work, progress)
 
 
 def _made(options: Options, dense: Model, text: Text, work: Path, progress: Progress) -> Record:
     gate = Gate(options.bias, options.slack)
-    reference = trainee(dense, general=options.general) if options.kl > 0 else None
-    learner = trainee(_load(options), general=options.general)
+    way = {"general": options.general, "train": options.train, "number": options.number}
+    reference = trainee(dense, **way) if options.kl > 0 or options.cut > 0 else None
+    source = _start(options, dense, text, work)
+    learner = trainee(source, **way)
     schedule = _schedule(options, text)
     phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
     phase.run(progress, "sparse")
     phase.finish()
     gate = phase.tightened()
     folder = work / options.out.name
-    checkpoint.save(dense, learner.tensors(), gate, options.model, folder)
+    checkpoint.save(source.config, learner.tensors(), gate, options.model, folder)
     sparse, _ = checkpoint.load_sparse(str(folder), device=options.device)
     checkpoint.check_reload(sparse, learner.tensors(), gate, folder)
     tuned = _finetuned(options, text, schedule, work, progress) if options.control else None
     if tuned:
         tuned.finish()
-    record = _record(options, dense, sparse, gate, text, progress)
+    record = outcome.record_of(dense, sparse, gate, text, options.recorded, options.seed, progress)
     record = msgspec.structs.replace(
         record,
+        steps=options.total,
         finetuned_nats=tuned.on_reporting() if tuned else None,
         elapsed_s=round(phase.seconds + (tuned.seconds if tuned else 0.0), 1),
         chosen=phase.chosen,
@@ -138,6 +167,8 @@ def _made(options: Options, dense: Model, text: Text, work: Path, progress: Prog
         log=[msgspec.convert(line, Point) for line in phase.lines()],
     )
     checkpoint.write_record(record, folder)
+    if options.samples:
+        checkpoint.write_heldout(text.reporting, folder)
     _publish(work, folder, options.out)
     return record
 
@@ -164,10 +195,40 @@ def _load(options: Options) -> Model:
     return model
 
 
-def _text(options: Options, model: Model, length: int) -> Text:
+def _start(options: Options, dense: Model, text: Text, work: Path) -> Model:
+    """The model whose weights are trained: the dense one again, or one whose gates cut already."""
+    if not options.cut:
+        return _load(options)
+    if not llama.fits(dense.config):
+        raise ModelError(f"--cut is not made for {dense.record.family} models.", "Leave it out.")
+    folder = work / START
+    if not folder.is_dir():
+        ids = text.batch(0, FITTED)
+        found = starting.cut_start(own_tensors(dense), dense.config, options.cut, ids, options.number)
+        checkpoint.save(found.config, found.tensors, None, options.model, folder, torch.float32)
+    return load(folder, options.device, "float32")
+
+
+def _text(options: Options, model: Model, length: int, work: Path, progress: Progress) -> Text:
     if options.corpus:
         return texts.from_mini(model.tokens, min(length, texts.MINI_LENGTH), options.seed)
+    if options.samples:
+        return _sampled(options, model, length, work, progress)
     return texts.from_file(Path(options.text), model.tokens, length, options.total, options.seed)
+
+
+def _sampled(options: Options, model: Model, length: int, work: Path, progress: Progress) -> Text:
+    """Text that the model writes itself, in documents of two sequences: one begins a document, one does not."""
+    each = min(2 * length, model.record.n_ctx)
+    count = max(1, options.samples // each)
+    held = max(count // 8, 16), max(count // 6, 16)  # documents that steer, and that are reported on
+    if count < 2 * sum(held):
+        raise SettingsError(
+            f"--samples {options.samples} is too little to train and to measure on.", f"Give {64 * each:,} or more."
+        )
+    made = sampling.documents(model, own_tensors(model), count, each, options.seed, options.number, work, progress)
+    facts = sampling.facts(model.tokens, made, options.seed, options.dtype)
+    return texts.from_documents(made, held, length, options.seed, facts)
 
 
 def _schedule(options: Options, text: Text) -> Schedule:
@@ -191,11 +252,12 @@ def _owned(work: Path) -> Iterator[None]:
         raise unwritable(work, error) from error
 
 
-def _claim(work: Path, options: Options, dense: Model, text: Text) -> None:
+def _claim(work: Path, options: Options, dense: Model) -> None:
     """Write down what the work folder is for; RunError when it is for something else or OUT is taken."""
     if there(options.out):
         raise RunError(f"{options.out} exists already.", "Choose another folder with --out DIR.")
-    found = json.dumps({**options.recorded, "dense": dense.record.content_hash, "sha256": text.sha256}, indent=1)
+    read = hashlib.sha256(Path(options.text).read_bytes()).hexdigest() if options.text else ""
+    found = json.dumps({**options.recorded, "dense": dense.record.content_hash, "sha256": read}, indent=1)
     path = work / "options.json"
     if path.exists() and path.read_bytes() != found.encode():
         raise RunError(
@@ -206,51 +268,17 @@ def _claim(work: Path, options: Options, dense: Model, text: Text) -> None:
 
 def _finetuned(options: Options, text: Text, schedule: Schedule, work: Path, progress: Progress) -> Phase:
     """The control: the dense model trained on for as many steps, without gates."""
-    phase = Phase(trainee(_load(options), general=options.general), None, text, schedule, work / "dense.safetensors")
+    tuned = trainee(_load(options), general=options.general, train=options.train, number=options.number)
+    phase = Phase(tuned, None, text, schedule, work / "dense.safetensors")
     phase.run(progress, "control: dense")
     return phase
-
-
-def _record(options: Options, dense: Model, sparse: Model, gate: Gate, text: Text, progress: Progress) -> Record:
-    """Losses and edges of the saved model, read back from the disk, and the cut dense pattern."""
-    ids = text.reporting
-    whole = measure.on_text(dense, every_edge, ids)
-    hard = measure.on_text(sparse, gate, ids)
-    limit = whole.loss_nats + gate.slack_nats
-    return Record(
-        schema=1,
-        dense_id=dense.record.id,
-        dense_hash=dense.record.content_hash,
-        text=text.name,
-        text_sha256=text.sha256,
-        training_tokens=text.training_tokens,
-        settings=options.recorded,
-        steps=options.total,
-        chosen={},
-        length=ids.shape[1],
-        elapsed_s=0.0,
-        threads=torch.get_num_threads(),
-        device=str(dense.device),
-        dense_nats=whole.loss_nats,
-        sparse_hard_nats=hard.loss_nats,
-        sparse_sampled_nats=measure.on_text(sparse, measure.sampled(gate, options.seed, dense.device), ids).loss_nats,
-        gates_off_nats=measure.on_text(sparse, every_edge, ids).loss_nats,
-        limit_nats=limit,
-        constraint_met=hard.loss_nats <= limit,
-        edges_percent=hard.edges_percent,
-        edges_per_token=hard.edges_per_token,
-        finetuned_nats=None,
-        cuts=[dataclasses.asdict(cut) for cut in measure.threshold_curve(dense, ids[: texts.REPORTING], progress)],
-        log_dense_nats=0.0,
-        log=[],
-        sequences=len(ids),
-        excess_nats=list(measure.excess(hard, whole, options.seed)),
-    )
 
 
 def _publish(work: Path, folder: Path, out: Path) -> None:
     """Move the finished model to OUT and drop what training needed."""
     folder.replace(out)
     for path in work.iterdir():
-        if path.name != ".lock":
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
             path.unlink()

@@ -38,7 +38,12 @@ class Settings:
     per_template: int = field(
         default=12, metadata={"help": "prompts per template", "least": 1, "needs": "counts are means over prompts"}
     )
-    text: str = field(default="", metadata={"help": "UTF-8 text for losses, edges and agreement; mini has its corpus"})
+    text: str = field(
+        default="",
+        metadata={
+            "help": "UTF-8 text for losses, edges and agreement; by default what the sparse model has with it, or prose"
+        },
+    )
     length: int = field(
         default=64,
         metadata={
@@ -121,7 +126,12 @@ def _data(settings: Settings) -> tuple[Path, ...]:
     named = [Path(name) for name in (settings.text, settings.feature_groups) if name]
     files = [Path(settings.prompts) if settings.prompts else _PROMPTS, *named]
     if is_folder(folder):
-        files += [folder / "config.json", *sorted(folder.glob("*.safetensors")), folder / "sparsify.json"]
+        files += [
+            folder / "config.json",
+            *sorted(folder.glob("*.safetensors")),
+            folder / "sparsify.json",
+            folder / "heldout.json",
+        ]
     return tuple(path for path in files if is_file(path))
 
 

@@ -7,8 +7,8 @@ Training text is cut into sequences without overlap; the last of them are held o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _MINI_FURTHER = 3584  # for the final losses alone: 512 tell an excess to 0.001 
 LEAST = 8  # sequences below which no loss is reported
 TOKENS_PER_STEP = 20  # least training tokens a step needs, or the model learns the text by heart
 MINI = "mini"
+SAMPLED = "text that the dense model wrote itself"
 MINI_LENGTH = 128  # tokens a window of its corpus
 _CHUNK = 32  # steps of generated windows made together
 
@@ -40,6 +41,8 @@ class Text:
     batch: Callable[[int, int], Ids]
     steering: Ids
     reporting: Ids
+    on_curve: int = REPORTING  # of the reporting sequences, behind the control curve
+    sampling: Mapping[str, int | float | str] = field(default_factory=dict)  # how the model wrote it itself
 
 
 def needed(steps: int, length: int) -> int:
@@ -60,6 +63,31 @@ def from_file(path: Path, tokens: Tokens, length: int, steps: int, seed: int) ->
         )
     cut = _cut(ids, tokens.bos_id, length)
     train, held = cut[: -(STEERING + REPORTING)], cut[-(STEERING + REPORTING) :]
+    digest = hashlib.sha256(raw).hexdigest()
+    return Text(path.name, digest, train.size, _shuffled(train, seed), held[:STEERING], held[STEERING:])
+
+
+def from_documents(
+    documents: Ids, held: tuple[int, int], length: int, seed: int, sampling: Mapping[str, int | float | str]
+) -> Text:
+    """Documents [document pos] cut into sequences of `length`; none of a document is both trained on and held out.
+
+    held  documents that steer and that are reported on, taken from the end
+    """
+    each = documents.shape[1] // length
+    first, second = len(documents) - sum(held), len(documents) - held[1]
+
+    def cut(part: Ids) -> Ids:
+        return part[:, : each * length].reshape(-1, length)
+
+    train = cut(documents[:first])
+    digest = hashlib.sha256(documents.astype("<i4").tobytes()).hexdigest()
+    parts = cut(documents[first:second]), cut(documents[second:])
+    return Text(SAMPLED, digest, train.size, _shuffled(train, seed), *parts, REPORTING // 2, sampling)
+
+
+def _shuffled(train: Ids, seed: int) -> Callable[[int, int], Ids]:
+    """Batches of every sequence in turn, in another order each time round."""
 
     def batch(step: int, size: int) -> Ids:
         first = step * size
@@ -67,8 +95,7 @@ def from_file(path: Path, tokens: Tokens, length: int, steps: int, seed: int) ->
         found: Ids = train[np.array(picks)]
         return found
 
-    digest = hashlib.sha256(raw).hexdigest()
-    return Text(path.name, digest, train.size, batch, held[:STEERING], held[STEERING:])
+    return batch
 
 
 def sequences(path: Path, tokens: Tokens, length: int) -> Ids:

@@ -1,7 +1,9 @@
 """A model in training: its trainable tensors, and one forward pass with gates. Two ways to the same numbers.
 
 general  hooks on the bridge: any supported family on any device
-gpt2     plain operations on the same tensors: about twice as fast (tests hold it to the general way)
+plain    plain operations on the same tensors (gpt2.py, llama.py), faster; tests hold it to the general way
+
+Either trains all weights, or only those of queries and keys (`train` "qk"): what decides which edges there are.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from torch.nn import functional
 
 from reportgen.errors import NotApplicable
 from reportgen.models.model import Model
-from reportgen.suites.sparse import gates
+from reportgen.suites.sparse import gates, gpt2, llama
 from reportgen.suites.sparse.gates import MASKED, Gate, Noise
-from reportgen.suites.sparse.gpt2 import Gpt2, fits
+from reportgen.suites.sparse.gpt2 import Gpt2
+from reportgen.suites.sparse.llama import Llama
+
+ALL, QK = "all", "qk"  # what may be trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,29 +44,43 @@ class Trainee(Protocol):
     def tensors(self) -> dict[str, Tensor]: ...
 
 
-def trainee(model: Model, *, general: bool = False) -> Trainee:
-    """`model` made trainable; its own weights change. `general`: through the bridge even where there is a faster way.
+def trainee(model: Model, *, general: bool = False, train: str = ALL, number: torch.dtype = torch.float32) -> Trainee:
+    """`model` made trainable; its own weights change.
+
+    general  through the bridge even where there is a faster way
+    train    "all", or "qk": W_Q and W_K with their biases and norms; nothing else is touched
+    number   of products with frozen weights on the plain way of a Llama; the rest is float32
 
     Raises NotApplicable where the family's pattern cannot be written.
     """
     if not model.can_edit_pattern:
         raise NotApplicable(f"Attention edges can't be gated in {model.record.family} models: their scores are hidden.")
-    if not general and fits(model.config):
-        return _Plain(model)
-    return _Bridged(model)
+    if not general and llama.fits(model.config):
+        return _Plain(model, train, number)
+    if not general and train == ALL and gpt2.fits(model.config):  # its joint Q, K and V are trained as one
+        return _Plain(model, train, number)
+    return _Bridged(model, train)
 
 
 class _Plain:
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, train: str, number: torch.dtype) -> None:
         self._tensors = {name: tensor for name, tensor in own_tensors(model).items() if tensor.is_floating_point()}
-        self.network = Gpt2(self._tensors, model.config)
-        unread = tuple(f"transformer.h.{i}.ln_2." for i, used in enumerate(self.network.has_mlp) if not used)
         frozen = _idle(model)
+        unread: tuple[str, ...] = ()
+        if gpt2.fits(model.config):
+            plain = Gpt2(self._tensors, model.config)
+            unread = tuple(f"transformer.h.{i}.ln_2." for i, used in enumerate(plain.has_mlp) if not used)
+            self.network: Gpt2 | Llama = plain
+        else:
+            self.network = Llama(self._tensors, model.config, number)
         self.parameters: dict[str, Tensor] = {}
         for name, tensor in self._tensors.items():
-            if tensor.data_ptr() not in frozen and not name.startswith(unread):
+            tensor.requires_grad_(False)
+            if tensor.data_ptr() not in frozen and not name.startswith(unread) and (train == ALL or of_qk(name)):
                 frozen.add(tensor.data_ptr())  # a tied tensor is trained once
-                self.parameters[name] = tensor.requires_grad_()
+                self.parameters[name] = tensor
+        for tensor in self.parameters.values():
+            tensor.requires_grad_()
 
     def __call__(self, ids: Tensor, gate: Gate | None, noise: Noise | None = None) -> Pass:
         return Pass(*self.network(ids, gate, noise))
@@ -76,12 +95,18 @@ def own_tensors(model: Model) -> Mapping[str, Tensor]:
     return tensors
 
 
+def of_qk(name: str) -> bool:
+    """Whether a parameter is of queries or keys, by Hugging Face's names or the bridge's."""
+    return bool({"q", "k", "q_proj", "k_proj", "q_norm", "k_norm"} & set(name.split(".")))
+
+
 class _Bridged:
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, train: str) -> None:
         self.model = model
         frozen = _idle(model)
-        for parameter in model.bridge.parameters():
-            parameter.requires_grad_(parameter.data_ptr() not in frozen)
+        for name, parameter in model.bridge.named_parameters():
+            trained = train == ALL or of_qk(name)
+            parameter.requires_grad_(trained and parameter.data_ptr() not in frozen)
         self.parameters: dict[str, Tensor] = self._used()
 
     def _used(self) -> dict[str, Tensor]:

@@ -125,7 +125,7 @@ def test_a_step_changes_the_weights_and_they_come_back_from_the_disk(tmp_path: P
     optimizer.step()
     with torch.no_grad():
         wanted = made(IDS, GATE).logits
-    checkpoint.save(dense, made.tensors(), GATE, str(source), tmp_path / "sparse")
+    checkpoint.save(dense.config, made.tensors(), GATE, str(source), tmp_path / "sparse")
     back, gate = checkpoint.load_sparse(str(tmp_path / "sparse"), device="cpu")
     assert gate == GATE
     assert back.record.self_check is not None

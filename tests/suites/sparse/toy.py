@@ -61,5 +61,5 @@ def dense_folder(base: Path, steps: int = 400) -> Path:
     phase = Phase(learner, None, data, schedule, base / "dense.state")
     phase.run(lambda *_: None, "")
     phase.finish()
-    checkpoint.save(model, learner.tensors(), None, str(source), base / "dense")
+    checkpoint.save(model.config, learner.tensors(), None, str(source), base / "dense")
     return base / "dense"
