@@ -22,7 +22,7 @@ def shown(chart: alt.TopLevelMixin, name: str, title: str = "", words: str = "")
     name   id within the page, e.g. the figure's;  title, words  for who cannot see it
     """
     object.__setattr__(
-        chart, "__class__", _offline(cast("type[Any]", type(chart)))
+        chart, "__class__", _offline(cast("Any", type(chart)))
     )  # an attribute set on a chart becomes a field of it
     object.__setattr__(chart, "_told", (name, title, words))
     return chart

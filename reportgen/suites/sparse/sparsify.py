@@ -12,6 +12,7 @@ Follows the idea of Draye et al., arXiv 2512.05865, whose training code is not r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -140,10 +141,10 @@ def sparsify(options: Options, progress: Progress = lambda done, total, words: N
 
 def _made(options: Options, dense: Model, text: Text, work: Path, progress: Progress) -> Record:
     gate = Gate(options.bias, options.slack)
-    way = {"general": options.general, "train": options.train, "number": options.number}
-    reference = trainee(dense, **way) if options.kl > 0 or options.cut > 0 else None
+    way = functools.partial(trainee, general=options.general, train=options.train, number=options.number)
+    reference = way(dense) if options.kl > 0 or options.cut > 0 else None
     source = _start(options, dense, text, work)
-    learner = trainee(source, **way)
+    learner = way(source)
     schedule = _schedule(options, text)
     phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
     phase.run(progress, "sparse")

@@ -79,7 +79,9 @@ class _Sums:
         """[d_model+1 head] least squares; the constant is not held back."""
         ridge = torch.full_like(self.squares[:1], _RIDGE).expand(len(self.products)).clone()
         ridge[-1] = 0.0
-        return torch.linalg.solve(self.products + torch.diag(ridge * self.products.diagonal().mean()), self.wanted)
+        ridged = self.products + torch.diag(ridge * self.products.diagonal().mean())
+        found: Tensor = torch.linalg.solve(ridged, self.wanted)
+        return found
 
     def explained(self, fitted: Tensor) -> Tensor:
         """[head] share of the variance of the shifts."""
@@ -96,7 +98,7 @@ class _Watched(Llama):
         self.log_cut = log_cut
         width = self.tensors["model.embed_tokens.weight"].shape[1] + 1
         zeros = torch.zeros(width, width + self.n_heads + 1, dtype=torch.float64, device=self.device)
-        parts = [zeros.clone().split((width, self.n_heads, 1), dim=1) for _ in range(self.n_layers)]
+        parts = [torch.split(zeros.clone(), (width, self.n_heads, 1), dim=1) for _ in range(self.n_layers)]
         self.sums = [_Sums(products, wanted, rest[: self.n_heads, 0]) for products, wanted, rest in parts]
         for first in range(0, len(ids), _ROWS):
             self(torch.as_tensor(ids[first : first + _ROWS], device=self.device), None)
@@ -117,8 +119,8 @@ def _slow_dimensions(network: Llama, length: int) -> Tensor:
 def _shifted(network: Llama, layer: int, fitted: Tensor, products: Tensor, slow: Tensor) -> dict[str, Tensor]:
     """The weights and biases of a layer's queries and keys with the shifts [d_model+1 head] in them, and zeros."""
     at, width = f"model.layers.{layer}.self_attn", network.d_head
-    queries = network.tensors[f"{at}.q_proj.weight"].double().unflatten(0, (network.n_heads, width)).clone()
-    keys = network.tensors[f"{at}.k_proj.weight"].double().unflatten(0, (network.n_kv, width))
+    queries = network.tensors[f"{at}.q_proj.weight"].double().view(network.n_heads, width, -1).clone()
+    keys = network.tensors[f"{at}.k_proj.weight"].double().view(network.n_kv, width, -1)
     asked, told = queries.new_zeros(network.n_heads, width), keys.new_zeros(network.n_kv, width)
     each = network.n_heads // network.n_kv
     for group in range(network.n_kv):
