@@ -18,7 +18,12 @@ from reportgen.figures.marks import layer
 def gradient(grid: Grid) -> alt.Legend:
     """The bar itself."""
     size = grid.font_size
-    common = {"title": None, "type": "gradient", "gradientThickness": round6(bar_thickness(size)), "values": []}
+    common: dict[str, Any] = {
+        "title": None,
+        "type": "gradient",
+        "gradientThickness": round6(bar_thickness(size)),
+        "values": [],
+    }
     if grid.bar_below:
         return alt.Legend(
             **common, orient="none", direction="horizontal", legendX=0, gradientLength=round(grid.width, 2),

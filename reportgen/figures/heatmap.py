@@ -106,8 +106,11 @@ def _legends(panels: Sequence[Panel], grids: Sequence[Grid], style: Style) -> tu
         refused = next((placed for placed in boxed if isinstance(placed, str)), "")
         if not refused:
             return [placed for placed in boxed if not isinstance(placed, str)], ""
-    bars = [bar_of(panel.scores) for panel in panels]
-    return [legend.below(entries, *of) for entries, *of in zip(found, grids, bars, strict=True)], refused
+    below = [
+        legend.below(entries, grid, bar_of(panel.scores))
+        for entries, grid, panel in zip(found, grids, panels, strict=True)
+    ]
+    return below, refused
 
 
 def _noted(chart: ChartT, refused: str) -> ChartT:

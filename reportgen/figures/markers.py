@@ -150,9 +150,11 @@ def styled(sets: Sequence[HeadSet]) -> tuple[HeadSet, ...]:
     for s in sorted((s for s in sets if not is_flag(s)), key=lambda s: (not role(s), s.kind != "user")):
         if _class(s) not in looks:
             looks[_class(s)] = _free(s, set(looks.values()), {_SHAPES[r] for t in sets if (r := role(t))})
-    return tuple(
-        s if is_flag(s) else replace(s, **dict(zip(("marker", "color"), _look(s, looks), strict=True))) for s in sets
-    )
+    return tuple(s if is_flag(s) else _with(s, _look(s, looks)) for s in sets)
+
+
+def _with(head_set: HeadSet, look: tuple[str, str]) -> HeadSet:
+    return replace(head_set, marker=look[0], color=look[1])
 
 
 def _look(head_set: HeadSet, looks: dict[tuple[str, str], tuple[str, str]]) -> tuple[str, str]:
