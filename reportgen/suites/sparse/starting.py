@@ -98,7 +98,7 @@ class _Watched(Llama):
         self.log_cut = log_cut
         width = self.tensors["model.embed_tokens.weight"].shape[1] + 1
         zeros = torch.zeros(width, width + self.n_heads + 1, dtype=torch.float64, device=self.device)
-        parts = [torch.split(zeros.clone(), (width, self.n_heads, 1), dim=1) for _ in range(self.n_layers)]
+        parts = [torch.split(zeros.clone(), [width, self.n_heads, 1], dim=1) for _ in range(self.n_layers)]
         self.sums = [_Sums(products, wanted, rest[: self.n_heads, 0]) for products, wanted, rest in parts]
         for first in range(0, len(ids), _ROWS):
             self(torch.as_tensor(ids[first : first + _ROWS], device=self.device), None)
