@@ -16,7 +16,7 @@ from reportgen.figures.svg import normalise, render
 SCREEN_PPI = 144
 
 
-def shown(chart: alt.TopLevelMixin, name: str, title: str = "", words: str = "") -> Any:
+def shown(chart: Any, name: str, title: str = "", words: str = "") -> Any:
     """`chart`, which notebooks show without a network from now on; it is still the Altair chart it was.
 
     name   id within the page, e.g. the figure's;  title, words  for who cannot see it
