@@ -5,7 +5,6 @@ Altair's own output fetches its scripts from the network and is an error message
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import altair as alt
@@ -48,7 +47,6 @@ class Offline:
         """None: HTML would come before the SVG, and Altair's needs the network."""
 
 
-@cache
-def _offline(kind: type[Any]) -> type[Any]:
+def _offline(kind: Any) -> Any:
     """The chart's class with `Offline` before it, under the same name: copies and changed copies keep it."""
     return kind if issubclass(kind, Offline) else type(kind.__name__, (Offline, kind), {"__module__": kind.__module__})
