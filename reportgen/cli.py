@@ -121,7 +121,14 @@ def _is_garbled(word: str) -> bool:
     return False
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     """Our own warnings are one line, others as Python has them."""
     if issubclass(category, FontWarning):
         _say(str(message))

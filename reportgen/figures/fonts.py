@@ -56,12 +56,10 @@ def settable(text: str) -> tuple[str, bool]:
 @cache
 def on_system(char: str) -> bool:
     """Whether some installed font has this character: Typst refuses to make PDF/UA of one that none has."""
+    source: Any = {"main.typ": _PROBE}  # a file in memory: typst's stubs lag
+    words = {"letter": char}
     try:
-        compiler: Any = typst  # half-typed upstream
-        compiler.compile(
-            {"main.typ": _PROBE}, format="pdf", pdf_standards=["ua-1"], font_paths=shipped(),
-            sys_inputs={"letter": char},
-        )  # fmt: skip
+        typst.compile(source, format="pdf", pdf_standards=["ua-1"], font_paths=shipped(), sys_inputs=words)
     except typst.TypstError:
         return False
     return True

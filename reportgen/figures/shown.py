@@ -5,8 +5,7 @@ Altair's own output fetches its scripts from the network and is an error message
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import altair as alt
 
@@ -16,7 +15,7 @@ from reportgen.figures.svg import normalise, render
 SCREEN_PPI = 144
 
 
-def shown(chart: alt.TopLevelMixin, name: str, title: str = "", words: str = "") -> Any:
+def shown(chart: Any, name: str, title: str = "", words: str = "") -> Any:
     """`chart`, which notebooks show without a network from now on; it is still the Altair chart it was.
 
     name   id within the page, e.g. the figure's;  title, words  for who cannot see it
@@ -50,7 +49,6 @@ class Offline:
         """None: HTML would come before the SVG, and Altair's needs the network."""
 
 
-@cache
-def _offline(kind: type[Any]) -> type[Any]:
+def _offline(kind: Any) -> Any:
     """The chart's class with `Offline` before it, under the same name: copies and changed copies keep it."""
     return kind if issubclass(kind, Offline) else type(kind.__name__, (Offline, kind), {"__module__": kind.__module__})
