@@ -68,7 +68,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal's encoding lacks is written as its number
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _warn  # type: ignore[assignment]  # its last two arguments are not used
+    warnings.showwarning = _warn
     words = sys.argv[1:] or ["--help"]
     garbled = next((i for i, word in enumerate(words, 1) if not word.isprintable() and _is_garbled(word)), 0)
     if garbled:

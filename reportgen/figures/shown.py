@@ -20,9 +20,8 @@ def shown(chart: Any, name: str, title: str = "", words: str = "") -> Any:
 
     name   id within the page, e.g. the figure's;  title, words  for who cannot see it
     """
-    object.__setattr__(
-        chart, "__class__", _offline(cast("Any", type(chart)))
-    )  # an attribute set on a chart becomes a field of it
+    kind: Any = type(chart)
+    object.__setattr__(chart, "__class__", _offline(kind))  # an attribute set on a chart becomes a field of it
     object.__setattr__(chart, "_told", (name, title, words))
     return chart
 
