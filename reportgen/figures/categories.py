@@ -8,7 +8,7 @@ Everything stands in points on one pair of scales, for the panels differ in size
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import altair as alt
@@ -27,6 +27,7 @@ from reportgen.figures.category_frame import (
     Rows,
     brackets,
     footer,
+    footer_places,
     frames,
     ink,
     key_bars,
@@ -40,12 +41,13 @@ from reportgen.figures.data import round6
 from reportgen.figures.figure import Style
 from reportgen.figures.heatmap import WATERMARK
 from reportgen.figures.marks import check_style, layer
+from reportgen.figures.widths import LEAST_PT
 from reportgen.scores import Head, head_name
 
 UNCLASSIFIED, NOT_COMPUTED = "Unclassified", "not computed"
 _MORE = ("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#dbdb8d")
 _LETTER_FROM = 3.4  # points of a cell below which a letter would be dust
-_PRINTED_FROM = 6.0 / 0.78  # the same where it is printed: letters of six points
+_PRINTED_FROM = LEAST_PT / 0.78  # the same in print
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +115,9 @@ def category_maps(
     group = shape[1] // n_kv_heads if 0 < n_kv_heads < shape[1] else 0
     signs = _signs(maps, unsure, group)
     place = layout(shape, len(rows[0][1]), len(rows), [c.name for c in key], style, foot=bool(signs))
+    if signs:
+        lower = footer_places(signs, place, size)[-1][1] - place.foot[1]
+        place = replace(place, height=place.height + lower)
     panels, axes = [panel for row in place.panels for panel in row], scales(place)
     least = _LETTER_FROM if style.width_in is None else _PRINTED_FROM
     titles = [(words, [(m.title, m.subtitle) for m in of]) for words, of in rows]

@@ -162,15 +162,28 @@ def brackets(firsts: Sequence[Panel], n_kv_heads: int, axes: Axes) -> list[alt.C
     return [layer("kv_groups", lines, {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}, {**axes, **ENDS})]
 
 
+def footer_places(signs: Sequence[tuple[str, str]], place: Layout, size: float) -> list[tuple[float, float]]:
+    """Where each sign of the footer starts: in one line, or in more where the drawing is narrower."""
+    (start, y), found = place.foot, list[tuple[float, float]]()
+    x = start
+    for _, said in signs:
+        wide = 1.4 * size + theme.text_width(said, 0.88 * size)
+        if x > start and x + wide > place.width:
+            x, y = start, y + 1.35 * size
+        found.append((x, y))
+        x += wide + 1.6 * size
+    return found
+
+
 def footer(signs: Sequence[tuple[str, str]], place: Layout, axes: Axes, size: float) -> list[alt.Chart]:
-    """The signs that are no classes, explained in a line below the maps."""
+    """The signs that are no classes, explained below the maps."""
     if not signs:
         return []
-    (x, y), side = place.foot, 0.95 * size
+    side = 0.95 * size
     words: Rows = []
     lines: Rows = []
     boxes: Rows = []
-    for sign, said in signs:
+    for (sign, said), (x, y) in zip(signs, footer_places(signs, place, size), strict=True):
         square = rect(x, y - side / 2, side, side)
         words.append({"x": round(x + 1.4 * size, 2), "y": round(y, 2), "text": said})
         if sign == "group":
@@ -180,7 +193,6 @@ def footer(signs: Sequence[tuple[str, str]], place: Layout, axes: Axes, size: fl
             boxes.append({**square, "colour": "#7f7f7f" if sign == "unsure" else ABSENT[0]})
             lines += [{**line, "colour": ABSENT[1] if sign == "absent" else "#ffffff"} for line in slanted([square])]
             lines += [{**square, "colour": ABSENT[1]}] if sign == "absent" else []
-        x += 1.4 * size + theme.text_width(said, 0.88 * size) + 1.6 * size
     lines = [{"colour": theme.INK, **line} for line in lines]
     text = {"type": "text", "align": "left", "baseline": "middle", "color": theme.INK, "fontSize": round6(0.88 * size)}
     box = {"type": "rect", "stroke": ABSENT[1], "strokeWidth": 0.3}

@@ -27,6 +27,7 @@ from reportgen.figures.small_multiples import (
     Rows,
     Tile,
     axis_titles,
+    columns_for,
     finished,
     frames,
     page,
@@ -35,6 +36,7 @@ from reportgen.figures.small_multiples import (
     watermarks,
     words,
 )
+from reportgen.figures.widths import LEAST_PT
 from reportgen.scores import HeadScores, head_name
 
 SLOPE = 160  # steps of the colour bar
@@ -108,8 +110,9 @@ def maps(
     titles = [(p.title, p.subtitle) for p in panels]
     room = 1.1 * size + 1.1 * size + 0.5 * size + max(theme.text_width(t, 0.88 * size) for t in labels) + 1.9 * size
     columns, rows = (shape[1], shape[0]) if down else (shape[0], shape[1])
-    if lying:
-        in_row = min(len(panels), max(1, int((style.width_in or 0.0) * POINTS_PER_INCH / (12 * size))))
+    if style.width_in is not None:
+        left = 2.3 * size + theme.text_width(str(rows - 1), 0.88 * size) + (0.0 if lying else room)
+        in_row = _readable(titles, size, max(style.width_in * POINTS_PER_INCH, _COLUMN * size) - left, in_row)
     place = page(
         len(panels), style, aspect=_aspect(rows / columns), titles=titles, numbers=str(rows - 1), in_row=in_row,
         bar=0.0 if lying else room, least=_COLUMN if lying else _LEAST, tallest=1.5,
@@ -127,6 +130,14 @@ def maps(
     charts += (_lying_bar if lying else _colour_bar)(bar, labels, label, place, style, axes)
     charts += watermarks(place, axes) if synthetic else []
     return finished(charts, place, style)
+
+
+def _readable(titles: Sequence[tuple[str, str]], size: float, across: float, in_row: int) -> int:
+    """Maps in a row, at most `in_row` (0: as many as look best), whose titles and subtitles are still of six points."""
+    most = in_row or columns_for(len(titles))
+    words = max(theme.text_width(below, LEAST_PT) for _, below in titles)
+    least = max(1.03 * words - 0.8 * size, 8.5 * size)
+    return max(1, min(most, int((across + 1.1 * size) / (least + 1.1 * size))))
 
 
 def _is_narrow(style: Style) -> bool:

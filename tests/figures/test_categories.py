@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
-from reportgen.figures import export
+from reportgen.figures import export, theme
 from reportgen.figures.categories import Map, category_maps, key_of
 from reportgen.figures.category_frame import ink
 from reportgen.figures.category_layout import layout
@@ -142,6 +142,15 @@ def test_synthetic_maps_are_marked_in_every_panel(synthetic: bool) -> None:
     assert ("watermark" in samples.layers_of(spec)) is synthetic
     if synthetic:
         assert [row["text"] for row in samples.rows_of(spec, "watermark")] == ["SYNTHETIC"] * 8
+
+
+def test_the_signs_below_stay_within_a_column() -> None:
+    style = Style(width_in=3.03, font_size=8)
+    spec = drawn(shape=(30, 9), unsure="95 % interval spans tau = 0.15", n_kv_heads=3, style=style)
+    words = samples.rows_of(spec, "sign_words")
+    assert len(words) == 3
+    assert all(row["x"] + theme.text_width(row["text"], 0.88 * 8) <= spec["width"] + 1 for row in words)
+    assert max(row["y"] for row in words) <= spec["height"] - 4
 
 
 SHAPES = [(2, 2), (6, 8), (12, 12), (24, 16), (32, 32), (48, 25), (80, 64), (4, 64), (64, 4)]
