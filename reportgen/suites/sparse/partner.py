@@ -37,8 +37,8 @@ def find(dense: Model, settings: Settings, *, offline: bool = False) -> Partner:
     name = settings.sparse_model or (pair if pair in BUNDLED else "")
     if not name:
         raise NotApplicable(
-            f"{record.id} has no sparse partner. Make one: reportgen sparsify {record.id} --text FILE --out DIR, then "
-            "add --set sparse.sparse_model=DIR."
+            f"{record.id} has no sparse partner. Make one: reportgen sparsify {record.id} --text FILE --out DIR "
+            "(--samples TOKENS where there is no text), then add --set sparse.sparse_model=DIR."
         )
     try:
         model, gate = checkpoint.load_sparse(name, device=str(dense.device), dtype=record.dtype, offline=offline)

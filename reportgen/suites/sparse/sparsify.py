@@ -39,7 +39,7 @@ from reportgen.suites.sparse.training import Phase, Progress
 
 TOKENS_A_STEP = 2048
 START = "start"  # the weights that training starts from, in the work folder
-FITTED = 256  # training sequences that they are fitted on
+FITTED = 160  # training sequences that they are fitted on
 WORK = ".sparsify"  # states and logs beside OUT while it is being made: OUT with this suffix
 
 
