@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -140,10 +141,10 @@ def sparsify(options: Options, progress: Progress = lambda done, total, words: N
 
 def _made(options: Options, dense: Model, text: Text, work: Path, progress: Progress) -> Record:
     gate = Gate(options.bias, options.slack)
-    way = {"general": options.general, "train": options.train, "number": options.number}
-    reference = trainee(dense, **way) if options.kl > 0 or options.cut > 0 else None
+    trainable = partial(trainee, general=options.general, train=options.train, number=options.number)
+    reference = trainable(dense) if options.kl > 0 or options.cut > 0 else None
     source = _start(options, dense, text, work)
-    learner = trainee(source, **way)
+    learner = trainable(source)
     schedule = _schedule(options, text)
     phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
     phase.run(progress, "sparse")

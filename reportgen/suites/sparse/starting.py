@@ -8,8 +8,8 @@ direction e of a head's space, keys get the constant SIZE (a key bias) and queri
 rotary planes that hardly turn over a sequence, where keys and queries hold least; what they held there is given up.
 
 The first position counts as much in the fit as all others together: its one edge, to itself, makes the sink that others
-attend to, and where it closes the model breaks (measured on SmolLM2-135M: KL 0.104 with it closed in 1 of 24 sequences
-and layer, 0.038 with it kept open and all else the same).
+attend to, and where it closes the model breaks (measured on SmolLM2-135M, 24 sequences: KL 0.104 from the dense model
+as fitted without this, 0.038 with that edge alone kept open).
 
 A head whose shifts are not linear would close edges that it needs. So each head's shifts are moved by the constant that
 costs least on the same text: open edges, each worth `cut`, plus the attention weight on closed ones.
@@ -52,7 +52,7 @@ class Start:
 
 
 def cut_start(tensors: Mapping[str, Tensor], config: Any, cut: float, ids: Ids, number: torch.dtype) -> Start:
-    """Fit on `ids` [sequence pos], text to train on; `number` as in llama.py."""
+    """Fit on `ids` [sequence pos], text to train on. `cut`: the weight that an edge must carry; `number`: see llama.py."""
     network = _Watched(tensors, config, number)
     network.watch(ids, cut)
     slow = _slow_dimensions(network, ids.shape[1])
