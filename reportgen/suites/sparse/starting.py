@@ -52,7 +52,7 @@ class Start:
 
 
 def cut_start(tensors: Mapping[str, Tensor], config: Any, cut: float, ids: Ids, number: torch.dtype) -> Start:
-    """Fit on `ids` [sequence pos], text to train on. `cut`: the weight that an edge must carry; `number`: see llama.py."""
+    """Fit on `ids` [sequence pos], text to train on. `cut`: weight that an edge must carry; `number`: see llama.py."""
     network = _Watched(tensors, config, number)
     network.watch(ids, cut)
     slow = _slow_dimensions(network, ids.shape[1])
