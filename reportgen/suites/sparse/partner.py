@@ -41,7 +41,8 @@ def find(dense: Model, settings: Settings, *, offline: bool = False) -> Partner:
     if not name:
         raise NotApplicable(
             f"{record.id} has no sparse partner.",
-            f"Make one: reportgen sparsify {record.id} --text FILE --out DIR, then add --set sparse.sparse_model=DIR.",
+            f"Make one: reportgen sparsify {record.id} --text FILE --out DIR (--samples TOKENS where there is no text), "
+            "then add --set sparse.sparse_model=DIR.",
         )
     try:
         model, gate = checkpoint.load_sparse(name, device=str(dense.device), dtype=record.dtype, offline=offline)

@@ -12,13 +12,13 @@ Follows the idea of Draye et al., arXiv 2512.05865, whose training code is not r
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -40,7 +40,7 @@ from reportgen.suites.sparse.training import Phase, Progress
 
 TOKENS_A_STEP = 2048
 START = "start"  # the weights that training starts from, in the work folder
-FITTED = 256  # training sequences that they are fitted on
+FITTED = 160  # training sequences that they are fitted on
 WORK = ".sparsify"  # states and logs beside OUT while it is being made: OUT with this suffix
 
 
@@ -141,10 +141,10 @@ def sparsify(options: Options, progress: Progress = lambda done, total, words: N
 
 def _made(options: Options, dense: Model, text: Text, work: Path, progress: Progress) -> Record:
     gate = Gate(options.bias, options.slack)
-    way = functools.partial(trainee, general=options.general, train=options.train, number=options.number)
-    reference = way(dense) if options.kl > 0 or options.cut > 0 else None
+    trainable = partial(trainee, general=options.general, train=options.train, number=options.number)
+    reference = trainable(dense) if options.kl > 0 or options.cut > 0 else None
     source = _start(options, dense, text, work)
-    learner = way(source)
+    learner = trainable(source)
     schedule = _schedule(options, text)
     phase = Phase(learner, gate, text, schedule, work / "sparse.safetensors", reference)
     phase.run(progress, "sparse")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from reportgen.scores import Cell, Column, NamedArray, Table
@@ -13,6 +14,7 @@ from reportgen.suites.sparse.edges import ENOUGH, LINK_SHARE
 from reportgen.suites.sparse.losses import Losses
 from reportgen.suites.sparse.partner import Partner
 from reportgen.suites.sparse.prompts import Group, Task, start
+from reportgen.suites.sparse.record import Record
 from reportgen.suites.sparse.suite import Settings
 
 Means = Mapping[str, Mapping[str, Mean]]
@@ -128,7 +130,7 @@ def _losses(lost: Losses, found: Partner) -> Table:
         )
         if record.finetuned_nats is not None:
             caption += f"; the dense model trained on for the same {record.steps:,} steps: {record.finetuned_nats:.4f}"
-        caption += "."
+        caption += f".{_further(record)}"
     columns = (
         Column("model"),
         Column("loss", "nats", 4),
@@ -136,6 +138,19 @@ def _losses(lost: Losses, found: Partner) -> Table:
         Column("edges per token", "", 2),
     )
     return Table("sparse/losses", "Loss and open edges on held-out text", columns, tuple(rows), caption)
+
+
+def _further(record: Record) -> str:
+    """What a second text said when the model was made."""
+    found = record.further
+    if found is None:
+        return ""
+    mean, low, high = found.excess_nats
+    return (
+        f" On {found.sequences} sequences of {found.text}: dense {found.dense_nats:.4f}, sparse "
+        f"{found.sparse_hard_nats:.4f} nats ({mean:+.4f} [{low:.4f}, {high:.4f}]), {found.edges_percent:.2f} % of the "
+        "edges."
+    )
 
 
 def arrays(comparison: Comparison, groups: Sequence[Group], one: Drawn, found: Partner) -> dict[str, NamedArray]:
@@ -198,4 +213,9 @@ def _made(found: Partner) -> dict[str, object] | None:
     names = ("text", "steps", "length", "elapsed_s", "dense_nats", "sparse_hard_nats", "finetuned_nats", "limit_nats",
              "constraint_met", "edges_percent", "training_tokens", "log_dense_nats", "sequences",
              "excess_nats")  # fmt: skip
-    return {name: getattr(record, name) for name in names} | {"seed": record.settings.get("seed")}
+    further = None if record.further is None else msgspec.structs.asdict(record.further)
+    return {name: getattr(record, name) for name in names} | {
+        "seed": record.settings.get("seed"),
+        "sampling": record.sampling,
+        "further": further,
+    }

@@ -171,14 +171,18 @@ def test_a_fitted_start_moves_the_scores_of_every_query_by_the_least_squares_shi
     for head in range(4):
         scores = dense[0][1][:, head].double()
         shift = -(scores.logsumexp(-1) + math.log(0.05)).flatten().numpy()
-        predicted = inputs @ np.linalg.lstsq(inputs, shift, rcond=None)[0]
-        explained = 1 - ((shift - predicted) ** 2).sum() / ((shift - shift.mean()) ** 2).sum()
+        weight = np.where(np.arange(len(shift)) % 16 == 0, 17.0, 1.0)  # first positions weigh as much again as all
+        root = np.sqrt(weight)
+        predicted = inputs @ np.linalg.lstsq(inputs * root[:, None], shift * root, rcond=None)[0]
+        spread = (weight * (shift - np.average(shift, weights=weight)) ** 2).sum()
+        explained = 1 - (weight * (shift - predicted) ** 2).sum() / spread
         assert float(start.explained[0, head]) == pytest.approx(explained, abs=0.01)
         change = (moved[0][1][:, head] - dense[0][1][:, head]).double()
         change[torch.isnan(change)] = 0  # masked pairs
         found = (change.sum(-1) / torch.arange(1, 17)).flatten().numpy()  # mean over the keys of a query
         assert np.corrcoef(found, predicted)[0, 1] > 0.8
-        assert found.mean() == pytest.approx(predicted.mean(), abs=0.3)
+        moves = (found - predicted).round(1)  # by a constant of the head
+        assert any(abs(np.median(moves) - move) < 0.3 for move in starting._MOVES)
 
 
 def watched(network: Llama, ids: np.ndarray) -> list[tuple[torch.Tensor, torch.Tensor]]:  # type: ignore[type-arg]
@@ -207,6 +211,6 @@ def test_a_fitted_start_is_a_hugging_face_model_with_query_and_key_biases(tmp_pa
         made = trainee(back, general=general, train=QK)(IDS, GATE)
         assert torch.allclose(made.logits, Llama(start.tensors, start.config)(IDS, GATE)[0], atol=1e-4)
     untouched = [name for name, tensor in own_tensors(model).items() if torch.equal(tensor, start.tensors[name])]
-    assert len(untouched) == len(own_tensors(model)) - 3  # all but W_Q of three layers
+    assert len(untouched) == len(own_tensors(model)) - 6  # all but W_Q and W_K of three layers
     for name in ("v_proj", "o_proj"):
         assert not start.tensors[f"model.layers.1.self_attn.{name}.bias"].any()
