@@ -21,10 +21,11 @@ from reportgen.suites.circuits.tasks import BUILDERS, forms, greater_than
 from reportgen.suites.relations.data import keep, load_relations
 from reportgen.suites.relations.suite import RelationsSettings
 from reportgen.suites.sparse import prompts as sparse
+from tests.real import fetch
 
 PAGE = Path(__file__).parents[2] / "docs" / "tokenizers.md"
 COLUMNS = ("mini", "SmolLM2", "Gemma 3", "GPT-2")
-_GGUF = {"SmolLM2": "REPORTGEN_SMOLLM2", "Gemma 3": "REPORTGEN_GEMMA"}
+GGUF = {"SmolLM2": "smollm2", "Gemma 3": "gemma"}  # column -> model of tests/real
 _GPT2 = "REPORTGEN_GPT2"
 _PROMPTS, _LEAST, _FEWEST = Settings().prompts, Settings().min_pairs, RelationsSettings().min_pairs
 _auto: Any = AutoTokenizer
@@ -81,12 +82,12 @@ targets.
 def path_of(column: str) -> Path | None:
     """The file or folder that holds the column's tokenizer, or None where there is none on this machine.
 
-    SmolLM2 and Gemma 3: GGUF files named by REPORTGEN_SMOLLM2 and REPORTGEN_GEMMA. GPT-2: the folder REPORTGEN_GPT2,
-    or the hub's cache.
+    SmolLM2 and Gemma 3: the files that `make real` keeps. GPT-2: the folder REPORTGEN_GPT2, or the hub's cache.
     """
-    given = os.environ.get(_GGUF.get(column, _GPT2), "")
-    if given or column in _GGUF:
-        return Path(given) if given else None
+    if column in GGUF:
+        return fetch.kept(GGUF[column])
+    if given := os.environ.get(_GPT2, ""):
+        return Path(given)
     cached = try_to_load_from_cache("openai-community/gpt2", "vocab.json")
     return Path(cached).parent if isinstance(cached, str) else None
 
@@ -98,7 +99,7 @@ def tokens_of(column: str) -> Tokens | None:
     path = path_of(column)
     if path is None:
         return None
-    if column in _GGUF:
+    if column in GGUF:
         return Tokens(_auto.from_pretrained(path.parent, gguf_file=path.name))
     return Tokens(GPT2Tokenizer.from_pretrained(path))
 

@@ -41,7 +41,7 @@ def find(dense: Model, settings: Settings, *, offline: bool = False) -> Partner:
     if not name:
         raise NotApplicable(
             f"{record.id} has no sparse partner.",
-            f"Make one: reportgen sparsify {record.id} --text FILE --out DIR (--samples TOKENS where there is no text), "
+            f"Make one: reportgen sparsify {record.id} --text FILE --out DIR (or --samples TOKENS, without text), "
             "then add --set sparse.sparse_model=DIR.",
         )
     try:
