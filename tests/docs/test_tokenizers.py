@@ -1,4 +1,4 @@
-"""docs/tokenizers.md against the tokenizers: mini's always, GPT-2's where this machine has it; the others: tests/real."""
+"""docs/tokenizers.md against the tokenizers of mini and, where it is here, GPT-2; tests/real has the others."""
 
 from __future__ import annotations
 
