@@ -126,7 +126,7 @@ class _Watched(Llama):
             shift = -(scores.logsumexp(-1).transpose(1, 2).flatten(0, 1).double() + math.log(self.cut))
             self.sums[layer].add(inputs.flatten(0, 1).double(), shift)
             first = inputs[:, 0].double() * inputs.shape[1] ** 0.5  # weighs as much as all positions together
-            self.sums[layer].add(first, shift.unflatten(0, inputs.shape[:2])[:, 0] * inputs.shape[1] ** 0.5)
+            self.sums[layer].add(first, shift.view(*inputs.shape[:2], -1)[:, 0] * inputs.shape[1] ** 0.5)
             return
         pattern = scores.softmax(-1)
         moved = scores + (inputs @ self.shifts[layer].float()).transpose(1, 2)[..., None]  # [batch head query key]
