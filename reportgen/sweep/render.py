@@ -206,7 +206,7 @@ def all_scores(sweep: Sweep) -> str:
     """Every member's scores.csv under each other, with the member, its model, revision and step before each row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("member", "model", "revision", "step", *COLUMNS))
+    writer.writerow(("member", "model", "revision", "step", *COLUMNS[:-1]))  # the model stands before
     writer.writerows(_rows(sweep))
     return out.getvalue()
 
@@ -214,7 +214,9 @@ def all_scores(sweep: Sweep) -> str:
 def _rows(sweep: Sweep) -> Iterator[Sequence[str]]:
     for member, run in sweep.runs():
         step = "" if member.step is None else str(member.step)
-        lines = csv.reader(io.StringIO(scores_csv(run.results, run.manifest.model)))
+        model = run.manifest.model
+        weights = f" ({model.dequantised})" if model.quantisation else ""
+        lines = csv.reader(io.StringIO(scores_csv(run.results, model)))
         next(lines)
         for line in lines:
-            yield (member.slug, escape(member.label), escape(member.name), step, *line)
+            yield (member.slug, escape(member.label + weights), escape(member.name), step, *line[:-1])

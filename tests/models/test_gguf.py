@@ -54,7 +54,7 @@ def test_a_quantised_file_is_called_so_and_a_plain_one_is_not(tmp_path: Path) ->
     quantised = load(tiny_gguf("llama", tmp_path / "net-Q4_1.gguf", kind="Q4_1").path, device="cpu").record
     assert (quantised.quantisation, quantised.name, quantised.id) == ("Q4_1", "net", "net-Q4_1")
     assert quantised.described == "net (dequantised from Q4_1)"
-    plain, _ = inspect(tiny_gguf("llama", tmp_path / "net.gguf", kind="BF16").path, device="cpu")
+    plain, *_ = inspect(tiny_gguf("llama", tmp_path / "net.gguf", kind="BF16").path, device="cpu")
     assert (plain.quantisation, plain.described) == ("", "net")
 
 
@@ -69,7 +69,7 @@ def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
     import hashlib
 
     path = tiny_gguf("llama", tmp_path / "net.gguf").path
-    record, _ = inspect(path)
+    record, *_ = inspect(path)
     assert record.content_hash == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -142,7 +142,7 @@ def test_a_file_of_a_hub(hub: HubServer, tmp_path: Path, monkeypatch: pytest.Mon
     path = tiny_gguf("llama", folder / "sub" / "net-Q8_0.gguf", kind="Q8_0").path
     (folder / "mmproj.gguf").write_bytes(b"GGUF")
     commit = hub.add("owner/net", {"main": folder})["main"]
-    record, _ = inspect("owner/net:sub/net-Q8_0.gguf")
+    record, *_ = inspect("owner/net:sub/net-Q8_0.gguf")
     assert (record.id, record.source, record.hub_id, record.revision) == ("net-Q8_0", "hub", "owner/net", commit)
     assert record.content_hash == inspect(path)[0].content_hash
     assert [name for _, name in hub.fetched] == ["sub/net-Q8_0.gguf"]

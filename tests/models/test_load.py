@@ -120,7 +120,7 @@ def test_half_precision_checkpoints_run_in_float32_on_a_cpu(folder: Path) -> Non
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_mini_is_run_in_float32_though_its_file_is_float16(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "pick_device", torch.device)
-    record, _ = load_module.inspect("mini", device=device)
+    record, *_ = load_module.inspect("mini", device=device)
     assert record.dtype == "float32"
     assert load_module.inspect("mini", device=device, dtype="float16")[0].dtype == "float16"
 

@@ -148,7 +148,7 @@ MUTANTS = (
            "z[:, -1].float()", "z[:, 0].float()", "attributions sum, LayerNorm"),
     Mutant("direct effects with the sign turned", f"{_EFFECTS}:direct_effects",
            "change = clean.m[rows] - torch.cat(", "change = -clean.m[rows] + torch.cat(", "direct effects"),
-    Mutant("patched with its own clean output", f"{_EFFECTS}:_Frozen.m",
+    Mutant("patched with its own clean output", f"{_EFFECTS}:_Frozen._write",
            "self.corrupted.z[rows, layer, senders]", "self.clean.z[rows, layer, senders]", "planted mover and decoys"),
     Mutant("final norm's scale left out", f"{_EFFECTS}:_through_norm",
            "toward if scale is None else toward * scale", "toward", "attributions sum, RMS norm"),

@@ -29,6 +29,8 @@ FORMS = {
 every_kind = pytest.mark.parametrize("kind", kinds.KINDS)
 with_and_without_bos = pytest.mark.parametrize("bos", [False, True])
 
+END = "<|endoftext|>"
+
 
 def words(tokens: Tokens, task: Task, token: int) -> str:
     """The text that goes on from a prompt of the task."""
@@ -205,10 +207,10 @@ def test_sparse_prompts_go_on_with_their_answers(kind: str, bos: bool) -> None:
 
 def test_sparse_prompts_begin_with_end_of_text_though_it_is_the_unknown_token_too() -> None:
     """SmolLM2's and GPT-2's way: byte-level BPE needs no unknown token and names that one."""
-    tokens = Tokens(kinds.with_unknown("digits", sparse.END))
+    tokens = Tokens(kinds.with_unknown("digits", END))
     assert tokens.bos_id is None
     assert sparse.start(tokens) == [tokens.unk_id]
-    assert tokens.text(sparse.start(tokens)[0]) == sparse.END
+    assert tokens.text(sparse.start(tokens)[0]) == END
     assert sparse.start(kinds.tokens("words")) == []
 
 

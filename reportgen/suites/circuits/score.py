@@ -2,6 +2,7 @@
 
 `facts["tasks"][task]` of the result; keys after `done` only where the model does the task:
     title, metric, unit, n, templates (words of each), dropped (why -> count), roles, user, mover (its word for one)
+    form                                    which of a task's forms this tokenizer took, in words; "" where it has one
     accuracy, accuracy_low, accuracy_high   share of prompts with m > 0, Wilson interval
     top                                     share of prompts whose most likely next token is the answer
     p_answer, m_clean, m_corrupted          means over prompts;  gap, gap_low, gap_high  m_clean - m_corrupted
