@@ -235,7 +235,8 @@ def _sampled(options: Options, model: Model, length: int, work: Path, progress: 
 def _schedule(options: Options, text: Text) -> Schedule:
     batch = options.batch or max(1, TOKENS_A_STEP // text.reporting.shape[1])
     every = options.log_every, options.save_every
-    return Schedule(options.steps, options.lr, batch, options.kl, options.seed, *every, options.settle, options.rounds)
+    lengths = options.settle, options.rounds
+    return Schedule(options.steps, options.lr, batch, options.kl, options.seed, *every, *lengths, options.cut > 0)
 
 
 @contextmanager

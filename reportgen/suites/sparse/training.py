@@ -34,13 +34,9 @@ from reportgen.suites.sparse.texts import Ids, Text
 from reportgen.suites.sparse.trainees import Trainee, divergence, loss
 
 _BETAS = (0.9, 0.98)
-_AVERAGE = 100  # steps that the moving average of the weights reaches back, in runs of 1,500 steps and more
-_SHORTEST = 15  # a shorter run is this many times as long as its average
 _CLIP = 1.0
 _CHUNKS = 16  # the steering sequences are used in turns, one chunk a dual step
 _CHOOSE = 0.3  # of the steps, at the end, among which the kept one is chosen; with settling: the last round
-_CHOICES = 100  # a run is this many times as long as the steps between two of them
-_APART = 15  # steps between two choices at least: each reads all steering sequences
 _TIGHTER = tuple(round(0.1 * i, 1) for i in range(13))  # below the trained bias, tried at the end
 _LOOK = 128  # reporting sequences behind a line of the log
 _EVAL = 16  # sequences per forward pass without gradients
@@ -121,8 +117,7 @@ class Phase:
             group["lr"] = self.schedule.rate(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        reach = max(1.0, min(_AVERAGE, self.schedule.total / _SHORTEST))
-        memory = min(1 - 1 / reach, self.step / (self.step + 1))
+        memory = self.schedule.memory(self.step)
         for name, tensor in self.trainee.parameters.items():
             self.average[name].lerp_(tensor.detach(), 1 - memory)
         self.sampled = [self.sampled[0] + value, self.sampled[1] + 1]
@@ -146,9 +141,7 @@ class Phase:
     def _steer_by_dense(self) -> None:
         """The dense model's loss on each steering chunk and on the log's sequences, before anything is trained."""
         if self.gate is not None:
-            dense = (
-                self.reference or self.trainee
-            )  # the same until training begins, unless it starts from other weights
+            dense = self.reference or self.trainee  # the same before the first step, unless it starts from a fit
             self.dense_chunks = [self._loss(self._chunk(i), None, dense) for i in range(_CHUNKS)]
             self.dense_nats = self._loss(self.text.reporting[:_LOOK], None, dense)
             self.every = float(next(self._passes(self.text.steering[:1], None))[1].sum())
@@ -175,7 +168,7 @@ class Phase:
     def _may_be_kept(self) -> bool:
         schedule = self.schedule
         late = schedule.last_round(self.step) if schedule.settle else self.step > (1 - _CHOOSE) * schedule.total
-        return self._is_last() or (late and self.step % max(_APART, schedule.total // _CHOICES) == 0)
+        return self._is_last() or (late and self.step % schedule.choice_every == 0)
 
     def _choose(self) -> None:
         """Keep the averaged weights if they beat those kept: see `better`."""
@@ -207,8 +200,8 @@ class Phase:
         assert self.gate is not None
         for lower in _TIGHTER:
             found = self._on_steering(dataclasses.replace(self.gate, bias=self.gate.bias - lower))
-            if lower > 0 and found["sure_nats"] > self.gate.slack_nats:
-                break
+            if self.schedule.fitted and lower > 0 and found["sure_nats"] > self.gate.slack_nats:
+                break  # to read all steering sequences at every bias can cost as much as a short run
             if lower == 0 or better(found, self.chosen, self.gate.slack_nats):
                 self.chosen = {"step": self.chosen["step"], **found}
         return dataclasses.replace(self.gate, bias=self.chosen["bias"])

@@ -216,6 +216,18 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     assert [twice.room(step) for step in (1000, 1250, 1500, 1600, 2000)] == pytest.approx([0, 0.5, 0, 0, 0])
 
 
+def test_only_a_fitted_start_shortens_the_warm_up_and_the_average_of_a_short_run() -> None:
+    short = Schedule(240, lr=1e-3, batch=1, kl=0.0, seed=0, log_every=1, save_every=1)
+    fitted = dataclasses.replace(short, fitted=True)
+    assert [made.rate(0) for made in (short, fitted)] == pytest.approx([1e-3 / 50, 1e-3 / 24])
+    assert [made.memory(239) for made in (short, fitted)] == pytest.approx([0.99, 1 - 1 / 16])
+    assert [made.choice_every for made in (short, fitted)] == [5, 15]
+    assert [made.memory(0) for made in (short, fitted)] == [0.0, 0.0]
+    long = dataclasses.replace(short, steps=3000)
+    assert [dataclasses.replace(long, fitted=fit).memory(999) for fit in (False, True)] == [0.99, 0.99]
+    assert long.choice_every == 30
+
+
 def test_held_out_sequences_are_never_trained_on(pair: Pair) -> None:
     text = texts.from_file(pair.base / "text.txt", pair.dense.tokens, LENGTH, 100, 0)
     ids = np.array(pair.dense.tokens.encode((pair.base / "text.txt").read_text()))
