@@ -86,10 +86,19 @@ What the report of this model says, in two pages. The model has {model.n_layers}
 ({model.n_kv_heads} key-value heads a layer) and {model.n_params / 1e6:.0f} M parameters. Its weights are those of a
 GGUF file, {model.dequantised}: a quantised model, not the checkpoint that it was made from. `make real` fetches the
 file, checks its sha256 and scores it with every suite; the stored run is in
-[site/runs/smollm2-135m-instruct](../site/runs/smollm2-135m-instruct) (preset `quick`, seed 0). Every number on this
+[site/runs/smollm2-135m-instruct](../site/runs/smollm2-135m-instruct) ({_how(n.run)}). Every number on this
 page is read from that run by `python -m tests.docs.smollm2`; brackets are 95 % intervals, and those of a head that was
 picked as the best of {model.n_layers * model.n_heads} are too narrow for the pick.
 """
+
+
+def _how(run: Run) -> str:
+    """`preset quick, circuits.added = 0, seed 0`: what was asked for."""
+    manifest = run.manifest
+    given = [
+        f"{suite}.{name} = {value}" for suite, record in manifest.suites.items() for name, value in record.given.items()
+    ]
+    return ", ".join([f"preset {manifest.preset}", *given, f"seed {manifest.seed}"])
 
 
 def _agree(n: Numbers, ioi: Any, capitals: Any) -> str:
