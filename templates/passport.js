@@ -120,7 +120,8 @@ const snippet = (list, i, place) => {
 const texts = (i) => {
   const list = known.snippets;
   if (!list) return [];
-  const note = `Eight of this head's positions in natural text (${list.source}), by how sharply it attends: 100% is its sharpest, 50% its median. Boxed: the attending token. Shaded: the tokens it attends to, first position left out.`;
+  const from = list.source ? ` Text: ${list.source}.` : "";
+  const note = `This head's positions in natural text, by how sharply it attends: 100% is its sharpest, 50% its median. Boxed: the attending token. Shaded: the tokens it attends to, first position left out.${from}`;
   return [make("h3", "In text"), classed(make("p", note), "note"), classed(make("ol", "", ...list.places.map((_, place) => snippet(list, i, place))), "texts")];
 };
 

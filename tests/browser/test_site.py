@@ -39,7 +39,12 @@ def test_search_and_sort_without_a_request(chromium: Browser, site: Path) -> Non
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
     page.goto((site / "index.html").as_uri())
+    assert page.input_value("#sort") == "place"
+    assert names(page) == ["Beta", "alpha", "Gamma"]
+    page.select_option("#sort", "name")
     assert names(page) == ["alpha", "Beta", "Gamma"]
+    page.select_option("#sort", "place")
+    assert names(page) == ["Beta", "alpha", "Gamma"]
     page.select_option("#sort", "layers")
     assert names(page) == ["alpha", "Gamma", "Beta"]
     page.fill("#search", "COPYING gam")

@@ -33,8 +33,8 @@ def _gate(name: str, gate: str, says: str, **files: Content) -> Case:
 
 CASES = (
     *(_text(name, content, says) for name, content, says in (*odd_files("x.txt"), *garbled(r"x\.txt"))),
-    Case("sparsify-no-text", SPARSIFY, "needs text to train on"),
-    Case("sparsify-both", (*SPARSIFY, "--text", "x", "--corpus", "mini"), "needs text to train on"),
+    Case("sparsify-no-text", SPARSIFY, "needs one text to train on"),
+    Case("sparsify-both", (*SPARSIFY, "--text", "x", "--corpus", "mini"), "needs one text to train on"),
     Case("sparsify-corpus", (*SPARSIFY, "--corpus", "web"), "no corpus 'web'"),
     Case("sparsify-taken", ("sparsify", "mini", "--corpus", "mini", "--out", "{here}/mine"), "exists already",
          {"mine/x": "y"}),

@@ -19,7 +19,8 @@ OVERLAY = (
     "legend = '<b>\\input{x}'\n"
 )
 SITE = f"title = {json.dumps(NAME)}\ndescription = {json.dumps(LABEL)}\nruns = ['run']\n"
-_MARKUP = re.compile(r"<img src=x|<script>alert|</title><script|{{7\*7}}</|onerror=alert\(1\)>")
+# The last: a template engine ran {{7*7}}. The text itself may end an element: a title is wrapped into several.
+_MARKUP = re.compile(r"<img src=x|<script>alert|</title><script|onerror=alert\(1\)>|script(?:>|&gt;)49\b")
 _COMMENT = re.compile(r"(?<!\\)%.*")
 _COMMANDS = re.compile(r"(?<!\\)\\(input|write18|include)\b")
 
