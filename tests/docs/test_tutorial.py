@@ -30,7 +30,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("reportgen.verbs.run.render_run", lambda run, style, **how: run.path / "report" / "index.html")
+        patch.setattr(
+            "reportgen.verbs.run.render_run", lambda run, style, **how: (run.path / "report" / "index.html", [])
+        )
         for block in blocks(PAGE, "sh"):
             for words, text in steps(block):
                 type_in(words, text)
