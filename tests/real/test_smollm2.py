@@ -84,7 +84,7 @@ def test_heads_that_prompts_name(smollm2: Run) -> None:
     assert best(direct) == ["L23H3"]
     assert at(direct, (23, 3)) == pytest.approx(0.64, abs=0.15)
     assert {"L23H0", "L23H2"} <= heads_of(smollm2, "name_movers")
-    assert "L24H4" in heads_of(smollm2, "negative_name_movers")
+    assert "L24H4" in heads_of(smollm2, "negative_movers")
 
 
 def test_every_direct_effect_is_exact(smollm2: Run) -> None:
