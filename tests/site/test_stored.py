@@ -44,7 +44,10 @@ def test_the_site_shows_every_suite_of_the_stored_run(site: Path) -> None:
     for name in Run.open(STORED).done():
         assert f'id="suite-{name}"' in text
     assert "could not be drawn" not in text
-    assert (site / "index.html").read_text("utf-8").count("data:image/png;base64,") == 8
+    gallery = (site / "index.html").read_text("utf-8")
+    assert gallery.count("data:image/png;base64,") == 2 * 8
+    assert 0 < gallery.index('href="smollm2-135m-instruct/') < gallery.index('href="mini/')
+    assert "could not be drawn" not in (site / "smollm2-135m-instruct" / "index.html").read_text("utf-8")
     assert len(list((site / "mini" / "at").glob("*.html"))) == text.count('class="plate') > 20
 
 
