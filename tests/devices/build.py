@@ -26,7 +26,7 @@ def compiler() -> str | None:
     )
 
 
-def library() -> Path:
+def compiled() -> Path:
     """The compiled library; made now where it is not there yet (about a minute). RuntimeError without a compiler."""
     digest = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:12]
     path = FOLDER / f"pretend-{digest}.so"
@@ -48,4 +48,4 @@ def library() -> Path:
 
 
 if __name__ == "__main__":
-    print(library())
+    print(compiled())

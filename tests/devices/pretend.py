@@ -37,7 +37,7 @@ _kept: list[Any] = []  # the library and the callback must not be freed
 
 def become(kind: str) -> None:
     """From now on there is a device of this kind. Only one, and only once, in a process."""
-    library = ctypes.CDLL(str(build.library()))
+    library = ctypes.CDLL(str(build.compiled()))
     for name in ("pretend_held", "pretend_peak"):
         getattr(library, name).restype = ctypes.c_size_t
     library.pretend_become(kind.encode())

@@ -50,7 +50,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs and counts of the CPU and of both devices, made side by side: cpu, cpu.json, cuda, ..."""
-    build.library()  # once, before three processes want it
+    build.compiled()  # once, before three processes want it
     path = tmp_path_factory.mktemp("devices")
     names = ("cpu", *KINDS)
     made = [start("tests.devices.scored", name, str(path), str(path / f"{name}.json")) for name in names]
@@ -138,7 +138,7 @@ def lines_of(path: Path, files: tuple[str, ...]) -> Counter[tuple[str, str]]:
 
 
 def test_transfers_do_not_grow_with_heads(tmp_path: Path) -> None:
-    build.library()
+    build.compiled()
     paths = {n: tmp_path / f"{n}.json" for n in (4, 16)}
     made = [
         start("tests.devices.scored", "cuda", str(tmp_path / "runs"), str(path),
@@ -159,7 +159,7 @@ def test_transfers_do_not_grow_with_heads(tmp_path: Path) -> None:
 
 
 def test_transfers_do_not_grow_with_relations(tmp_path: Path) -> None:
-    build.library()
+    build.compiled()
     names = ("name_copying", "name_copying,word_to_antonym,word_to_plural")
     paths = [tmp_path / f"{i}.json" for i in range(2)]
     settings = [json.dumps({"relations": {**STATIC["relations"], "relations": some}}) for some in names]
@@ -178,7 +178,7 @@ def test_transfers_do_not_grow_with_relations(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pretend_device_refuses_and_counts_what_a_real_one_does(kind: str) -> None:
-    build.library()
+    build.compiled()
     found = json.loads(ended(start("tests.devices.tried", kind)))
     only_mps = {"float64": "TypeError", "entr": "NotImplementedError", "qr": "NotImplementedError"}
     assert found["errors"] == {
