@@ -59,8 +59,8 @@ def test_what_the_run_says_of_its_weights(smollm2: Run) -> None:
 
 
 def test_heads_of_the_attention_suite(smollm2: Run) -> None:
-    (induction,) = (s for s in smollm2.result("attention").scores if s.measure == "induction")
-    (previous,) = (s for s in smollm2.result("attention").scores if s.measure == "previous")
+    induction = next(s for s in smollm2.result("attention").scores if s.measure == "induction")
+    previous = next(s for s in smollm2.result("attention").scores if s.measure == "previous_token")
     assert best(induction) == ["L18H6"]
     assert best(previous) == ["L11H1"]
     assert at(induction, (18, 6)) == pytest.approx(0.90, abs=0.03)

@@ -112,15 +112,18 @@ def causal(
     other = None
     if text is not None and scope.draws:
         other = edges.trace_text(column, contexts(column.model.tokens, text, group.ids.shape[1]))
+        orders = [
+            np.random.default_rng([scope.seed, 81, first + i]).permutation(len(other.pattern))
+            for i in range(len(group))
+        ]
+        picks = torch.from_numpy(np.array(orders)[:, : scope.draws]).to(clean.m.device)
     jobs: list[tuple[int, str, scans.Scanning]] = []
     for i in range(len(group)):
-        own = take(clean, [i])
+        own = take(clean, slice(i, i + 1))
         if other is not None:
-            rng = np.random.default_rng([scope.seed, 81, first + i])
-            picks = rng.permutation(len(other.pattern))[: scope.draws]
-            jobs.append((i, "edges_90", scans.edges(own, take(other, picks.tolist()), whole=True)))
+            jobs.append((i, "edges_90", scans.edges(own, take(other, picks[i]), whole=True)))
         if twins is not None:
-            twin = take(twins, [i])
+            twin = take(twins, slice(i, i + 1))
             jobs.append((i, "edges_90_twin", scans.edges(own, twin)))
             jobs.append((i, "heads_90", scans.heads(own, twin, scope.exact_heads)))
         if scope.zeroed:
@@ -131,10 +134,9 @@ def causal(
     return found
 
 
-def take(trace: Trace, rows: list[int]) -> Trace:
-    """Some prompts of a trace."""
-    at = torch.tensor(rows, device=trace.m.device)
-    return Trace(*(part[at] if part.numel() else part for part in vars(trace).values()))
+def take(trace: Trace, rows: slice | Tensor) -> Trace:
+    """Some prompts of a trace; rows  a slice, or numbers on the trace's device."""
+    return Trace(*(part[rows] if part.numel() else part for part in vars(trace).values()))
 
 
 def _plain(found: Trace, group: Group, attribution: Floats, link: tuple[int, int]) -> Floats:

@@ -186,8 +186,9 @@ def _told(column: Column, group: Group, asks: Sequence[tuple[int, Ask]]) -> list
 def _pass(column: Column, group: Group, asks: Sequence[tuple[int, Ask]], rows: Sequence[tuple[int, int]]) -> Floats:
     """m of `rows`, each (number in `asks`, row of that ask), in one forward pass."""
     model, device = column.model, column.model.device
-    parts = [(asks[number][1], torch.tensor([row for _, row in some], device=device))
-             for number, some in groupby(rows, key=lambda row: row[0])]  # fmt: skip
+    counts = {number: len(list(some)) for number, some in groupby(rows, key=lambda row: row[0])}
+    places = torch.tensor([row for _, row in rows], device=device).split(list(counts.values()))
+    parts = [(asks[number][1], own) for number, own in zip(counts, places, strict=True)]
     made: dict[int, Patch] = {}  # one layer's at a time
 
     def on_pattern(layer: int, used: Tensor) -> Tensor:

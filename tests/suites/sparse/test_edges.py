@@ -146,7 +146,7 @@ def test_scans_together_find_what_they_find_alone(column: Column, monkeypatch: p
     clean, twins = edges.trace(column, pair), edges.trace(column, pair, corrupted=True)
 
     def jobs(i: int) -> list[tuple[int, scans.Scanning]]:
-        own, twin = take(clean, [i]), take(twins, [i])
+        own, twin = take(clean, slice(i, i + 1)), take(twins, slice(i, i + 1))
         return [(i, s) for s in (scans.edges(own, twin, whole=True), scans.heads(own, twin), scans.edges(own, None))]
 
     alone = [one(column, pair.row(i), s) for i in (0, 1) for _, s in jobs(i)]
