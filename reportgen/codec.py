@@ -55,6 +55,7 @@ class _Set(msgspec.Struct, frozen=True):
     verified: bool
     weights: dict[str, float]
     evidence: dict[str, str]
+    by_head: dict[str, dict[str, str]] = {}
 
 
 class _Column(msgspec.Struct, frozen=True):
@@ -107,6 +108,7 @@ def encode(result: SuiteResult) -> tuple[bytes, bytes]:
             _Set(
                 s.key, s.label, [(int(a), int(b)) for a, b in s.heads], s.legend, s.source, s.rule, s.kind, s.verified,
                 {k: float(v) for k, v in s.weights.items()}, dict(s.evidence),
+                {rung: dict(own) for rung, own in s.by_head.items()},
             )
             for s in result.head_sets
         ],
@@ -142,7 +144,7 @@ def _build(stored: _Stored, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Suit
         scores=tuple(_score(s, tensors) for s in stored.scores),
         head_sets=tuple(
             HeadSet(s.key, s.label, tuple(s.heads), s.legend, s.source, s.rule, s.kind, s.verified, s.weights,
-                    s.evidence)
+                    s.evidence, by_head=s.by_head)
             for s in stored.head_sets
         ),
         tables=tuple(

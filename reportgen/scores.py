@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -197,7 +197,8 @@ class HeadSet:
     kind      "published" | "user" | "computed"
     verified  False is drawn hollow, with 'unconfirmed list' in legend and caption
     weights   head name -> 0..1, shown as opacity (stability); empty = all 1
-    evidence  rungs of the evidence ladder: rung -> "passed" | "failed" | "not run"
+    evidence  rungs of the evidence ladder, of the whole set: rung -> "passed" | "failed" | "not run"
+    by_head   of the rungs that were judged head by head: rung -> head name -> outcome
     marker    the marker's name and
     color     its colour "#rrggbb"; empty = chosen, one for a class in all figures of a run
     """
@@ -214,6 +215,14 @@ class HeadSet:
     evidence: Mapping[str, str] = field(default_factory=dict)
     marker: str = ""
     color: str = ""
+    by_head: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def judged(self, rung: str, outcomes: Mapping[Head, str]) -> HeadSet:
+        """The set with a rung judged head by head: passed where every head passed, failed where any failed."""
+        found = set(outcomes.values())
+        whole = "failed" if "failed" in found else "passed" if found == {"passed"} else "not run"
+        own = {head_name(*head): outcome for head, outcome in outcomes.items()}
+        return replace(self, evidence={**self.evidence, rung: whole}, by_head={**self.by_head, rung: own})
 
 
 @dataclass(frozen=True)

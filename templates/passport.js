@@ -13,11 +13,17 @@ const scrolled = (table, label) => {
   box.setAttribute("aria-label", label);
   return box;
 };
-const outcomeOf = (set, rung) => {
-  const found = Object.entries(set.evidence).filter(([name]) => name.startsWith(rung));
-  const outcomes = new Set(found.map(([, outcome]) => outcome));
-  const outcome = outcomes.has("failed") ? "failed" : outcomes.has("passed") ? "passed" : "not run";
-  return { outcome, detail: found.map(([name, result]) => `${name}: ${result}`).join("; ") || `${rung}: not run` };
+/* A rung's outcome for one head of a set: its own where it was judged head by head, else that of the whole set. */
+const outcomeOf = (set, rung, head) => {
+  const found = Object.entries(set.evidence).filter(([name]) => name.startsWith(rung)).map(([name, whole]) => {
+    const own = set.by_head?.[name]?.[head];
+    return { name, outcome: own ?? whole, whole: own === undefined };
+  });
+  const of = (result) => found.filter(({ outcome }) => outcome === result);
+  const outcome = of("failed").length ? "failed" : of("passed").length ? "passed" : "not run";
+  const whole = outcome !== "not run" && of(outcome).every((one) => one.whole);
+  const detail = found.map((one) => `${one.name}: ${one.outcome}${one.whole ? " (the set as a whole)" : ""}`).join("; ");
+  return { outcome, whole, detail: detail || `${rung}: not run` };
 };
 
 const nameOfSet = (set) => {
@@ -26,14 +32,15 @@ const nameOfSet = (set) => {
   name.scope = "row";
   return name;
 };
-const ladder = (sets, label) => {
+const ladder = (sets, label, head) => {
   const top = make("tr", "", make("th", "Label"), ...RUNGS.map((rung) => make("th", SHORT[rung])));
   for (const th of top.children) th.scope = "col";
   const body = sets.map((set) => make("tr", "", nameOfSet(set), ...RUNGS.map((rung) => {
-    const { outcome, detail } = outcomeOf(set, rung);
-    const sign = classed(make("span", SIGNS[outcome] ?? "\u2013"), "sign");
+    const { outcome, whole, detail } = outcomeOf(set, rung, head), mark = SIGNS[outcome] ?? "\u2013";
+    const sign = classed(make("span", whole ? `(${mark})` : mark), "sign");
     sign.setAttribute("aria-hidden", "true");
-    const cell = classed(make("td", "", sign, classed(make("span", outcome), "hide")), outcome.replace(" ", "-"));
+    const words = classed(make("span", whole ? `${outcome} by the set as a whole` : outcome), "hide");
+    const cell = classed(make("td", "", sign, words), whole ? "whole" : outcome.replace(" ", "-"));
     cell.title = detail;
     return cell;
   })));
@@ -46,14 +53,15 @@ const ruleLine = (set) => {
   return line;
 };
 const folded = (title, ...children) => make("details", "", make("summary", title), ...children);
-const labels = (sets) => {
+const labels = (sets, head) => {
   if (!sets.length) return [make("h3", "Labels"), make("p", "In no head set of this report.")];
   const first = sets.filter((set) => set.kind !== "computed" || Object.keys(set.evidence).length);
   const others = sets.filter((set) => !first.includes(set));
   first.sort((a, b) => (a.kind === "computed") - (b.kind === "computed"));
   const parts = [make("h3", "Labels and their evidence")];
   if (first.length) {
-    parts.push(ladder(first, "Labels and their evidence"), classed(make("p", "\u2713 passed, \u2715 failed, \u2013 not run."), "note"));
+    const signs = "\u2713 this head passed, \u2715 it failed, \u2013 not run; in brackets: the outcome of the set as a whole, which says nothing of this head alone.";
+    parts.push(ladder(first, "Labels and their evidence", head), classed(make("p", signs), "note"));
     parts.push(folded("Rules of these labels", classed(make("ul", "", ...first.map(ruleLine)), "labels")));
   }
   if (others.length) parts.push(folded(`${others.length} ${others.length > 1 ? "sets" : "set"} by score alone`, classed(make("ul", "", ...others.map(ruleLine)), "labels")));
@@ -232,7 +240,7 @@ const draw = (i) => {
   const top = classed(make("div", "", title, button("Close", close)), "top");
   const note = "Dot and bar: this head with its 95 % interval. Strokes: all other heads. Long stroke: family-wise line.";
   passport.replaceChildren(top, classed(make("p", places), "quiet"), ...leader(i), ...leads(i),
-    ...labels(setsOf(nameOf(i))), ...texts(i), ...salient(i),
+    ...labels(setsOf(nameOf(i)), nameOf(i)), ...texts(i), ...salient(i),
     make("h3", "Scores"), classed(make("p", note), "note"), ...scoreParts(i));
 };
 /* Open the passport of head `i`; `from` gets the focus back; `quiet` keeps the page where it is while walking. */

@@ -73,6 +73,9 @@ def _set(heads: HeadSet) -> dict[str, object]:
         "kind": heads.kind,
         "verified": heads.verified,
         "evidence": evidence,
+        "by_head": {
+            clean(rung): {head: clean(outcome) for head, outcome in own.items()} for rung, own in heads.by_head.items()
+        },
         "heads": [head_name(*h) for h in heads.heads],
     }
 

@@ -205,8 +205,10 @@ def test_the_passport_says_labels_evidence_texts_tokens_and_scores(visit: Visito
     panel = seen.page.locator("#head")
     row = panel.locator(".ladder tbody tr").first
     assert row.locator("td").evaluate_all("cells => cells.map(c => c.className)") == [
-        "not-run", "not-run", "passed", "not-run", "passed"
+        "not-run", "not-run", "whole", "not-run", "passed"
     ]  # fmt: skip
+    assert row.locator(".sign").all_inner_texts() == ["\u2013", "\u2013", "(\u2713)", "\u2013", "\u2713"]
+    assert "causal effect: passed (the set as a whole)" in (row.locator("td").nth(2).get_attribute("title") or "")
     sharp, flat = panel.locator(".texts li").all()
     assert sharp.locator("mark").count() == 1
     assert sharp.locator("mark").get_attribute("title") == "weight 0.80"

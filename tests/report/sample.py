@@ -21,6 +21,7 @@ from tests import fixtures
 
 LAYERS, HEADS = 3, 4
 EVIDENCE = {"causal effect": "passed", "replicated (templates)": "passed", "natural text": "not run"}
+BY_HEAD = {"replicated (templates)": {"L1H2": "passed", "L2H3": "passed"}}  # the causal test was of the set
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u202eRTL\u0007 \u4e2d\u6587 {{ 7*7 }} #let x"
 LONG = "Donaudampfschifffahrt" * 20
 
@@ -116,7 +117,7 @@ def result(text: str = "Mary") -> SuiteResult:
         scores=(plain, no_null, signed()),
         head_sets=(
             HeadSet("alpha/ioi/movers", f"Movers {text}", ((1, 2), (2, 3)), "Made-up sets", "computed here",
-                    "effect above .5", evidence=EVIDENCE),
+                    "effect above .5", evidence=EVIDENCE, by_head=BY_HEAD),
         ),
         tables=(Table("pairs", f"Pairs {text}", (Column("pair"), Column("count"), Column("share")),
                       ((text, 12000, 0.25), (LONG, None, -0.5))),),

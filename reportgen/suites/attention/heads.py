@@ -52,11 +52,13 @@ def head_sets(
             "dynamic score": "passed" if heads else "failed",
             "causal effect": "not run",
             "natural text": "not run",
-            "replicated (block lengths)": _all_one(weights),
         }
         key = f"attention/{TASK}/{name}"
         source = "computed: repeated random tokens on this model"
-        sets.append(HeadSet(key, label, heads, LEGEND, source, rule, weights=weights, evidence=evidence))
+        own = {rung: {head_name(*head): outcome for head in heads} for rung, outcome in evidence.items()}
+        made = HeadSet(key, label, heads, LEGEND, source, rule, weights=weights, evidence=evidence, by_head=own)
+        again = {head: "passed" if weights[head_name(*head)] == 1 else "failed" for head in heads}
+        sets.append(made.judged("replicated (block lengths)", again))
     return tuple(sets)
 
 
@@ -66,9 +68,3 @@ def _stability(
     """Head name -> share of block lengths on which the head alone keeps the threshold."""
     by_lag = np.stack([values[which == index].mean(0) for index in np.unique(which)])  # [lag layer head]
     return {head_name(*lh): float((by_lag[:, lh[0], lh[1]] >= threshold).mean()) for lh in heads}
-
-
-def _all_one(weights: Mapping[str, float]) -> str:
-    if not weights:
-        return "not run"
-    return "passed" if min(weights.values()) == 1.0 else "failed"

@@ -9,7 +9,7 @@ are too few to tell, that is said instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -119,9 +119,8 @@ def _with_rung(heads_: HeadSet, where: dict[Head, str]) -> HeadSet:
     """The set with its rung: failed with a head that one family alone has, passed where both have all of them."""
     if not heads_.evidence:
         return heads_
-    its = {where.get(head) for head in heads_.heads}
-    outcome = "failed" if HERE in its else "passed" if its == {BOTH} else "not run"
-    return replace(heads_, evidence={**heads_.evidence, RUNG: outcome})
+    said = {HERE: "failed", BOTH: "passed"}
+    return heads_.judged(RUNG, {head: said.get(where.get(head, ""), "not run") for head in heads_.heads})
 
 
 def _one_family(task: Task, some: Sequence[Head], own: Effects, settings: Settings) -> HeadSet:
@@ -129,9 +128,10 @@ def _one_family(task: Task, some: Sequence[Head], own: Effects, settings: Settin
         f"|total effect| >= {settings.effect_share:.0%} of the gap and adjusted p <= {settings.alpha:g} on the task's "
         "own templates, not on those in other words, and smaller there (95 % interval of the difference above 0)"
     )
-    evidence = heads.ladder(some, replicated(own, settings.effect_share)) | {RUNG: "failed"}
-    share = {head: float(own.stability[head]) for head in some}
-    return heads.head_set(task, "one_family", "On These Templates Only", some, rule, share, evidence)
+    share, same = {head: float(own.stability[head]) for head in some}, replicated(own, settings.effect_share)
+    return heads.head_set(task, "one_family", "On These Templates Only", some, rule, share, same).judged(
+        RUNG, dict.fromkeys(some, "failed")
+    )
 
 
 def _table(task: Task, found: Families, where: dict[Head, str], members: Sequence[Head], settings: Settings) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from reportgen.suites.circuits.tasks import Task
 from reportgen.suites.circuits.unseen import Way
 
 Bools = npt.NDArray[np.bool_]
+TEMPLATES = "replicated (templates)"  # the rung: the effect is there in both halves of the templates
 
 
 def legend(task: Task) -> str:
@@ -29,12 +31,16 @@ def source(task: Task) -> str:
 
 
 def head_set(
-    task: Task, key: str, label: str, heads: Iterable[Head], rule: str, stability: Mapping[Head, float],
-    evidence: Mapping[str, str],
+    task: Task, key: str, label: str, heads: Iterable[Head], rule: str, stability: Mapping[Head, float], same: Bools,
+    static: str = "not run", dynamic: str = "not run",
 ) -> HeadSet:  # fmt: skip
-    """A set computed on this task; `stability` becomes the markers' opacity."""
+    """A set computed on this task by causal effect; `stability` becomes the markers' opacity.
+
+    same             [layer head] whether the effect is there in both halves of the templates
+    static, dynamic  "passed" where the rule asks each member for such a score, too
+    """
     members = tuple(heads)
-    return HeadSet(
+    found = HeadSet(
         key=f"circuits/{task.name}/{key}",
         label=label,
         heads=members,
@@ -42,8 +48,14 @@ def head_set(
         source=source(task),
         rule=rule,
         weights={head_name(*head): stability[head] for head in members},
-        evidence=evidence if members else {},
     )
+    if not members:
+        return found
+    rungs = {"static score": static, "dynamic score": dynamic, "causal effect": "passed", "natural text": "not run"}
+    for rung, outcome in rungs.items():
+        found = found.judged(rung, dict.fromkeys(members, outcome))
+    found = found.judged(TEMPLATES, {head: "passed" if same[head] else "failed" for head in members})
+    return replace(found, evidence={**found.evidence, "replicated (random twin)": "not run"})
 
 
 def direct_sets(found: Evidence, stability: Mapping[Head, float], settings: Settings) -> tuple[HeadSet, ...]:
@@ -64,8 +76,8 @@ def direct_sets(found: Evidence, stability: Mapping[Head, float], settings: Sett
     static = {roles.mover(task), roles.negative(task)}  # roles that need a score read from the weights
     dynamic = static | {roles.suppressor(task)}  # and roles that need attention on the prompts
     return tuple(
-        head_set(task, key, words_, members, words[role], stability,
-                 ladder(members, same, *("passed" if role in some else "not run" for some in (static, dynamic))))
+        head_set(task, key, words_, members, words[role], stability, same,
+                 *("passed" if role in some else "not run" for some in (static, dynamic)))
         for key, words_, role, members in wanted
     )  # fmt: skip
 
@@ -73,26 +85,6 @@ def direct_sets(found: Evidence, stability: Mapping[Head, float], settings: Sett
 def having(named: Mapping[Head, str], role: str) -> tuple[Head, ...]:
     """The heads with this role."""
     return tuple(head for head, its in named.items() if its == role)
-
-
-def ladder(heads: Sequence[Head], same: Bools, static: str = "not run", dynamic: str = "not run") -> dict[str, str]:
-    """The rungs of the evidence ladder for a set picked by causal effect.
-
-    same  [layer head] whether the effect is there in both halves of the templates, or one cell for all heads
-    """
-    if not heads:
-        return {}
-    same = (
-        np.broadcast_to(same, (1 + max(h[0] for h in heads), 1 + max(h[1] for h in heads))) if same.size == 1 else same
-    )
-    return {
-        "static score": static,
-        "dynamic score": dynamic,
-        "causal effect": "passed",
-        "natural text": "not run",
-        "replicated (templates)": "passed" if all(bool(same[head]) for head in heads) else "failed",
-        "replicated (random twin)": "not run",
-    }
 
 
 def taking_over(after: Effects, gain: Effects, movers: Sequence[Head], settings: Settings) -> tuple[Head, ...]:
@@ -122,22 +114,26 @@ def backup_sets(found: Evidence, gain: Effects, movers: Sequence[Head], settings
     as_mover = f"{rule}; with the movers gone {roles.looks_and_writes(task, settings)}"
     return (
         head_set(
-            task, "backups", f"Backup {task.mover.label}", alike, as_mover, stability,
-            ladder(alike, same, static="passed", dynamic="passed"),
+            task, "backups", f"Backup {task.mover.label}", alike, as_mover, stability, same, "passed", "passed",
         ),
         head_set(
             task, "taking_over", "Other Heads Taking Over", others, f"{rule}; not the evidence of a {task.mover.one}",
-            stability, ladder(others, same),
+            stability, same,
         ),
     )  # fmt: skip
 
 
-def unseen_set(task: Task, found: tuple[Head, ...], ways: Sequence[Way], settings: Settings) -> HeadSet:
+def unseen_set(
+    task: Task, found: tuple[Head, ...], ways: Sequence[Way], settings: Settings, shape: tuple[int, int]
+) -> HeadSet:
     """Heads that a circuit lacks though patching gave no reason to take them in."""
     rule = (
         "outside the circuit by patching; added to it, brings the task's metric nearest to the whole model's, with all "
         f"other heads {ABLATED[settings.ablation]}; chosen on either half of the templates"
     )
     passed = all(abs(1 - way.kept[-1]) < abs(1 - way.kept[0]) for way in ways)
-    evidence = ladder(found, np.ones((1, 1), bool)) | {"replicated (templates)": "passed" if passed else "failed"}
-    return head_set(task, "unseen", "Heads That Patching Misses", found, rule, dict.fromkeys(found, 1.0), evidence)
+    label, everywhere = "Heads That Patching Misses", np.ones(shape, bool)
+    its = head_set(task, "unseen", label, found, rule, dict.fromkeys(found, 1.0), everywhere)
+    halves = {TEMPLATES: "passed" if passed else "failed"} if found else {}  # of the heads together, never of one
+    own = {rung: outcomes for rung, outcomes in its.by_head.items() if rung != TEMPLATES}
+    return replace(its, evidence={**its.evidence, **halves}, by_head=own)

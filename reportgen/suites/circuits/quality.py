@@ -171,7 +171,7 @@ def _unseen(out: Outcome, scale: Scale, members: Sequence[Head]) -> None:
         "enough": unseen.ENOUGH,
     }  # fmt: skip
     if found:
-        out.head_sets.append(heads.unseen_set(scale.runs.task, found, ways, settings))
+        out.head_sets.append(heads.unseen_set(scale.runs.task, found, ways, settings, scale.runs.shape))
 
 
 def _table(

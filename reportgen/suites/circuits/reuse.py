@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +125,7 @@ def reuse(outcomes: Mapping[str, Outcome], shape: tuple[int, int]) -> Outcome:
     titles = {task: str(found.facts["title"]) for task, found in circuits.items()}
     reused = sorted({head for tasks, heads in groups.items() if len(tasks) > 1 for head in heads})
     of = {head: sum(head in found.members() for found in circuits.values()) for head in reused}
-    out.head_sets.append(_reused(tuple(reused), of, titles, _rungs(circuits, reused)))
+    out.head_sets.append(_reused(tuple(reused), of, titles, _twin(circuits), _words(circuits, reused)))
     out.tables.append(_pairs(pairs, titles, circuits))
     if len(circuits) > 2:
         out.tables.append(_counts(groups, titles))
@@ -141,12 +141,11 @@ def reuse(outcomes: Mapping[str, Outcome], shape: tuple[int, int]) -> Outcome:
     return out
 
 
-def _rungs(circuits: Mapping[str, Outcome], reused: Sequence[Head]) -> dict[str, str]:
-    """Of the random twin, and of other words: failed with a head that one family of a task's templates alone has."""
+def _words(circuits: Mapping[str, Outcome], reused: Sequence[Head]) -> dict[Head, str]:
+    """In other words: failed where one family of a task's templates alone has the head."""
     tried = [out.one_family for out in circuits.values() if out.one_family is not None]
-    failed = any(head in heads for heads in tried for head in reused)
-    words = "failed" if failed else "passed" if len(tried) == len(circuits) else "not run"
-    return {RUNG: _twin(circuits), OTHER_WORDS: words}
+    rest = "passed" if len(tried) == len(circuits) else "not run"
+    return {head: "failed" if any(head in heads for heads in tried) else rest for head in reused}
 
 
 def _twin(circuits: Mapping[str, Outcome]) -> str:
@@ -161,10 +160,10 @@ def _twin(circuits: Mapping[str, Outcome]) -> str:
 
 
 def _reused(
-    heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str, str], rungs: Mapping[str, str]
+    heads: tuple[Head, ...], of: Mapping[Head, int], titles: Mapping[str, str], twin: str, words: Mapping[Head, str]
 ) -> HeadSet:
     names = ", ".join(titles.values())
-    return HeadSet(
+    found = HeadSet(
         key="circuits/reuse/reused",
         label="Reused Heads",
         heads=heads,
@@ -172,17 +171,13 @@ def _reused(
         source=f"computed: circuits of {names} on this model",
         rule=f"in the circuits of at least two of: {names} (all stages); opacity: share of these tasks",
         weights={head_name(*head): of[head] / len(titles) for head in heads},
-        evidence={
-            "static score": "not run",
-            "dynamic score": "not run",
-            "causal effect": "passed",
-            "natural text": "not run",
-            "replicated (tasks)": "passed",
-            **rungs,
-        }
-        if heads
-        else {},
     )
+    if not heads:
+        return found
+    each = dict.fromkeys(heads, "passed")
+    unseen = dict.fromkeys(("static score", "dynamic score", "causal effect", "natural text"), "not run")
+    found = replace(found, evidence=unseen).judged("causal effect", each).judged("replicated (tasks)", each)
+    return replace(found, evidence={**found.evidence, RUNG: twin}).judged(OTHER_WORDS, words)
 
 
 def _pairs(pairs: list[Overlap], titles: Mapping[str, str], circuits: Mapping[str, Outcome]) -> Table:

@@ -229,4 +229,4 @@ def _set(runs: Runs, stages: Sequence[Stage], key: str, label: str, some: tuple[
     for head, its in of.items():
         same[head] = any(replicated(stage.effects[kind], share)[head] for stage in its for kind in stage.members[head])
     dynamic = "not run" if key in _TITLES else "passed"  # those named are named by where they look on the prompts
-    return heads.head_set(runs.task, key, label, some, rule, stability, heads.ladder(some, same, dynamic=dynamic))
+    return heads.head_set(runs.task, key, label, some, rule, stability, same, dynamic=dynamic)

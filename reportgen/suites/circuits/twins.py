@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +56,8 @@ def _with_rung(found: HeadSet, out: Outcome) -> HeadSet:
         return found
     twin = out.facts["twin"]
     assert isinstance(twin, dict)
-    own = [head for head in found.heads if head in out.stages["direct"]]
-    beyond = all(abs(out.effects["direct"][head]) > float(twin["largest"]) for head in own)
-    passed = beyond and not twin["does_it"]
-    return replace(found, evidence={**found.evidence, RUNG: "passed" if passed else "failed"})
+    direct, effect = set(out.stages["direct"]), out.effects["direct"]
+    beyond = {head: head not in direct or abs(effect[head]) > float(twin["largest"]) for head in found.heads}
+    return found.judged(
+        RUNG, {h: "passed" if is_so and not twin["does_it"] else "failed" for h, is_so in beyond.items()}
+    )

@@ -11,6 +11,8 @@ from reportgen.suites.cognitive.ablation_stats import Verdict
 from reportgen.suites.cognitive.scored import Lines, Scored
 from reportgen.suites.cognitive.suite import SUITE
 
+AGAIN = "replicated (probe starts)"
+
 
 def line_sets(found: Scored, names: tuple[str, ...], lines: Lines | None, shape: tuple[int, int]) -> list[HeadSet]:
     """Per function the heads whose own importance is beyond the line; weight: share of starts that agree."""
@@ -21,18 +23,18 @@ def line_sets(found: Scored, names: tuple[str, ...], lines: Lines | None, shape:
         member = (lines.p["own"][c] <= found.settings.alpha).reshape(shape) & found.active
         members = tuple((int(a), int(b)) for a, b in np.argwhere(member))
         again = (np.abs(own[:, c]) > lines.own).mean(0).reshape(shape)
-        passed = "passed" if members and min(again[h] for h in members) == 1 else "failed" if members else "not run"
-        sets.append(
-            HeadSet(
+        made = HeadSet(
                 key=f"{SUITE.name}/{name}/line", label=f"{label}: beyond the line", heads=members,
                 legend="Heads for cognitive functions", source=f"computed: {label} on this model",
                 rule=f"|own importance| on held-out rows with family-wise p <= {found.settings.alpha:g} over all heads "
                 f"and functions ({found.settings.permutations} permutations of the labels)",
                 weights={head_name(*h): float(again[h]) for h in members},
-                evidence={"dynamic score": "passed" if members else "failed", "causal effect": "not run",
-                          "replicated (probe starts)": passed},
-            )
+                evidence={"dynamic score": "failed", "causal effect": "not run", AGAIN: "not run"},
         )  # fmt: skip
+        if members:
+            made = made.judged("dynamic score", dict.fromkeys(members, "passed"))
+            made = made.judged(AGAIN, {h: "passed" if again[h] == 1 else "failed" for h in members})
+        sets.append(made)
     return sets
 
 
@@ -47,17 +49,15 @@ def leading_sets(
         every = [np.abs(found.fit.by_seed["own"][:, c, f]) > lines.own for f in flat] if lines else []
         is_causal = effect.own < 0 and effect.contrast < 0 and effect.p_holm <= alpha and effect.p_random_holm <= alpha
         causal = "not run" if math.isnan(effect.p_random_holm) else "passed" if is_causal else "failed"
-        scored = "not run" if not lines else "passed" if all(v.mean() >= 0.5 for v in every) else "failed"
-        again = "not run" if not lines else "passed" if all(v.all() for v in every) else "failed"
+        scored = {h: "passed" if v.mean() >= 0.5 else "failed" for h, v in zip(members, every, strict=False)}
+        again = {h: "passed" if v.all() else "failed" for h, v in zip(members, every, strict=False)}
         rule = f"the {len(flat)} heads with the largest |own importance| on the selection rows"
         if found.recipe.rule == "elbow":
             rule = f"the {len(flat)} heads before the elbow of |importance| on the selection rows"
-        evidence = {"dynamic score": scored, "causal effect": causal, "replicated (probe starts)": again}
-        sets.append(
-            HeadSet(
-                key=f"{SUITE.name}/{name}/leading", label=f"{label}: leading heads", heads=members,
-                legend="Heads for cognitive functions", source=f"computed: {label} on this model", rule=rule,
-                evidence=evidence,
-            )
+        made = HeadSet(
+            key=f"{SUITE.name}/{name}/leading", label=f"{label}: leading heads", heads=members,
+            legend="Heads for cognitive functions", source=f"computed: {label} on this model", rule=rule,
+            evidence={"dynamic score": "not run", "causal effect": causal, AGAIN: "not run"},
         )  # fmt: skip
+        sets.append(made.judged("dynamic score", scored).judged(AGAIN, again))
     return sets

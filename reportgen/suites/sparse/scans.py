@@ -187,7 +187,7 @@ def _pass(column: Column, group: Group, asks: Sequence[tuple[int, Ask]], rows: S
     """m of `rows`, each (number in `asks`, row of that ask), in one forward pass."""
     model, device = column.model, column.model.device
     counts = {number: len(list(some)) for number, some in groupby(rows, key=lambda row: row[0])}
-    places = torch.tensor([row for _, row in rows], device=device).split(list(counts.values()))
+    places = torch.split(torch.tensor([row for _, row in rows], device=device), list(counts.values()))
     parts = [(asks[number][1], own) for number, own in zip(counts, places, strict=True)]
     made: dict[int, Patch] = {}  # one layer's at a time
 

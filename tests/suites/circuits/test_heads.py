@@ -28,6 +28,20 @@ def test_a_head_that_gains_without_the_evidence_of_a_mover_is_no_backup(tmp_path
     assert "mean-ablated at every position" in backups.rule
 
 
+def test_a_set_fails_a_rung_where_one_head_does_and_the_others_keep_their_own_outcome(tmp_path: Path) -> None:
+    task = ioi.build(load(ioi_folder(tmp_path), device="cpu").tokens, 32, seed=0)
+    same = np.ones((4, 4), bool)
+    same[3, 1] = False
+    members = ((3, 0), (3, 1))
+    found = heads.head_set(task, "direct", "Heads", members, "a rule", dict.fromkeys(members, 0.5), same)
+    assert found.evidence[heads.TEMPLATES] == "failed"
+    assert found.by_head[heads.TEMPLATES] == {"L3H0": "passed", "L3H1": "failed"}
+    assert found.by_head["causal effect"] == {"L3H0": "passed", "L3H1": "passed"}
+    assert "replicated (random twin)" not in found.by_head
+    twin = found.judged("replicated (random twin)", {(3, 0): "passed", (3, 1): "not run"})
+    assert twin.evidence["replicated (random twin)"] == "not run"
+
+
 def _effects(of: dict[tuple[int, int], float]) -> Effects:
     grid = np.zeros((4, 4))
     for head, value in of.items():
