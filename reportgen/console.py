@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,11 @@ class Reporter:
                 table.add_row(name, took(record), Text(one_line(phase_words(record))))
         if table.row_count:
             self.console.print(table)
+
+    def left_out(self, lines: Sequence[str]) -> None:
+        """What the run was given or brings and does not have."""
+        for line in ["Left out:", *(f"  {line}" for line in lines)] if lines else []:
+            self.console.print(one_line_kept_indent(line), markup=False, soft_wrap=True)
 
     def _whole(self) -> str:
         return f"[{self.share:.0%} of the run, {duration(self.left_s)} left]"

@@ -49,8 +49,11 @@ def print_plan(options: Options, json_lines: bool) -> None:
     planned = [_planned(job, record, tokens, speeds, options.seed) for job in jobs]
     if json_lines:
         suites = {
-            p.job.suite.name: {"settings": p.job.as_dict, "about_s": p.seconds, "reach": p.reach} for p in planned
-        }
+            p.job.suite.name: {
+                "settings": p.job.as_dict, "about_s": p.seconds, "reach": p.reach, "left_out": p.left_out
+            }
+            for p in planned
+        }  # fmt: skip
         model = {"id": record.id, "n_layers": record.n_layers, "n_heads": record.n_heads, "dtype": record.dtype}
         print(json.dumps({"event": "plan", "model": model, "memory_bytes": needed, "suites": suites}))
         return
@@ -59,18 +62,20 @@ def print_plan(options: Options, json_lines: bool) -> None:
 
 @dataclass(frozen=True)
 class Planned:
-    """A suite of the run, the seconds it should take (None: not estimated), and what it can reach."""
+    """A suite of the run, the seconds it should take (None: not estimated), what it can reach, what it loses."""
 
     job: Job
     seconds: float | None
     reach: list[str]
+    left_out: list[str]
 
 
 def _planned(job: Job, record: ModelRecord, tokens: Tokens, speeds: Speeds, seed: int) -> Planned:
     with answerable(job.suite):
         seconds = job.suite.estimate(record, job.settings, speeds)
         reach = [one_line(words) for words in job.suite.reach(record, job.settings, tokens, seed)]
-    return Planned(job, None if seconds is None else round(seconds, 1), reach)
+    left_out = runner.drops(job, tokens, seed)
+    return Planned(job, None if seconds is None else round(seconds, 1), reach, left_out)
 
 
 def _print(record: ModelRecord, needed: int, planned: Sequence[Planned], report_s: float) -> None:
@@ -90,4 +95,11 @@ def _print(record: ModelRecord, needed: int, planned: Sequence[Planned], report_
     least = "at least " if any(p.seconds is None for p in planned) else ""
     tail = f"In all {least}about {duration(whole)}, within a factor of 2 on two models; nothing was scored."
     reach = [Text(f"  {p.job.suite.name}: {words}") for p in planned for words in p.reach]
-    show(Text(f"{head}\n{memory}"), rows, Text(tail), *reach)
+    lost = [Text(f"  {p.job.suite.name}: {words}") for p in planned for words in p.left_out]
+    show(
+        Text(f"{head}\n{memory}"),
+        rows,
+        Text(tail),
+        *reach,
+        *([Text("Left out, for want of tokens:"), *lost] if lost else []),
+    )

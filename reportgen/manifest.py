@@ -106,6 +106,7 @@ class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     sha256: dict[str, str] = msgspec.field(default_factory=dict)  # file name in scores/ -> digest
     n: int = 0  # head scores stored
     data: dict[str, str] = msgspec.field(default_factory=dict)  # name of a data file -> digest
+    dropped: list[str] = msgspec.field(default_factory=list)  # data that the tokenizer has no tokens for, in words
     # Where and how this suite was scored, which need not be how the run's other suites were. Empty: not known.
     device: str = ""  # "cpu", "cuda:0", "mps"
     device_name: str = ""

@@ -128,6 +128,15 @@ class Run:
         """All finished suites' results, by name."""
         return {name: self.result(name) for name in self.done()}
 
+    def left_out(self) -> list[str]:
+        """`suite: words` of all that this run was given or brings and does not have: data without tokens, parts that
+        could not be computed. What settings switched off is not among it."""
+        lines = []
+        for name in self.done():
+            gone = [f"{n.what}: {n.why}" for n in self.result(name).not_computed if not n.is_switched_off]
+            lines += [f"{name}: {words}" for words in dict.fromkeys([*self.manifest.suites[name].dropped, *gone])]
+        return lines
+
     def overlay_files(self) -> list[Path]:
         """The user's overlay files kept in the run."""
         return [self.path / "overlays" / check_slug(name) for name in self.manifest.overlays]

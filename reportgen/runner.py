@@ -42,6 +42,7 @@ from reportgen.suites.settings import with_switched_off
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model, Weights
+    from reportgen.models.tokens import Tokens
 
 _PACKAGES = (
     "torch",
@@ -194,9 +195,20 @@ def _estimates(model: Model | Weights, jobs: Sequence[Job]) -> dict[str, float |
     found: dict[str, float | None] = {}
     for job in jobs:
         with suites.answerable(job.suite):
-            is_scored = job.suite.static or hasattr(model, "run")
-            found[job.suite.name] = job.suite.estimate(model.record, job.settings, speeds) if is_scored else 0.0
+            estimate = job.suite.estimate(model.record, job.settings, speeds) if is_scored(job, model) else 0.0
+            found[job.suite.name] = estimate
     return found | {REPORT: rendering(len(jobs), speeds)}
+
+
+def is_scored(job: Job, model: Model | Weights) -> bool:
+    """Whether the suite can score what was loaded: streamed weights have no forward pass."""
+    return job.suite.static or hasattr(model, "run")
+
+
+def drops(job: Job, tokens: Tokens, seed: int) -> list[str]:
+    """What of the suite's data this tokenizer leaves out, in words, before anything is scored."""
+    with suites.answerable(job.suite):
+        return [one_line(words) for words in job.suite.drops(job.settings, tokens, seed)]
 
 
 def needs_twin(jobs: Sequence[Job]) -> bool:
@@ -241,6 +253,9 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, 
     if writer.run.is_finished(suite.name, key):
         told.ended(suite, writer.manifest.suites[suite.name], kept=True)
         return
+    dropped = drops(job, model.tokens, seed) if is_scored(job, model) else []
+    for words in dropped:
+        told.listener.stage(f"  left out of {suite.name}: {words}")
     done, phases = _whole(writer.run, but=suite.name), Phases()
     context = Context(
         seed=seed,
@@ -250,7 +265,7 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, 
         progress=told.progress(suite, phases),
         offline=offline,
     )
-    record = _as_planned(job, key, dict(data), writer.manifest)
+    record = _replace(_as_planned(job, key, dict(data), writer.manifest), dropped=dropped)
     started = time.monotonic()
     phases.start()
     memory.forget_peak(model.device)

@@ -274,12 +274,20 @@ class NamedArray:
                 raise ValueError(f"{len(names)} labels for dimension {dim} of size {size}")
 
 
+SWITCHED_OFF = "switched off"
+
+
 @dataclass(frozen=True)
 class NotComputed:
     """Something the report says it does not have, and why."""
 
     what: str
     why: str
+
+    @property
+    def is_switched_off(self) -> bool:
+        """Whether a setting switched it off; such a reason begins with the words SWITCHED_OFF."""
+        return self.why.startswith(SWITCHED_OFF)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reportgen.mini import corpus
 from reportgen.runfolder import Run
 from tests.fixtures import write_run
 from tests.models.hub_server import HubServer
@@ -196,8 +197,36 @@ def test_dry_run_scores_nothing(model: Path, tmp_path: Path) -> None:
     assert set(plan["suites"]) >= {"attention", "circuits", "relations"}
     assert all(suite["about_s"] > 0 for name, suite in plan["suites"].items() if name != "sparse")
     assert "family: 12 heads" in plan["suites"]["attention"]["reach"]
-    assert any("pairs are single tokens" in words for words in plan["suites"]["relations"]["reach"])
+    assert any("pairs are single tokens" in words for words in plan["suites"]["relations"]["left_out"])
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_tokenizer_drops_is_said_before_the_scoring_and_at_the_end(tmp_path: Path) -> None:
+    """Two lists of one's own: of one not a pair is left, the other loses one; a text that is not the tokenizer's."""
+    words = [word.strip() for word in corpus.vocabulary() if word.startswith(" ") and word[1:].isalpha()]
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "own.json").write_text(json.dumps([*([word, word] for word in words[:40]), ["Zanzibar", "clove"]]))
+    (lists / "few.json").write_text(json.dumps([[f"word{i}", "clove"] for i in range(12)]))
+    (tmp_path / "text.txt").write_text("Mary went to the store with a xylophone. " * 400)
+    given = ("--suite", "relations", "--suite", "attention", "--relations", str(lists))
+    given = ("run", "mini", *given, "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "runs"))
+    told = [
+        "relations: relation few: 0 of 12 pairs are single tokens; it takes 30",
+        "relations: 1 of 41 pairs, not single tokens or not to be told apart: own 1",
+    ]
+    planned = reportgen(*given, "--dry-run").stdout
+    assert all(f"  {line}" in planned.splitlines() for line in told)
+    quick = ("--set", "relations.permutations=29", "--set", "relations.dynamic=off", "--no-selftest", "--threads", "1")
+    done = reportgen(*given, *quick, "--set", "relations.matched=0", "--set", "relations.twins=0")
+    assert done.returncode == 0, done.stderr
+    before, _, after = done.stderr.partition("Left out:")
+    assert all(f"left out of {line}" in before and f"  {line}\n" in after for line in told)
+    assert "unknown: not used" in before
+    assert after.count("relation few") == 1
+    assert "switched off" not in after
+    run = Run.open(tmp_path / "runs" / "mini")
+    assert [line for line in run.left_out() if line.startswith("relations")] == told
 
 
 def test_lists() -> None:

@@ -130,6 +130,9 @@ class Suite:
     says: Callable[[Any, int], tuple[str, ...]] = lambda settings, seed: ()  # printed before the model is loaded
     cost: Callable[[ModelRecord, Any], tuple[Phase, ...]] | None = None  # for estimates of time; None: not estimated
     reach: Callable[[ModelRecord, Any, Tokens, int], tuple[str, ...]] = lambda *_: ()  # for --dry-run: smallest p, n
+    drops: Callable[[Any, Tokens, int], tuple[str, ...]] = (
+        lambda *_: ()
+    )  # data that this tokenizer leaves out, in words
     check: Check = field(default_factory=Check)  # for `reportgen suite check`
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 

@@ -40,9 +40,7 @@ def windows(tokens: Tokens, file: str, count: int, length: int, seed: int, n_ctx
         made = corpus.windows(seed, count, length, heldout=True).astype(np.int64)
         return Prose(made, "held-out documents of the bundled model's own corpus (synthetic)")
     path = Path(file) if file else PASSAGES
-    words = read_text(path, "Give the path of a plain text file.")
-    ids = tokens.encode(words)
-    unknown = sum(i == tokens.unk_id for i in ids) / max(1, len(ids))
+    ids, unknown = _read(tokens, path)
     if unknown > MOST_UNKNOWN:
         return f"{unknown:.0%} of the text's tokens are unknown to this tokenizer"
     body = length - (tokens.bos_id is not None)
@@ -53,6 +51,23 @@ def windows(tokens: Tokens, file: str, count: int, length: int, seed: int, n_ctx
     cut = [start + ids[i * body : (i + 1) * body] for i in range(count)]
     what = path.name if file else "passages of English prose in the public domain, shipped"
     return Prose(np.array(cut, np.int64), what)
+
+
+def drops(tokens: Tokens, file: str) -> tuple[str, ...]:
+    """In words, how much of the text this tokenizer does not know; nothing where it knows all of it."""
+    if not file and _is_mini(tokens):
+        return ()
+    unknown = _read(tokens, Path(file) if file else PASSAGES)[1]
+    if not unknown:
+        return ()
+    use = "not used" if unknown > MOST_UNKNOWN else "read as the unknown token"
+    return (f"{unknown:.1%} of the tokens of {Path(file).name if file else 'the shipped text'} are unknown: {use}",)
+
+
+def _read(tokens: Tokens, path: Path) -> tuple[list[int], float]:
+    """The text's ids and the share that is the unknown token. Raises DataError for a file that cannot be read."""
+    ids = tokens.encode(read_text(path, "Give the path of a plain text file."))
+    return ids, sum(i == tokens.unk_id for i in ids) / max(1, len(ids))
 
 
 def _is_mini(tokens: Tokens) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from reportgen.errors import SettingsError
-from reportgen.scores import NotComputed, SuiteResult
+from reportgen.scores import SWITCHED_OFF, NotComputed, SuiteResult
 
 MOST = 2**31 - 1  # the largest whole number a setting can be
 NONE = ("none", "off")  # words for an empty list and for 0
@@ -65,7 +65,7 @@ def is_off(f: dataclasses.Field[Any], value: object) -> bool:
 
 def switched_off(suite: str, name: str) -> str:
     """Why something is not computed: the setting that switched it off."""
-    return f"switched off ({suite}.{name})"
+    return f"{SWITCHED_OFF} ({suite}.{name})"
 
 
 def with_switched_off(suite: str, settings: Any, given: Iterable[str], result: SuiteResult) -> SuiteResult:

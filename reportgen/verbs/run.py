@@ -116,11 +116,14 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
     skipped, failed = (
         [n for n, record in suites.items() if record.status == status] for status in ("skipped", "failed")
     )
+    left_out = done.left_out()
     if json_lines:
-        said = {"run": str(done.path), "report": str(page), "skipped": skipped, "failed": failed, "undrawn": undrawn}
+        said = {"run": str(done.path), "report": str(page), "skipped": skipped, "failed": failed, "undrawn": undrawn,
+                "left_out": left_out}  # fmt: skip
         print(json.dumps({"event": "done", **said}))
     else:
         reporter.times(done.manifest)
+        reporter.left_out(left_out)
         say_undrawn(undrawn)
         print(page)
     return 1 if failed or undrawn else 0

@@ -6,7 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from reportgen.manifest import ModelRecord
-from reportgen.suites import cost
+from reportgen.suites import cost, prose
 from reportgen.suites.cost import Phase
 
 if TYPE_CHECKING:
@@ -51,3 +51,8 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
 def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     """The family of heads and the smallest p."""
     return cost.family(record, s.permutations, s.sequences, "sequences")
+
+
+def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """Tokens of the text that this tokenizer does not know."""
+    return prose.drops(tokens, s.text_file) if s.text_windows else ()

@@ -178,6 +178,7 @@ SUITE = Suite(
     data=_files,
     cost=plan.phases,
     reach=plan.reach,
+    drops=plan.drops,
     citations=("olsson2022induction", "wang2022ioi"),
     quick={"sequences": 32, "permutations": 2_000, "resamples": 1_000, "copy_tokens": 200},
     check=Check(

@@ -10,7 +10,7 @@ from math import log
 from typing import TYPE_CHECKING
 
 from reportgen.manifest import ModelRecord
-from reportgen.suites import cost
+from reportgen.suites import cost, prose
 from reportgen.suites.cost import Phase
 
 if TYPE_CHECKING:
@@ -119,9 +119,18 @@ def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[
     """The family of heads, the smallest p, and usable prompts per task on this tokenizer."""
     from reportgen.suites.circuits.score import tasks
 
-    words = list(cost.family(record, s.flips, s.min_pairs, "prompts"))
+    counts = [f"{task.title}: {len(task.pairs)} prompts" for task in tasks(tokens, s, seed)]
+    return (*cost.family(record, s.flips, s.min_pairs, "prompts"), *counts)
+
+
+def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """What of each task this tokenizer has no single tokens for, and tokens of the text that it does not know."""
+    from reportgen.suites.circuits.score import tasks
+
+    words = []
     for task in tasks(tokens, s, seed):
-        few = f", fewer than {s.min_pairs}: not computed" if len(task.pairs) < s.min_pairs else ""
-        dropped = "; ".join(f"{count} dropped: {why}" for why, count in task.dropped.items())
-        words.append(f"{task.title}: {len(task.pairs)} prompts{few}{f' ({dropped})' if dropped else ''}")
-    return tuple(words)
+        few = f": {len(task.pairs)} usable prompts, it takes {s.min_pairs}" if len(task.pairs) < s.min_pairs else ""
+        gone = "; ".join(f"{count} {why}" for why, count in task.dropped.items())
+        if few or gone:
+            words.append(f"task {task.title}{few}{f': without {gone}' if gone else ''}")
+    return (*words, *(prose.drops(tokens, s.text_file) if s.text and s.text_windows else ()))

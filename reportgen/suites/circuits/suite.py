@@ -177,4 +177,5 @@ SUITE = Suite(
     data=data_files,
     cost=plan.phases,
     reach=plan.reach,
+    drops=plan.drops,
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reportgen.errors import NotApplicable
 from reportgen.manifest import ModelRecord
 from reportgen.suites import cost
 from reportgen.suites.cost import Phase
@@ -57,3 +58,14 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
 def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     """The family of heads and the smallest p, over heads and functions together."""
     return cost.family(record, s.permutations, int(ROWS * TEST), "test rows")
+
+
+def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """Tokens of the questions that this tokenizer does not know, or why it has words for none of them."""
+    from reportgen.suites.cognitive import prepare
+
+    try:
+        name, _, why = prepare.chosen(tokens, s, s.recipe())
+    except NotApplicable as reason:
+        return (str(reason),)
+    return (f"questions {name}: {why}",) if "unknown" in why else ()

@@ -17,6 +17,7 @@ from reportgen.suites.settings import AUTO
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
+    from reportgen.models.tokens import Tokens
 
 MOST_UNKNOWN = 0.2  # share of unknown tokens from which the set says nothing of this model
 Progress = Callable[[int, int, str], None]
@@ -42,7 +43,7 @@ class Prepared:
 def prepare(model: Model, settings: Settings, recipe: Recipe, seed: int, progress: Progress) -> Prepared:
     """Raises NotApplicable where the tokenizer or the context has no room for the set, DataError for its own faults."""
     recipe, prompt_why = _with_prompt(model, settings, recipe)
-    name, rows, why = _chosen(model, settings, recipe)
+    name, rows, why = chosen(model.tokens, settings, recipe)
     rows = dataset.split(rows, seed)
     encoder = Encoder(model.tokens, rows, recipe, settings.k, settings.site)
     gold = [encoder.encode(row, row.answer) for row in rows]
@@ -95,11 +96,14 @@ def _with_prompt(model: Model, settings: Settings, recipe: Recipe) -> tuple[Reci
     return replace(recipe, prompt="plain"), why
 
 
-def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tuple[Row, ...], str]:
-    """Name, rows, and in words why this set: the English one unless the tokenizer lacks its words."""
+def chosen(tokens: Tokens, settings: Settings, recipe: Recipe) -> tuple[str, tuple[Row, ...], str]:
+    """Name, rows, and in words why this set: the English one unless the tokenizer lacks its words.
+
+    Raises NotApplicable where the tokenizer has words for none.
+    """
     if settings.data != AUTO:
         rows = dataset.load(settings.data)
-        share = unknown_share(model, rows, recipe)
+        share = unknown_share(tokens, rows, recipe)
         if share > MOST_UNKNOWN:
             raise NotApplicable(
                 f"{share:.0%} of the tokens of {settings.data} are unknown to this tokenizer.",
@@ -110,7 +114,7 @@ def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tupl
     tried: list[tuple[float, str, tuple[Row, ...]]] = []
     for name in dataset.SHIPPED:
         rows = dataset.load(name)
-        share = unknown_share(model, rows, recipe)
+        share = unknown_share(tokens, rows, recipe)
         if share == 0:
             words = "the default" if not tried else f"{tried[0][0]:.0%} of the English set's tokens are unknown here"
             return name, rows, words
@@ -125,15 +129,15 @@ def _chosen(model: Model, settings: Settings, recipe: Recipe) -> tuple[str, tupl
     return name, rows, f"{share:.1%} of its tokens are unknown to this tokenizer, fewer than of the other set"
 
 
-def unknown_share(model: Model, rows: Sequence[Row], recipe: Recipe) -> float:
+def unknown_share(tokens: Tokens, rows: Sequence[Row], recipe: Recipe) -> float:
     """Share of the prompts' and answers' tokens that are the unknown token; 0 for tokenizers without one."""
-    if model.tokens.unk_id is None:
+    if tokens.unk_id is None:
         return 0.0
     form = template(recipe.prompt)
-    dress = model.tokens.chat if recipe.chat else str
+    dress = tokens.chat if recipe.chat else str
     texts = [dress(form.prompt(row, recipe.context)) + form.opener + bare(row.answer) for row in rows]
-    ids = [token for text in texts for token in model.tokens.encode(text)]
-    return ids.count(model.tokens.unk_id) / max(len(ids), 1)
+    ids = [token for text in texts for token in tokens.encode(text)]
+    return ids.count(tokens.unk_id) / max(len(ids), 1)
 
 
 def _answers(

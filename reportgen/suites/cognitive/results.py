@@ -15,6 +15,7 @@ from reportgen.suites.cognitive.fit import intervals
 from reportgen.suites.cognitive.recipe import UNCONFIRMED
 from reportgen.suites.cognitive.scored import Lines, Scored, family_lines, slugs, why_no_null
 from reportgen.suites.cognitive.suite import SUITE
+from reportgen.suites.settings import switched_off
 
 Floats = npt.NDArray[np.float64]
 Grid = npt.NDArray[np.float32]
@@ -221,12 +222,17 @@ def _causal(found: Scored, judged: Verdict) -> str:
 
 
 def _not_computed(found: Scored) -> tuple[NotComputed, ...]:
-    made = []
+    made, about = [], found.prepared.about
+    reasons = {"too_long": "too long for the context", "without_answer": "without a token of the answer",
+               "unparsable": "with a generated answer that can't be read"}  # fmt: skip
+    for key, why in reasons.items():
+        if about[key]:
+            made.append(NotComputed(f"{about[key]} of {about['tried']} rows", why))
     if found.fit.null is None:
         made.append(NotComputed("family-wise line and p of importance", why_no_null(found)))
     if not found.settings.can_test_random:
-        why = f"{found.settings.random_sets} random sets; a p-value needs 399"
+        why = switched_off("cognitive", f"random_sets = {found.settings.random_sets}; a p-value needs 399")
         made.append(NotComputed("p of the ablation against random head sets", why))
     if not found.settings.layer_mean:
-        made.append(NotComputed("the layer's part of importance", "the layer mean is switched off"))
+        made.append(NotComputed("the layer's part of importance", switched_off("cognitive", "layer_mean")))
     return tuple(made)

@@ -237,4 +237,5 @@ SUITE = Suite(
     says=data_words,
     cost=plan.phases,
     reach=plan.reach,
+    drops=plan.drops,
 )

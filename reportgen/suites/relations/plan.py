@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reportgen.manifest import ModelRecord
 from reportgen.suites import cost
 from reportgen.suites.cost import Phase
-from reportgen.suites.relations.data import keep, load_relations
+from reportgen.suites.relations.data import Kept, keep, load_relations
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
@@ -83,13 +83,27 @@ def _prompts(record: ModelRecord, s: RelationsSettings, relations: int, heads: i
 
 
 def reach(record: ModelRecord, s: RelationsSettings, tokens: Tokens, seed: int) -> tuple[str, ...]:
-    """The family of heads, the smallest p, and the pairs of each relation that this tokenizer keeps."""
+    """The family of heads, the smallest p, and how many relations this tokenizer keeps."""
     lists = [keep(relation, tokens) for relation in load_relations(s.relations_dir, s.only)]
-    scored = [k for k in lists if len(k.pairs) >= s.min_pairs]
-    few = [f"{k.relation.stem} {len(k.pairs)} of {len(k.relation.pairs)}" for k in lists if k not in scored]
-    kept, listed = (
-        sum(len(side) for side in sides) for sides in zip(*((k.pairs, k.relation.pairs) for k in lists), strict=True)
-    )
-    words = [*cost.family(record, s.permutations, s.min_pairs, "pairs")]
-    words.append(f"{len(scored)} of {len(lists)} relations: {kept:,} of {listed:,} pairs are single tokens")
-    return (*words, *([f"fewer than {s.min_pairs} pairs, not scored: {', '.join(few)}"] if few else []))
+    scored = sum(len(k.pairs) >= s.min_pairs for k in lists)
+    words = cost.family(record, s.permutations, s.min_pairs, "pairs")
+    return (*words, f"{scored} of {len(lists)} relations have {s.min_pairs} pairs or more")
+
+
+def drops(s: RelationsSettings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """The relations that this tokenizer leaves too few pairs, and the pairs that the others lose."""
+    lists = [keep(relation, tokens) for relation in load_relations(s.relations_dir, s.only)]
+    few = [k for k in lists if len(k.pairs) < s.min_pairs]
+    gone = {k.relation.stem: len(k.relation.pairs) - len(k.pairs) for k in lists if k not in few}
+    lost = {stem: n for stem, n in gone.items() if n}
+    words = [f"relation {k.relation.stem}: {too_few(k, s.min_pairs)}" for k in few]
+    if lost:
+        whole = sum(len(k.relation.pairs) for k in lists if k.relation.stem in lost)
+        each = ", ".join(f"{stem} {n}" for stem, n in lost.items())
+        words.append(f"{sum(lost.values()):,} of {whole:,} pairs, not single tokens or not to be told apart: {each}")
+    return tuple(words)
+
+
+def too_few(kept: Kept, least: int) -> str:
+    """Why a relation is not scored."""
+    return f"{len(kept.pairs)} of {len(kept.relation.pairs)} pairs are single tokens; it takes {least}"

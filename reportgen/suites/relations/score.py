@@ -63,6 +63,7 @@ from reportgen.suites.relations.experiments import experiments
 from reportgen.suites.relations.null import ADJUSTED, MAX_CELLS, Cells, HitTables, Permutations
 from reportgen.suites.relations.pairs import PairIndex
 from reportgen.suites.relations.passes import Inputs, Pass, mirrored, rank_all, read_inputs
+from reportgen.suites.relations.plan import too_few
 from reportgen.suites.relations.results import RelationResult, Shares, relation_result, shares
 from reportgen.suites.relations.suite import RelationsSettings
 from reportgen.suites.settings import switched_off
@@ -244,11 +245,9 @@ def left_out(
     job: Job, lists: Sequence[Kept], folded: Pass | None, nulls: Mapping[str, Permutations], *, twins: bool
 ) -> list[NotComputed]:
     """Relations, measures and controls that the result does not have, and why."""
-    settings, out = job.settings, []
-    for k in lists:
-        if k.relation.stem not in job.ks:
-            why = f"{len(k.pairs)} of {len(k.relation.pairs)} pairs are single tokens; it takes {settings.min_pairs}"
-            out.append(NotComputed(f"relation {k.relation.stem}", why))
+    settings = job.settings
+    few = [k for k in lists if k.relation.stem not in job.ks]
+    out = [NotComputed(f"relation {k.relation.stem}", too_few(k, settings.min_pairs)) for k in few]
     if folded is None:
         why = "the model's norms have no scales" if settings.folded else switched_off("relations", "folded")
         out.append(NotComputed("measure folded", why))

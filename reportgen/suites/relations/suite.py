@@ -316,5 +316,6 @@ SUITE = Suite(
     data=_data,
     cost=plan.phases,
     reach=plan.reach,
+    drops=plan.drops,
     static=True,
 )

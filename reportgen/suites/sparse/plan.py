@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reportgen.manifest import ModelRecord
@@ -9,6 +10,7 @@ from reportgen.suites import cost
 from reportgen.suites.cost import Phase
 
 if TYPE_CHECKING:
+    from reportgen.models.tokens import Tokens
     from reportgen.suites.sparse.suite import Settings
 
 COLUMNS = 3  # dense, thresholded, sparse
@@ -33,3 +35,18 @@ def phases(record: ModelRecord, s: Settings, partners: tuple[str, ...]) -> tuple
         ),
         Phase("patching edges", tokens=tried * TOKENS, logits=tried, calls=cost.passes(record, tried / 8)),
     )
+
+
+def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """Templates and pairs of the task that are not single tokens here."""
+    if not (s.prompts or s.sparse_model):
+        return ()  # the shipped task is the bundled pair's own, and other models have no partner
+    from reportgen.suites.sparse import prompts  # its groups are arrays
+
+    task = prompts.read_task(Path(s.prompts) if s.prompts else prompts.BUNDLED)
+    made = [prompts.usable(tokens, task, text) for text in task.templates]
+    fits, templates = sum(map(len, made)), sum(map(bool, made))
+    whole = len(task.templates) * len(task.pairs)
+    if fits == whole:
+        return ()
+    return (f"{task.title}: {fits} of {whole} prompts in {templates} of {len(made)} templates are single tokens",)

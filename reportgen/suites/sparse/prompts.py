@@ -71,7 +71,7 @@ def groups(tokens: Tokens, task: Task, per_template: int, seed: int) -> list[Gro
 
 
 def _group(tokens: Tokens, task: Task, text: str, most: int, rng: np.random.Generator) -> Group | None:
-    found = [(pair, made) for pair in task.pairs if (made := encoded(tokens, text.replace("{x}", pair[0]), pair[1]))]
+    found = usable(tokens, task, text)
     if not found:
         return None
     length = Counter(len(ids) for _, (ids, _) in found).most_common(1)[0][0]
@@ -87,6 +87,11 @@ def _group(tokens: Tokens, task: Task, text: str, most: int, rng: np.random.Gene
 
 
 _Entry = tuple[tuple[str, str], tuple[list[int], int]]
+
+
+def usable(tokens: Tokens, task: Task, text: str) -> list[_Entry]:
+    """The task's pairs in one template whose answer is one token and whose words are all known, encoded."""
+    return [(pair, made) for pair in task.pairs if (made := encoded(tokens, text.replace("{x}", pair[0]), pair[1]))]
 
 
 def _twin(entries: list[_Entry], index: int) -> _Entry | None:

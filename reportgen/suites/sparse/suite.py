@@ -163,4 +163,5 @@ SUITE = Suite(
     left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
     cost=lambda record, settings: plan.phases(record, settings, tuple(BUNDLED_PAIRS)),
+    drops=plan.drops,
 )

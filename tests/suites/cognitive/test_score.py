@@ -220,7 +220,7 @@ def test_grouped_queries_and_wide_heads(model_of: Callable[[str], Model], tmp_pa
     found = _run(model_of("qwen3"), data=data, layer_mean=False)
     assert found.scores[0].values.shape == (3, 4)
     assert found.tasks("importance_layer") == []
-    assert any("layer mean" in n.why for n in found.not_computed)
+    assert any("layer_mean" in n.why for n in found.not_computed)
 
 
 def test_a_head_that_writes_nothing_is_not_scored(tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_the_default_set_follows_the_tokenizer(model_of: Callable[[str], Model])
     class Fake:
         tokens = Whole()
 
-    assert prepare._chosen(Fake(), settings, settings.recipe())[0] == "english"  # type: ignore[arg-type]
-    assert prepare.unknown_share(model, prepare.dataset.load("english"), settings.recipe()) > 0.2
+    assert prepare.chosen(Fake().tokens, settings, settings.recipe())[0] == "english"  # type: ignore[arg-type]
+    assert prepare.unknown_share(model.tokens, prepare.dataset.load("english"), settings.recipe()) > 0.2
 
 
 @pytest.mark.parametrize(
