@@ -70,6 +70,7 @@ class _Table(msgspec.Struct, frozen=True):
     columns: list[_Column]
     rows: list[list[str | int | float | bool | None]]
     caption: str
+    folded: bool = False
 
 
 class _Array(msgspec.Struct, frozen=True):
@@ -114,7 +115,7 @@ def encode(result: SuiteResult) -> tuple[bytes, bytes]:
         ],
         tables=[
             _Table(t.key, t.title, [_Column(c.name, c.unit, c.digits) for c in t.columns],
-                   [[_cell(c) for c in row] for row in t.rows], t.caption)
+                   [[_cell(c) for c in row] for row in t.rows], t.caption, t.folded)
             for t in result.tables
         ],
         arrays={n: _Array(list(a.dims), {d: list(v) for d, v in a.labels.items()}) for n, a in result.arrays.items()},
@@ -149,7 +150,7 @@ def _build(stored: _Stored, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Suit
         ),
         tables=tuple(
             Table(t.key, t.title, tuple(Column(c.name, c.unit, c.digits) for c in t.columns),
-                  tuple(tuple(r) for r in t.rows), t.caption)
+                  tuple(tuple(r) for r in t.rows), t.caption, t.folded)
             for t in stored.tables
         ),
         arrays={

@@ -239,13 +239,17 @@ Cell = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows for the report and the CSV; `rows[i]` aligns with `columns`. None = not computed."""
+    """Rows for the report and the CSV; `rows[i]` aligns with `columns`. None = not computed.
+
+    folded  the page shows its title, and the rows when asked
+    """
 
     key: str
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+    folded: bool = False
 
     def __post_init__(self) -> None:
         for i, row in enumerate(self.rows):

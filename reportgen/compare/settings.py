@@ -4,40 +4,77 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+import msgspec
+
+from reportgen.manifest import SuiteRecord
 from reportgen.report.about import by_suite
 from reportgen.report.text import plural, value_words
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
 
 EXAMPLES = ("pair", "prompt", "example", "question", "sequence", "text", "document")  # dimensions that name data
+TITLE = "Data and settings that differ"  # of the table that holds every row
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-ABSENT = "not part of this run"
-Row = tuple[str, tuple[str, ...]]  # what, its value in each run
 
 
-def differences(runs: Sequence[Run]) -> list[Row]:
-    """Everything that could make scores differ although the models do not, in the order of the suites."""
+@dataclass(frozen=True)
+class Row:
+    """One thing that differs: what, and its value in each run. of_examples: it is the examples scored."""
+
+    what: str
+    values: tuple[str, ...]
+    of_examples: bool = False
+
+    def words(self, names: Sequence[str]) -> str:
+        """`relations.tau: 0.15 in mini; 0.2 in mini-b`."""
+        return f"{self.what}: " + "; ".join(
+            f"{value} in {name}" for name, value in zip(names, self.values, strict=True)
+        )
+
+
+def differences(runs: Sequence[Run], compared: Sequence[str]) -> list[Row]:
+    """Everything that could make scores of the suites `compared` differ although the models do not."""
+
+    def each(words: Callable[[SuiteRecord], str]) -> list[str]:
+        of = [{name: run.manifest.suites[name] for name in compared} for run in runs]
+        return [
+            by_suite(msgspec.structs.replace(r.manifest, suites=some), words) for r, some in zip(runs, of, strict=True)
+        ]
+
     rows = [
-        _row("seed", [by_suite(run.manifest, lambda record: str(record.seed)) for run in runs]),
-        _row("preset", [by_suite(run.manifest, lambda record: record.preset) for run in runs]),
+        _row("seed", each(lambda record: str(record.seed))),
+        _row("preset", each(lambda record: record.preset)),
         _row("weights", [run.model.weights for run in runs]),
-        _row("dtype", [by_suite(run.manifest, lambda record: record.dtype) for run in runs]),
-        _known("device", [by_suite(run.manifest, lambda record: record.device) for run in runs]),
-        _known("threads", [by_suite(run.manifest, lambda record: str(record.threads or "")) for run in runs]),
-        _known("torch", [by_suite(run.manifest, lambda record: record.versions.get("torch", "")) for run in runs]),
+        _row("dtype", each(lambda record: record.dtype)),
+        _known("device", each(lambda record: record.device)),
+        _known("threads", each(lambda record: str(record.threads or ""))),
+        _known("torch", each(lambda record: record.versions.get("torch", ""))),
         _row("first token", [run.model.bos for run in runs]),
         _row("synthetic scores", [value_words(run.manifest.synthetic or run.model.synthetic) for run in runs]),
     ]
     found = [row for row in rows if row is not None]
-    for suite in dict.fromkeys(name for run in runs for name in run.manifest.suites):
+    for suite in compared:
         found += _suite(runs, suite)
     return found
 
 
+def sentences(names: Sequence[str], runs: Sequence[Run], rows: Sequence[Row]) -> list[str]:
+    """The rows in words; of models with different vocabularies their examples are one sentence."""
+    sizes = [run.model.d_vocab for run in runs]
+    of_examples = [row for row in rows if row.of_examples]
+    if len(set(sizes)) == 1 or not of_examples:
+        return [row.words(names) for row in rows]
+    known = " and ".join(f"{size:,} in {name}" for name, size in zip(names, sizes, strict=True))
+    kept = f"the vocabularies differ ({known} tokens), so each run has the examples that its own tokenizer keeps"
+    return [f"{kept} (see the table {TITLE!r})", *(row.words(names) for row in rows if not row.of_examples)]
+
+
 def _row(what: str, values: Sequence[str]) -> Row | None:
-    return (what, tuple(_short(value) for value in values)) if len(set(values)) > 1 else None
+    short = tuple(_short(value) for value in values)
+    return Row(what, short) if len(set(values)) > 1 else None
 
 
 def _known(what: str, values: Sequence[str]) -> Row | None:
@@ -50,11 +87,7 @@ def _short(value: str) -> str:
 
 
 def _suite(runs: Sequence[Run], suite: str) -> Iterator[Row]:
-    records = [run.manifest.suites.get(suite) for run in runs]
-    if any(record is None or record.status != "done" for record in records):
-        yield f"{suite}", tuple(record.status if record else ABSENT for record in records)
-        return
-    done = [record for record in records if record is not None]
+    done = [run.manifest.suites[suite] for run in runs]
     rows = [_row(f"{suite}: version", [str(record.version) for record in done])]
     names = dict.fromkeys(name for record in done for name in record.settings)
     rows += [_row(f"{suite}.{name}", [value_words(record.settings.get(name)) for record in done]) for name in names]
@@ -73,7 +106,7 @@ def _data(suite: str, results: Sequence[SuiteResult]) -> Iterator[Row]:
         other = [i for i in range(len(shared)) if len({found[i] for found in labels}) > 1]
         if other:
             values = tuple(_examples([found[i] for i in other], dim) for found in labels)
-            yield f"{suite}: {dim}s of {_list([shared[i] for i in other])}", values
+            yield Row(f"{suite}: {dim}s of {_list([shared[i] for i in other])}", values, of_examples=True)
     counts: dict[tuple[str, ...], list[str]] = {}
     for score in results[0].scores:
         others = [other for r in results for other in r.scores if other.key == score.key]
@@ -81,7 +114,7 @@ def _data(suite: str, results: Sequence[SuiteResult]) -> Iterator[Row]:
         if len(others) == len(results) and len(set(values)) > 1:
             counts.setdefault(values, []).append(score.key.split("/", 1)[1])
     for values, keys in counts.items():
-        yield f"{suite}: n of {_list(keys)}", values
+        yield Row(f"{suite}: n of {_list(keys)}", values, of_examples=True)
 
 
 def _examples(labels: Sequence[tuple[str, ...]], dim: str) -> str:

@@ -16,7 +16,7 @@ from reportgen import __version__, suites
 from reportgen.compare.classes import by_depth, changed
 from reportgen.compare.lineage import lineage
 from reportgen.compare.numbers import Correlation, at_depths, difference, profile, sized, spearman
-from reportgen.compare.settings import Row, differences
+from reportgen.compare.settings import TITLE, Row, differences, sentences
 from reportgen.errors import RunError, SettingsError, nearest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
 from reportgen.report.labels import is_signed
@@ -107,7 +107,8 @@ def _first(kinds: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str) -> SuiteResult:
     """Everything the figures and tables of a comparison are made from."""
-    differ = differences(runs)
+    compared = list(dict.fromkeys(key.split("/")[0] for key in shared))
+    differ = differences(runs, compared)
     scores = _differences(names, shared) if words else []
     tables = [ranks(names, shared, bool(words))]
     tables.append(changed(names, runs) if words else by_depth(names, runs))
@@ -130,21 +131,35 @@ def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str
             "signed": [key for key, scored in shared.items() if any(is_signed(s) for s in scored)],
             "n": {key: [s.n for s in scored] for key, scored in shared.items()},
             "lineage": words,
-            "banner": [_line(names, row) for row in differ],
+            "banner": sentences(names, runs, differ),
+            "banner_of": {suite: sentences(names, runs, differences(runs, [suite])) for suite in compared},
+            "titles": _titles(compared),
         },
-        not_computed=() if words else (NotComputed("difference maps", _APART),),
+        not_computed=(*_left_out(names, runs, compared), *(() if words else (NotComputed("difference maps", _APART),))),
     )
+
+
+def _titles(compared: Sequence[str]) -> dict[str, str]:
+    """Suite or suite/measure -> its title, of the suites that are installed here."""
+    known = suites.known()
+    mine = [known[name] for name in compared if name in known]
+    return {s.name: s.title for s in mine} | {f"{s.name}/{m.name}": m.title for s in mine for m in s.measures}
+
+
+def _left_out(names: Sequence[str], runs: Sequence[Run], compared: Sequence[str]) -> list[NotComputed]:
+    """Suites that are not compared, as not every run has scores of them under one name."""
+    gone = []
+    for suite in dict.fromkeys(name for run in runs for name in run.done() if name not in compared):
+        without = [name for name, run in zip(names, runs, strict=True) if suite not in run.done()]
+        why = f"not scored in {', '.join(without)}" if without else "no score of it is compared here"
+        gone.append(NotComputed(f"comparison of {suite}", why))
+    return gone
 
 
 def _range(scored: Sequence[HeadScores]) -> list[float | None]:
     """The widest range of the runs, None where there is no bound: scores of one range may share axes."""
     low, high = min(s.range[0] for s in scored), max(s.range[1] for s in scored)
     return [low if np.isfinite(low) else None, high if np.isfinite(high) else None]
-
-
-def _line(names: Sequence[str], row: Row) -> str:
-    """`relations.tau: 0.15 in mini; 0.2 in mini-b`."""
-    return f"{row[0]}: " + "; ".join(f"{value} in {name}" for name, value in zip(names, row[1], strict=True))
 
 
 _APART = (
@@ -203,10 +218,8 @@ def _cell(value: float) -> Cell:
 
 def _table(names: Sequence[str], differ: Sequence[Row]) -> Table:
     columns = (Column("what"), *(Column(name) for name in names))
-    rows = tuple((what, *values) for what, values in differ)
-    return Table(
-        "settings", "Data and settings that differ", columns, rows, "A difference of scores may come from these."
-    )
+    rows = tuple((row.what, *row.values) for row in differ)
+    return Table("settings", TITLE, columns, rows, "A difference of scores may come from these.", folded=len(rows) > 4)
 
 
 def _said(name: str, run: Run) -> str:

@@ -27,6 +27,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     hidden: int = 0
+    folded: bool = False  # the page shows its title, and the rows when asked
     matrix: bool = False  # first column is the layer, the others are heads
 
 

@@ -64,6 +64,7 @@ def rows(table: Table, most: int = MAX_ROWS) -> Grid:
             tuple(cell(v, c.digits) for v, c in zip(row, table.columns, strict=True)) for row in table.rows[:most]
         ),
         caption=table.caption,
+        folded=table.folded,
         hidden=max(0, len(table.rows) - most),
     )
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reportgen import cli
+from reportgen.compare.settings import TITLE
 from reportgen.compare.store import Asked, compare
 from reportgen.errors import RunError, SettingsError
+from reportgen.manifest import SuiteRecord
 from reportgen.report.build import build
 from reportgen.report.html import page
 from reportgen.report.pdf import document
-from reportgen.runfolder import Run
-from tests.compare.made_up import grid, result, stored
+from reportgen.runfolder import Run, RunWriter
+from reportgen.scores import SuiteResult
+from tests.compare.made_up import grid, result, scores, stored
 
 VALUES = grid(4, 3)
 
@@ -133,3 +137,29 @@ def test_the_verb_writes_a_report(pair: list[Run], tmp_path: Path, capsys: pytes
     assert index.parent.parent.name == "compare--first--other"
     assert (index.parent / "report.pdf").stat().st_size > 1000
     assert "compared,difference,relations.score.copying,1,2,0.1" in (index.parent / "scores.csv").read_text()
+
+
+def test_suites_that_are_not_compared_are_out_of_the_banner_and_named(pair: list[Run], tmp_path: Path) -> None:
+    moved = scores("attention/induction/random", VALUES)
+    for run, tau in zip(pair, (1, 2), strict=True):
+        with RunWriter(run.path, run.manifest) as writer:
+            other = SuiteResult("attention", (replace(moved, key=f"attention/induction/random{tau}"),))
+            writer.store("attention", other, SuiteRecord("done", 1, {"sequences": tau}, {}, resume_key="k"))
+    found = compare([Run.open(run.path) for run in pair], Asked(), tmp_path)
+    report = build(found)
+    assert not [line for line in report.banner if "attention" in line]
+    gone = {missing.what: missing.why for missing in found.result("compared").not_computed}
+    assert gone["comparison of attention"] == "no score of it is compared here"
+
+
+def test_examples_of_different_vocabularies_are_one_sentence_and_a_folded_table(tmp_path: Path) -> None:
+    runs = [
+        stored(tmp_path / name, result(VALUES, ((1, 2),), pairs), content_hash=name * 32, d_vocab=size, synthetic=False)
+        for name, pairs, size in (("ab", ("a", "b"), 100), ("cd", ("a", "c", "d"), 200))
+    ]
+    report = build(compare(runs, Asked(), tmp_path))
+    (line,) = report.banner
+    assert "100 in " in line
+    assert "200 in " in line
+    assert "2 pairs" not in " ".join(p.caption for p in report.plates)
+    assert [row for grid_ in report.sections[0].tables if grid_.title == TITLE for row in grid_.rows]

@@ -72,10 +72,12 @@ def _colours(view: View) -> tuple[str, ...]:
     return theme.CATEGORY_COLOURS[view.style.palette]
 
 
-def _words(result: SuiteResult, keys: Sequence[str]) -> str:
-    """What all captions say: the runs, that settings differ, that sizes are drawn."""
+def _words(result: SuiteResult, name: str, keys: Sequence[str]) -> str:
+    """What all captions say: the runs, what differs in the suite of `name` (suite/measure), that sizes are drawn."""
     names = [str(name) for name in _list(result, "names")]
-    differ = _list(result, "banner")
+    of = result.facts.get("banner_of")
+    suite = name.split("/")[0]
+    differ = of.get(suite, ()) if isinstance(of, dict) else _list(result, "banner")
     warning = f"DATA OR SETTINGS DIFFER: {'; '.join(str(d) for d in differ[:4])}" if differ else ""
     more = f"; and {len(differ) - 4} more" if len(differ) > 4 else ""
     signed = set(keys) & set(_list(result, "signed"))
@@ -107,7 +109,7 @@ def _depth(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> F
         Column("score"), Column("run"), Column("layer"), Column("relative depth"), Column("mean", digits=4),
         Column("lower quartile", digits=4), Column("upper quartile", digits=4),
     )  # fmt: skip
-    title = f"{_title(name)} by relative depth"
+    title = f"{_title(result, name)} by relative depth"
     return Figure(
         id=f"compared-{_id(name)}-depth",
         suite=result.suite,
@@ -115,10 +117,10 @@ def _depth(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> F
         caption=captions.join(
             f"{title}: mean over the heads of each layer, bands from the lower to the upper quartile. Depth 0 is the "
             "first layer, 1 the last.",
-            _words(result, keys),
+            _words(result, name, keys),
             captions.synthetic(view),
         ),
-        alt=f"Curves of {_title(name).lower()} against relative depth, one line per run.",
+        alt=f"Curves of {_title(result, name)} against relative depth, one line per run.",
         chart=_curves(panels, "Relative depth", view),
         data=Table(f"compared/{name}/depth", title, columns, tuple(rows)),
     )
@@ -144,7 +146,7 @@ def _rank(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> Fi
             rows += [(key, run, float(a), float(b)) for a, b in zip(x, y, strict=True)]
         panels.append(Panel(label, "", tuple(lines)))
     columns = (Column("score"), Column("run"), Column("relative rank"), Column("value", digits=4))
-    title = f"{_title(name)} by rank"
+    title = f"{_title(result, name)} by rank"
     return Figure(
         id=f"compared-{_id(name)}-rank",
         suite=result.suite,
@@ -152,10 +154,10 @@ def _rank(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> Fi
         caption=captions.join(
             f"{title}: heads of each run from the highest (0) to the lowest (1). A curve that stays high has many "
             "heads of the kind, one that drops at once has few.",
-            _words(result, keys),
+            _words(result, name, keys),
             captions.synthetic(view),
         ),
-        alt=f"Curves of sorted {_title(name).lower()} against relative rank, one line per run.",
+        alt=f"Curves of sorted {_title(result, name)} against relative rank, one line per run.",
         chart=_curves(panels, "Relative rank of the head", view),
         data=Table(f"compared/{name}/rank", title, columns, tuple(rows)),
     )
@@ -184,7 +186,7 @@ def _maps(
     result: SuiteResult, view: View, name: str, scores: Sequence[HeadScores], labels: Sequence[str],
     pair: tuple[str, str], tail: str,
 ) -> Figure:  # fmt: skip
-    title = f"{_title(name)}: {pair[1]} − {pair[0]}"
+    title = f"{_title(result, name)}: {pair[1]} − {pair[0]}"
     if len(scores) == 1:
         chart: Any = heatmap(scores[0], view, (), title)
         clipped = 0
@@ -200,10 +202,10 @@ def _maps(
             f"{title}, head by head. Red: higher in {pair[1]}. Same heads: {_lineage(result)}.",
             _beyond(scores),
             f"{clipped} cells lie beyond the colour bar." if clipped else "",
-            _words(result, ()),
+            _words(result, name, ()),
             captions.synthetic(view),
         ),
-        alt=f"Layer by head maps of {_title(name).lower()}, {pair[1]} minus {pair[0]}.",
+        alt=f"Layer by head maps of {_title(result, name)}, {pair[1]} minus {pair[0]}.",
         chart=chart,
         data=table([(s, ()) for s in scores], title),
     )
@@ -228,7 +230,10 @@ def _id(name: str) -> str:
     return name.replace("/", "-")
 
 
-def _title(name: str) -> str:
-    """`relations/score` as words."""
+def _title(result: SuiteResult, name: str) -> str:
+    """`relations/score` as words: the measure's own title where the comparison keeps it."""
+    titles = result.facts.get("titles")
+    if isinstance(titles, dict) and name in titles:
+        return str(titles[name])
     suite, _, measure = name.partition("/")
     return f"{suite.capitalize()}{f' {measure}' if measure else ''}".replace("_", " ")
