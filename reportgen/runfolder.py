@@ -45,6 +45,13 @@ def slug_of(model_id: str, revision: str = "") -> str:
     return re.sub(r"[^A-Za-z0-9._@+=-]", "-", name).lstrip("._-@+=") or "model"
 
 
+def own_name(model: ModelRecord) -> str:
+    """The run's name where --name gave it one that does not follow from the model's; "" else."""
+    of_model = (slug_of(model.id, model.revision), slug_of(model.id), slug_of(model.title), slug_of(model.hub_id))
+    follows = model.slug.lower() in {name.lower() for name in of_model} or model.source == "comparison"
+    return "" if follows else model.slug
+
+
 def is_slug(name: str) -> bool:
     """Whether `name` is one plain folder or file name."""
     return _SLUG.fullmatch(name) is not None and len(name) <= 200

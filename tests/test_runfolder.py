@@ -14,7 +14,7 @@ import pytest
 
 from reportgen.errors import RunError
 from reportgen.manifest import SCHEMA_VERSION, SuiteRecord
-from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
+from reportgen.runfolder import Run, RunWriter, check_slug, own_name, resume_key, slug_of
 from tests.fixtures import manifest, model_record, suite_result, write_run
 
 
@@ -172,3 +172,11 @@ def test_killed_writer_leaves_a_whole_run_and_no_lock(tmp_path: Path) -> None:
 def test_files_are_readable_by_others(tmp_path: Path) -> None:
     run = write_run(tmp_path / "r", "relations")
     assert (run.path / "run.json").stat().st_mode & 0o044 == 0o044
+
+
+@pytest.mark.parametrize(
+    ("slug", "own"), [("made-up", ""), ("made-up@step10", ""), ("Printed-Name", ""), ("second-try", "second-try")]
+)
+def test_a_name_of_its_own_is_one_that_does_not_follow_from_the_model(slug: str, own: str) -> None:
+    record = model_record(slug=slug, revision="step10" if "@" in slug else "", title="Printed Name")
+    assert own_name(record) == own

@@ -30,6 +30,7 @@ from reportgen.report.snippets import snippets
 from reportgen.report.text import clean, cleaned
 from reportgen.report.twins import is_map, panel_keys, rows, twins
 from reportgen.report.verdicts import ranked, verdicts
+from reportgen.runfolder import own_name
 from reportgen.scores import Head, HeadSet, SuiteResult
 from reportgen.selftest.record import in_words
 from reportgen.suites.base import Measure, Suite
@@ -248,6 +249,7 @@ def _report(
     manifest = from_run.manifest
     model = manifest.model
     name = model_name(View(model))
+    named = f"{name} ({own})" if (own := own_name(model)) else name
     check, passed = about.self_check(model)
     tested = manifest.self_test
     shown = _shown(sections, from_run.results)
@@ -255,8 +257,9 @@ def _report(
     keys = sorted({key for s in sections for key, _ in s.cited} | {s.source for s in shown if s.kind == "published"})
     sources = cleaned(tuple(Source(k, text, catalogue.bibtex(k)) for k in keys if (text := about.citation(k))))
     return Report(
-        title=clean(f"Attention heads of {name}"),
+        title=clean(f"Attention heads of {named}"),
         model=clean(name),
+        name=clean(named),
         slug=clean(model.slug),
         created=clean(manifest.created),
         date=clean(manifest.created[:10]),

@@ -176,7 +176,8 @@ class Report:
     """Everything the page and the PDF say."""
 
     title: str
-    model: str
+    model: str  # the model's printed name
+    name: str  # that, with the run's own name where --name gave it one: what titles and links say
     slug: str
     created: str  # ISO 8601, UTC
     date: str  # the day of `created`

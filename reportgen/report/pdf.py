@@ -86,7 +86,7 @@ def data(report: Report) -> dict[str, Any]:
     value = {
         "document": report.title,
         "running": report.title if len(report.title) <= RUNNING else f"{report.title[:RUNNING]}…",
-        "model": report.model,
+        "name": report.name,
         "date": report.date,
         "slug": report.slug,
         "version": __version__,

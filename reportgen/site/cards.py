@@ -80,7 +80,7 @@ def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, 
     labels = " ".join(tile.label for tile in drawn.tiles)
     return Card(
         slug=report.slug,
-        name=report.model,
+        name=report.name,
         kind=KINDS.get(model.source, ""),
         synthetic=report.synthetic,
         facts=_facts(manifest, report),
@@ -90,13 +90,13 @@ def _card(manifest: Manifest, report: Report, drawn: Wall, counts: Mapping[str, 
         maps=tuple(maps),
         sort={
             "place": place,
-            "name": report.model.lower(),
+            "name": report.name.lower(),
             "layers": model.n_layers,
             "heads": model.n_layers * model.n_heads,
             "parameters": model.n_params,
             "date": manifest.created,
         },
-        words=clean(" ".join((report.model, report.slug, model.family, *suites, labels))).lower(),
+        words=clean(" ".join((report.name, report.slug, model.family, *suites, labels))).lower(),
     )
 
 

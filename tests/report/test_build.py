@@ -235,3 +235,10 @@ def test_one_figure_is_found_by_its_id(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_figure(run, "alpha-ioi").title == "Effect on IOI"
     with pytest.raises(SettingsError, match="alpha-ioi"):
         find_figure(run, "alpha-io")
+
+
+def test_the_runs_own_name_is_in_the_title_beside_the_models(tmp_path: Path) -> None:
+    run = fixtures.write_run(tmp_path, record=fixtures.model_record(slug="second-try"))
+    report = build(run)
+    assert (report.model, report.name) == ("made-up", "made-up (second-try)")
+    assert "<h1>made-up (second-try)</h1>" in page(report)
