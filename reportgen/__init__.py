@@ -23,22 +23,42 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "figure", "heatmap", "load_run", "render", "run"]
 
 
-def run(model: str = "mini", *, suites: Sequence[str] = (), report: bool = True, **options: Any) -> Run:
+def run(
+    model: str = "mini",
+    *,
+    suites: Sequence[str] | str = (),
+    report: bool = True,
+    progress: bool | None = None,
+    **options: Any,
+) -> Run:
     """Score every head of `model`, keep the run, render its report, and return the run.
 
-    model    "mini", a hub id or a local Hugging Face folder
-    suites   names; none = all
+    model    "mini", a hub id, a local Hugging Face folder or a GGUF file
+    suites   names, or files of your own; none = all
     report   False leaves the report unwritten
-    options  fields of `reportgen.config.Options`: preset, settings, device, dtype, threads, out, name, seed, ...
+    progress  how far the run is: a line in a notebook, bars on a terminal; None = where one of them is
+    options  the command line's: preset, set={"relations.tau": 0.2}, relations, tasks, text, device, threads, out, ...
 
-    Raises reportgen.errors.UserError for what the caller can mend.
+    Warns (LeftOutWarning) of what the model's tokenizer has no tokens for; `Run.left_out` lists it. Raises
+    reportgen.errors.UserError for what the caller can mend.
     """
-    from reportgen import runner
-    from reportgen.config import Options
+    import warnings
 
-    done = runner.run(Options(model=model, suites=tuple(suites), **options))
-    if report:
-        render(done)
+    from reportgen import runner
+    from reportgen.config import options_of
+    from reportgen.errors import LeftOutWarning
+    from reportgen.notebook import listening
+
+    asked = options_of(**({"model": model} | ({"suites": suites} if suites else {}) | options))
+    with listening(progress) as listener:
+        done = runner.run(asked, listener)
+        if report:
+            listener.stage("Rendering the report")
+            render(done)
+    dropped = [f"{name}: {words}" for name, record in done.manifest.suites.items() for words in record.dropped]
+    if dropped:
+        more = f" and {len(dropped) - 3} more, see .left_out()" if len(dropped) > 3 else ""
+        warnings.warn(f"Left out for want of tokens: {'; '.join(dropped[:3])}{more}", LeftOutWarning, stacklevel=2)
     return done
 
 

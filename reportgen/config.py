@@ -12,7 +12,7 @@ reportgen.toml:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -24,6 +24,15 @@ from reportgen.reading import read_toml
 PRESETS = ("quick", "full")
 MOST_THREADS = 1024
 Given = dict[str, dict[str, object]]  # suite -> setting -> value
+ALIASES = {  # options that stand for a setting of a suite: option -> (suite, setting)
+    "relations": (("relations", "relations_dir"),),
+    "tasks": (("circuits", "tasks_file"),),
+    "cognitive_data": (("cognitive", "data"),),
+    "text": (("attention", "text_file"), ("circuits", "text_file"), ("sparse", "text")),
+    "prompt": (("sparse", "prompt"),),
+    "answer": (("sparse", "answer"),),
+    "foil": (("sparse", "foil"),),
+}
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,56 @@ def parse_set(entries: Iterable[str]) -> Given:
             raise SettingsError(f"--set {entry!r} is not SUITE.FIELD=VALUE.", "For example --set relations.tau=0.2")
         given.setdefault(suite, {})[name] = value.strip()
     return given
+
+
+def with_aliases(settings: Given, given: Mapping[str, object], chosen: Collection[str]) -> Given:
+    """`settings` with those that the options `given` stand for, of the suites `chosen` (none = all)."""
+    found = {suite: dict(values) for suite, values in settings.items()}
+    for option, value in given.items():
+        for suite, name in ALIASES[option]:
+            if value not in (None, "") and (not chosen or suite in chosen):
+                found.setdefault(suite, {})[name] = str(value)
+    return found
+
+
+def options_of(**said: object) -> Options:
+    """Options by the names of Python or of the command line: `suite="relations"`, `set={"relations.tau": 0.2}`.
+
+    Raises SettingsError for a name that neither knows, with the nearest ones.
+    """
+    known = {f.name for f in fields(Options)}
+    words = {_IN_PYTHON.get(name, name): value for name, value in said.items()}
+    given = {name: words.pop(name) for name in ALIASES if name in words}
+    dotted = words.pop("set", None) or {}
+    for name in words:
+        if name not in known:
+            raise SettingsError(f"There is no option {name!r}.", nearest(name, {*known, *ALIASES, "set", "suite"}))
+    if not isinstance(dotted, Mapping):
+        raise SettingsError(f"set={dotted!r} is no mapping.", 'For example set={"relations.tau": 0.2}')
+    for name in ("suites", "overlays"):
+        if name in words:
+            words[name] = _several(words[name])
+    own = words.pop("settings", None)
+    settings: Given = {suite: dict(values) for suite, values in own.items()} if isinstance(own, Mapping) else {}
+    for path, value in dotted.items():
+        suite, dot, name = str(path).partition(".")
+        if not (suite and dot and name):
+            raise SettingsError(f"set={{{path!r}: ...}} is not SUITE.FIELD.", 'For example set={"relations.tau": 0.2}')
+        settings.setdefault(suite, {})[name] = value
+    chosen = words.get("suites", ())
+    words["settings"] = with_aliases(settings, given, chosen if isinstance(chosen, tuple) else ())
+    kept = {name: value for name, value in words.items() if value is not None}
+    return replace(Options(), **{k: str(v) if isinstance(v, Path) else v for k, v in kept.items()})  # type: ignore[arg-type]
+
+
+_IN_PYTHON = {"suite": "suites", "overlay": "overlays"}  # the command line's word -> the field
+
+
+def _several(value: object) -> tuple[str, ...]:
+    """One name, names between commas, or a sequence of them."""
+    if isinstance(value, str | Path):
+        return tuple(part for part in str(value).split(",") if part)
+    return tuple(str(part) for part in value) if isinstance(value, Iterable) else ()
 
 
 def merge(base: Mapping[str, object], said: Mapping[str, object]) -> Options:

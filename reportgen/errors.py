@@ -4,6 +4,7 @@ ReportgenError
 ├── UserError            the user can mend it: one line, the next thing to type, exit 2
 │   ├── ModelError       a model that cannot be found, read or trusted
 │   ├── SettingsError    an option, suite, figure or config entry that does not exist or is out of range
+│   │   └── UnknownScore run["..."] that names no score, or several
 │   ├── DataError        a data file: file, entry, what is expected
 │   └── RunError         a run folder: corrupt, newer schema, another model's, in use
 ├── FigureError          a figure that was asked for could not be drawn: exit 1
@@ -39,6 +40,12 @@ class SettingsError(UserError):
     """An option, suite, figure or config entry that does not exist or is out of range."""
 
 
+class UnknownScore(SettingsError, KeyError):
+    """`run[...]` of a score that the run does not have, or of a beginning that several have."""
+
+    __str__ = UserError.__str__  # KeyError's would quote the message
+
+
 class DataError(UserError):
     """A data file with a malformed entry; the message names the file, the entry and what is expected."""
 
@@ -61,6 +68,10 @@ class NotApplicable(ReportgenError):
 
 class FontWarning(UserWarning):
     """Letters that no font on this machine has are written out in PDF and PNG."""
+
+
+class LeftOutWarning(UserWarning):
+    """Data of a run that its model's tokenizer has no tokens for."""
 
 
 _MOST = 600  # characters of a message; what is quoted in it may be any length

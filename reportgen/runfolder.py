@@ -27,12 +27,13 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from reportgen import codec
-from reportgen.errors import RunError, SettingsError, nearest
+from reportgen.errors import RunError, SettingsError, UnknownScore, nearest
 from reportgen.files import check_inside, digest, unwritable, write_atomic
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.published.catalogue import load_user
 from reportgen.reading import as_text, convert, parse_json, read_bytes, there
-from reportgen.scores import SuiteResult, head_name
+from reportgen.rows import Rows, rows_of
+from reportgen.scores import Head, HeadScores, SuiteResult, head_name, parse_head
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
 MANIFEST = "run.json"
@@ -69,7 +70,7 @@ def resume_key(**parts: object) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder, read. Scores are read when asked for, and checked against the manifest's digests."""
 
@@ -134,6 +135,51 @@ class Run:
     def results(self) -> Mapping[str, SuiteResult]:
         """All finished suites' results, by name."""
         return {name: self.result(name) for name in self.done()}
+
+    def __repr__(self) -> str:
+        grid = f"{self.model.n_layers} layers x {self.model.n_heads} heads"
+        return f"<Run {self.path}: {self.model.name}, {grid}; {', '.join(self.done()) or 'no suite done'}>"
+
+    def __getitem__(self, key: str) -> HeadScores:
+        """The score of a key, suite/measure/task, or of a beginning of one: run["attention/induction"].
+
+        Of measures that begin alike the one of just this name is taken. UnknownScore names the candidates.
+        """
+        known = {score.key: score for result in self.results.values() for score in result.scores}
+        if key in known:
+            return known[key]
+        parts = key.split("/")
+        whole = [name for name in known if name.split("/")[: len(parts)] == parts]
+        found = whole or [name for name in known if name.startswith(key)]
+        if len(found) == 1:
+            return known[found[0]]
+        if found:
+            raise UnknownScore(f"{key!r} names {len(found)} scores.", f"Say which: {', '.join(found[:12])}.")
+        raise UnknownScore(f"There is no score {key!r}.", nearest(key, known))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """What a notebook offers after run[" ."""
+        return [score.key for result in self.results.values() for score in result.scores]
+
+    def scores(self, key: str = "", head: str = "") -> Rows:
+        """Rows of all scores: those whose key begins with `key`, of one head where one is named ("L4H5").
+
+        SettingsError where nothing is left; `.to_pandas()` makes a data frame.
+        """
+        every = [score for result in self.results.values() for score in result.scores]
+        some = [score for score in every if score.key.startswith(key)]
+        if every and not some:
+            raise UnknownScore(f"There is no score {key!r}.", nearest(key, [score.key for score in every]))
+        return rows_of(some, [self._head(head)] if head else None)
+
+    def _head(self, name: str) -> Head:
+        try:
+            layer, head = parse_head(name)
+        except ValueError as error:
+            raise SettingsError(f"{error}.") from error
+        if not (layer < self.model.n_layers and head < self.model.n_heads):
+            raise SettingsError(f"{name} is outside the {self.model.n_layers} layers x {self.model.n_heads} heads.")
+        return layer, head
 
     def left_out(self) -> list[str]:
         """`suite: words` of all that this run was given or brings and does not have: data without tokens, parts that

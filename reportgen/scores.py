@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from reportgen.rows import Rows, rows_of
+
 FloatGrid = npt.NDArray[np.float32]  # [layer head]
 BoolGrid = npt.NDArray[np.bool_]  # [layer head]
 Head = tuple[int, int]  # (layer, head), both 0-based
@@ -49,7 +51,7 @@ def parse_head(name: str) -> Head:
     return int(match[1]), int(match[2])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadScores:
     """One number per attention head, for one measure of one task.
 
@@ -182,6 +184,15 @@ class HeadScores:
         """
         order = [(int(layer), int(head)) for layer, head in np.argwhere(self.exact)]
         return sorted(order, key=lambda lh: (float(self.values[lh]), lh), reverse=True)
+
+    def top(self, k: int = 5) -> Rows:
+        """Rows of the `k` heads with the highest values."""
+        return rows_of([self], self.ranking()[:k])
+
+    def __repr__(self) -> str:
+        layers, heads = self.values.shape
+        best = ", ".join(f"{head_name(*head)} {self.values[head]:.3g}" for head in self.ranking()[:3])
+        return f"<HeadScores {self.key}: {layers} layers x {heads} heads, n = {self.n}, highest {best or 'none'}>"
 
 
 @dataclass(frozen=True)

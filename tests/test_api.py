@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import reportgen
-from reportgen.errors import DataError, RunError, SettingsError
+from reportgen.config import options_of
+from reportgen.errors import DataError, LeftOutWarning, RunError, SettingsError
 from tests.fixtures import write_run
 from tests.tiny import tiny_folder
 
@@ -18,7 +19,8 @@ TOY = str(Path(__file__).parent / "data" / "toy_suite.py")
 
 def test_run_scores_renders_and_returns_the_run(tmp_path: Path) -> None:
     model = tiny_folder("gpt2", tmp_path / "tiny-gpt2")
-    run = reportgen.run(str(model), suites=["attention"], out=str(tmp_path / "runs"), threads=1)
+    with pytest.warns(LeftOutWarning, match="attention: .* tokens of the shipped text are unknown"):
+        run = reportgen.run(str(model), suites="attention", out=str(tmp_path / "runs"), threads=1)
     assert run.done() == ["attention"]
     assert (run.path / "report" / "index.html").is_file()
     again = reportgen.load_run(str(run.path))
@@ -26,6 +28,16 @@ def test_run_scores_renders_and_returns_the_run(tmp_path: Path) -> None:
     assert chart.to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite")
     with pytest.raises(SettingsError, match="attention-induction"):
         reportgen.figure(again, "attention-inductoin")
+
+
+def test_options_have_the_command_lines_names_and_near_misses_are_answered() -> None:
+    asked = options_of(suite="attention,relations", set={"relations.tau": 0.2}, relations=Path("lists"), threads=1)
+    assert asked.suites == ("attention", "relations")
+    assert asked.settings == {"relations": {"tau": 0.2, "relations_dir": "lists"}}
+    with pytest.raises(SettingsError, match="Did you mean preset"):
+        reportgen.run("mini", presett="full")
+    with pytest.raises(SettingsError, match="is not SUITE"):
+        reportgen.run("mini", set={"tau": 0.2})
 
 
 def test_report_can_be_left_out(tmp_path: Path) -> None:

@@ -15,17 +15,6 @@ if TYPE_CHECKING:
 
 Suites = Annotated[list[str] | None, typer.Option("--suite", help="Suite to run; repeat for more. Default: all.")]
 
-# Options that stand for a setting of a suite: option -> (suite, setting)
-ALIASES = {
-    "relations": (("relations", "relations_dir"),),
-    "tasks": (("circuits", "tasks_file"),),
-    "cognitive_data": (("cognitive", "data"),),
-    "text": (("attention", "text_file"), ("circuits", "text_file"), ("sparse", "text")),
-    "prompt": (("sparse", "prompt"),),
-    "answer": (("sparse", "answer"),),
-    "foil": (("sparse", "foil"),),
-}
-
 
 def run_verb(
     model: Annotated[str, typer.Argument(help="mini, a hub id, a folder, or a GGUF file. [default: mini]")] = "",
@@ -71,7 +60,7 @@ def run_verb(
     json_lines: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
 ) -> None:
     """Score every attention head of MODEL and write its report."""
-    from reportgen.config import merge, parse_set, read_config
+    from reportgen.config import merge, parse_set, read_config, with_aliases
 
     said: dict[str, Any] = {
         "model": model, "preset": preset, "device": device, "dtype": dtype, "threads": threads, "out": out,
@@ -85,10 +74,7 @@ def run_verb(
         "relations": relations, "tasks": tasks, "cognitive_data": cognitive_data, "text": text, "prompt": prompt,
         "answer": answer, "foil": foil,
     }  # fmt: skip
-    for option, value in given.items():
-        for target, field_name in ALIASES[option]:
-            if value not in (None, "") and (not suite or target in suite):
-                settings.setdefault(target, {})[field_name] = str(value)
+    settings = with_aliases(settings, given, suite or ())
     kept = {key: value for key, value in said.items() if value not in ("", None, ())}
     options = merge(read_config(config) if config else {}, {**kept, "settings": settings})
     checked_style(

@@ -18,6 +18,9 @@ CELLS = (
     "reportgen.figure(run, 'imported-induction')",
     "reportgen.heatmap(np.eye(3), overlays={{'Name movers': ['L1H2']}}, label='My score')",
     "reportgen.heatmap(np.eye(3), label='My score').properties(title='Another title')",
+    "few = {{'attention.permutations': 99, 'attention.sequences': 8}}\n"
+    + "scored = reportgen.run('mini', suites='attention', out='r', selftest=False, report=False, threads=1, set=few)",
+    "scored['attention/induction'].top(2)",
 )
 
 
@@ -54,5 +57,7 @@ def test_a_notebook_without_a_network_shows_figures_and_the_run(page: Path, chro
         ".map(e => e.tagName)"
     )
     assert len(drawn) == 3
-    assert opened.locator("table tr").count() == 2
+    assert opened.locator("table tr").count() == 2 + 3  # the run's first screen; the two highest heads
+    assert opened.locator("progress").count() == 1  # one line, rewritten
+    assert "Attention patterns: done in" in words
     context.close()
