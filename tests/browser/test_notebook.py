@@ -18,8 +18,8 @@ CELLS = (
     "reportgen.figure(run, 'imported-induction')",
     "reportgen.heatmap(np.eye(3), overlays={{'Name movers': ['L1H2']}}, label='My score')",
     "reportgen.heatmap(np.eye(3), label='My score').properties(title='Another title')",
-    "few = {{'attention.permutations': 99, 'attention.sequences': 8}}\n"
-    + "scored = reportgen.run('mini', suites='attention', out='r', selftest=False, report=False, threads=1, set=few)",
+    "few = {{'attention.permutations': 99, 'attention.sequences': 8}}",
+    "scored = reportgen.run('mini', suites='attention', out='r', selftest=False, report=False, threads=1, set=few)",
     "scored['attention/induction'].top(2)",
 )
 
