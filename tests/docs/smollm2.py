@@ -155,6 +155,7 @@ def _fails(n: Numbers, ioi: Any, capitals: Any) -> str:
   {number(kept["random_kept"]["mean"])}. What it lacks acts through heads that none of its stages selects.
   The circuit for capitals ({caps["size"]} heads) keeps {number(caps["kept"])}
   {interval(caps["kept_interval"])}.
+- **Patching misses a head.** {_added(ioi["faithfulness"]["added"])}
 - **Total effects above 256 heads are partly estimates.** {ioi["attribution"]["n_exact"]} of
   {n.scores["circuits/total/ioi"].values.size} heads have an exact value (a filled corner on the map);
   the others are estimated by
@@ -164,6 +165,21 @@ def _fails(n: Numbers, ioi: Any, capitals: Any) -> str:
   {len(families["both"])} have it there, too. The rephrased prompts are of the same style:
   a head that a freer paraphrase would drop, such as L16H0, is not caught by them.
 """
+
+
+def _added(added: Any) -> str:
+    """What the heads added one by one bring, on the half of the templates that they were not chosen on."""
+    both = ", ".join(added["both"]) or "no head"
+    ways = "; ".join(
+        f"with {way['heads'][0]} {number(way['kept'][0])} becomes {number(way['kept'][1])}, with {way['heads'][1]} too "
+        f"{number(way['kept'][2])}"
+        for way in added["ways"]
+    )
+    return (
+        "Heads outside the circuit were added one by one, chosen on half of the templates and\n  measured on the other: "
+        f"{ways}.\n  Both halves choose {both}. Patching sees what differs between clean and corrupted prompts; what a\n"
+        "  head does alike in both shows only when it is taken away."
+    )
 
 
 def _rest(n: Numbers) -> str:
