@@ -44,7 +44,7 @@ class _Score(msgspec.Struct, frozen=True):
     estimator: str = ""  # runs of 0.1.0 have none
 
 
-class _Set(msgspec.Struct, frozen=True):
+class SetRecord(msgspec.Struct, frozen=True):
     key: str
     label: str
     heads: list[tuple[int, int]]
@@ -64,7 +64,7 @@ class _Column(msgspec.Struct, frozen=True):
     digits: int
 
 
-class _Table(msgspec.Struct, frozen=True):
+class TableRecord(msgspec.Struct, frozen=True):
     key: str
     title: str
     columns: list[_Column]
@@ -81,8 +81,8 @@ class _Array(msgspec.Struct, frozen=True):
 class _Stored(msgspec.Struct, frozen=True):
     suite: str
     scores: list[_Score]
-    head_sets: list[_Set]
-    tables: list[_Table]
+    head_sets: list[SetRecord]
+    tables: list[TableRecord]
     arrays: dict[str, _Array]
     facts: dict[str, Any]
     notes: list[str]
@@ -106,18 +106,14 @@ def encode(result: SuiteResult) -> tuple[bytes, bytes]:
             for s in result.scores
         ],
         head_sets=[
-            _Set(
+            SetRecord(
                 s.key, s.label, [(int(a), int(b)) for a, b in s.heads], s.legend, s.source, s.rule, s.kind, s.verified,
                 {k: float(v) for k, v in s.weights.items()}, dict(s.evidence),
                 {rung: dict(own) for rung, own in s.by_head.items()},
             )
             for s in result.head_sets
         ],
-        tables=[
-            _Table(t.key, t.title, [_Column(c.name, c.unit, c.digits) for c in t.columns],
-                   [[_cell(c) for c in row] for row in t.rows], t.caption, t.folded)
-            for t in result.tables
-        ],
+        tables=[table_record(t) for t in result.tables],
         arrays={n: _Array(list(a.dims), {d: list(v) for d, v in a.labels.items()}) for n, a in result.arrays.items()},
         facts=dict(result.facts),
         notes=list(result.notes),
@@ -161,6 +157,32 @@ def _build(stored: _Stored, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Suit
         notes=tuple(stored.notes),
         not_computed=tuple(NotComputed(*n) for n in stored.not_computed),
     )  # fmt: skip
+
+
+def table_record(t: Table) -> TableRecord:
+    """A table as it is stored."""
+    columns = [_Column(c.name, c.unit, c.digits) for c in t.columns]
+    return TableRecord(t.key, t.title, columns, [[_cell(c) for c in row] for row in t.rows], t.caption)
+
+
+def table(t: TableRecord) -> Table:
+    """A stored table; ValueError where a row does not fit its columns."""
+    columns = tuple(Column(c.name, c.unit, c.digits) for c in t.columns)
+    return Table(t.key, t.title, columns, tuple(tuple(row) for row in t.rows), t.caption)
+
+
+def set_record(s: HeadSet) -> SetRecord:
+    """A head set as it is stored."""
+    heads = [(int(layer), int(head)) for layer, head in s.heads]
+    weights = {name: float(weight) for name, weight in s.weights.items()}
+    return SetRecord(s.key, s.label, heads, s.legend, s.source, s.rule, s.kind, s.verified, weights, dict(s.evidence))
+
+
+def head_set(s: SetRecord) -> HeadSet:
+    """A stored head set."""
+    return HeadSet(
+        s.key, s.label, tuple(s.heads), s.legend, s.source, s.rule, s.kind, s.verified, s.weights, s.evidence
+    )
 
 
 def _score(s: _Score, tensors: Mapping[str, np.ndarray[Any, Any]]) -> HeadScores:

@@ -28,8 +28,8 @@ TYPES = {
     "suites": manifest.SuiteRecord,
     "scores/SUITE.json": codec._Stored,
     "scores": codec._Score,
-    "head_sets": codec._Set,
-    "tables": codec._Table,
+    "head_sets": codec.SetRecord,
+    "tables": codec.TableRecord,
     "sweep.json": stored.SweepRecord,
     "members": stored.MemberRecord,
 }
