@@ -58,7 +58,9 @@ def spec(figure: Figure, style: Style | None = None) -> Spec:
 def as_drawn(figure: Figure) -> SettingsError:
     """Why a figure that the run keeps as it was drawn can't be had in another form or size."""
     hint = "Give the suite's file, and it is drawn anew: --suite FILE.py."
-    return SettingsError(f"{figure.id} is kept in the run as it was drawn, as SVG alone.", hint)
+    return SettingsError(
+        f"{figure.id} is kept in the run as it was drawn: no other size or style, and no Vega-Lite.", hint
+    )
 
 
 def svg(figure: Figure, style: Style | None = None, made: Spec | None = None) -> str:
