@@ -1,7 +1,8 @@
 """What a suite's own score function may return, and how the house makes scores of it: n, interval and null.
 
 - [layer head]: one number per head; neither interval nor null.
-- [sample layer head]: a number per sample and head. The score is the mean, n the samples, the interval a bootstrap.
+- [sample layer head]: a number per sample and head. The score is the mean, n the samples, the interval a bootstrap;
+  the highest head is picked on one half of the samples and estimated on the other.
 - `Samples`: the same, with groups to resample by, draws of a null, and words for the caption.
 - {"measure" or "measure/task": one of these} for several scores.
 - HeadScores, or a list of them, where the suite has its own interval and null.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ALL = "all"  # the task of a score that names none
 MADE = "made"  # in facts: score key -> how it was made, for the caption
 RESAMPLES = 2000
+LEAST_HALF = 4  # samples to pick a head on, and to estimate it on
 LEAST_DRAWS = 19  # with fewer no p could reach 0.05
 _SEE = "see docs/suites.md"
 Floats = npt.NDArray[np.float64]
@@ -60,7 +62,7 @@ def result(suite: str, measures: Sequence[Measure], found: Any, shape: tuple[int
     if isinstance(found, list | tuple) and found and all(isinstance(one, HeadScores) for one in found):
         return SuiteResult(suite, tuple(found))
     named = found if isinstance(found, Mapping) else {_only(suite, measures): found}
-    scores, arrays, facts = [], {}, {}
+    scores, arrays, made, held = [], {}, {}, {}
     for name, value in named.items():
         measure, task = _measured(suite, str(name), measures)
         samples = value if isinstance(value, Samples) else Samples(value)
@@ -68,10 +70,11 @@ def result(suite: str, measures: Sequence[Measure], found: Any, shape: tuple[int
         each = _grids(key, samples.values, shape)
         score = _scores(key, measure, samples, each, seed)
         scores.append(score)
-        facts[key] = _made(samples, each)
+        made[key] = _made(samples, each)
+        held |= _held_out(key, measure, samples, each, seed)
         if len(each) > 1:
             arrays[f"samples/{measure.name}/{task}"] = NamedArray(("sample", "layer", "head"), each.astype(np.float32))
-    return SuiteResult(suite, tuple(scores), arrays=arrays, facts={MADE: facts})
+    return SuiteResult(suite, tuple(scores), arrays=arrays, facts={MADE: made, "held_out": held})
 
 
 def _only(suite: str, measures: Sequence[Measure]) -> str:
@@ -166,6 +169,35 @@ def _reasons(each: Floats) -> dict[str, str]:
     return {
         head_name(int(layer), int(head)): f"not a number in {int(bad[layer, head])} of {len(each)} samples"
         for layer, head in np.argwhere(bad)
+    }
+
+
+def _held_out(key: str, measure: Measure, samples: Samples, each: Floats, seed: int) -> dict[str, dict[str, object]]:
+    """The head that is highest on one half of the samples, estimated on the other; whole groups at a time."""
+    from reportgen.stats import bootstrap_interval, halves, units
+
+    rng = np.random.default_rng(seed)
+    first = halves(list(samples.groups) or range(len(each)), rng)
+    groups = (
+        [group for group, chosen in zip(samples.groups, first, strict=True) if not chosen] if samples.groups else []
+    )
+    groups = groups or [0] * int((~first).sum())
+    if min(first.sum(), (~first).sum()) < LEAST_HALF or units(groups) < 2 or not np.isfinite(each).all():
+        return {}
+    size = each[first].mean(axis=0)
+    layer, head = np.unravel_index(int((abs(size) if measure.range[0] < 0 else size).argmax()), size.shape)
+    other = each[~first][:, layer, head]
+    low, high = bootstrap_interval(other, groups, rng, draws=RESAMPLES, bounds=measure.range)
+    return {
+        key: {
+            "head": head_name(int(layer), int(head)),
+            "value": float(other.mean()),
+            "low": float(low),
+            "high": float(high),
+            "n": len(other),
+            "chosen_on": f"one half of the {samples.of}",
+            "measured_on": "the other half",
+        }
     }
 
 
