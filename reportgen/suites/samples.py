@@ -62,7 +62,10 @@ def result(suite: str, measures: Sequence[Measure], found: Any, shape: tuple[int
     if isinstance(found, list | tuple) and found and all(isinstance(one, HeadScores) for one in found):
         return SuiteResult(suite, tuple(found))
     named = found if isinstance(found, Mapping) else {_only(suite, measures): found}
-    scores, arrays, made, held = [], {}, {}, {}
+    scores: list[HeadScores] = []
+    arrays: dict[str, NamedArray] = {}
+    made: dict[str, object] = {}
+    held: dict[str, dict[str, object]] = {}
     for name, value in named.items():
         measure, task = _measured(suite, str(name), measures)
         samples = value if isinstance(value, Samples) else Samples(value)

@@ -87,7 +87,9 @@ def data_files(folder: str = "") -> tuple[Path, ...]:
     if is_file(root):
         return (root,)
     if not is_folder(root):
-        raise DataError(f"relations_dir: no folder or file {str(root)!r}.", f"Give a JSON file, {SHAPE}, or a folder.")
+        raise DataError(
+            f"relations_dir: {str(root)!r} is no folder and no file.", f"Give a JSON file, {SHAPE}, or a folder."
+        )
     lists = [*root.glob("*.json"), *(p for p in root.glob("*/*.json") if p.stem == p.parent.name)]
     if not lists:
         raise DataError(f"{root}: no pair list.", "Expected NAME.json or NAME/NAME.json, a list of [source, target].")
