@@ -123,7 +123,7 @@ class Suite:
     title, summary  for the report; without: the name, and the score function's first line or the measure's meaning
     settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py). One
                called `twins` counts the random twins loaded beside the model: where it is not 0, memory must do for one
-    version    raised when the scores would change: stored ones are then computed again
+    version    raised when the scores would change: stored ones are then computed again. 0: whenever the file changes
     quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
     full       settings of the preset `full`, where they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report
@@ -135,7 +135,7 @@ class Suite:
     measures: tuple[Measure, ...]  # or a single one
     title: str = ""
     summary: str = ""
-    version: int = 1
+    version: int = 0
     settings: type[Any] = NoSettings
     figures: str | Callable[[SuiteResult, View], Iterable[Figure]] = ""
     citations: tuple[str, ...] = ()
@@ -167,7 +167,7 @@ class Suite:
         measures = (self.measures,) if isinstance(self.measures, Measure) else self.measures
         if not isinstance(measures, tuple | list) or not all(isinstance(measure, Measure) for measure in measures):
             raise SettingsError(f"Suite {self.name}: measures are not all of the type Measure.", HOW)
-        words = (inspect.getdoc(self.score) or "") if callable(self.score) else ""
+        words = (inspect.getdoc(self.score) or "") if inspect.isfunction(self.score) else ""
         said = words.split("\n\n")[0].replace("\n", " ") or (measures[0].meaning if measures else "")
         object.__setattr__(self, "measures", tuple(measures))
         object.__setattr__(self, "title", self.title or self.name.replace("_", " ").capitalize())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from reportgen.figures.figure import View
 from reportgen.report.heldout import held_out
 from reportgen.report.text import clean
+from reportgen.runner import Job, _data
 from reportgen.scores import BadScores, HeadScores, SuiteResult
 from reportgen.suites import Measure, Samples, Suite, maps, samples
 from reportgen.suites.base import Context
@@ -171,6 +173,12 @@ def test_the_default_figure_says_what_it_was_made_from() -> None:
         assert clean(figure.caption) == figure.caption
 
 
+def test_a_suite_without_a_version_is_scored_again_when_its_file_changes() -> None:
+    for version, files in ((0, [Path(__file__)]), (3, [])):
+        suite = Suite("mine", score=lambda model: EACH, measures=(SHARE,), version=version)
+        assert _data(Job(suite, suite.make_settings())) == files
+
+
 def test_title_and_summary_have_defaults() -> None:
     def score(model: Any) -> Any:
         """How often a head
@@ -180,7 +188,7 @@ def test_title_and_summary_have_defaults() -> None:
         """
 
     suite = Suite("how_often", score=score, measures=(SHARE,))
-    assert (suite.title, suite.summary, suite.version) == ("How often", "How often a head does it.", 1)
+    assert (suite.title, suite.summary) == ("How often", "How often a head does it.")
     assert Suite("x", score=lambda model: None, measures=(SHARE,)).summary == SHARE.meaning
     assert suite.measures == (SHARE,)
     assert suite.file == __file__
