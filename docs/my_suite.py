@@ -98,8 +98,8 @@ SUITE = Suite(
     summary="How far back each head looks on random tokens.",
     version=1,  # raised when the scores would change: stored ones are then computed again
     settings=Settings,
-    score=f"{__name__}:score",
-    figures=f"{__name__}:figures",
+    score=score,
+    figures=figures,
     measures=(
         Measure(
             name="distance",

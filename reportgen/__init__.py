@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import altair as alt
     import numpy as np
 
+    from reportgen.figures.figure import Kept
     from reportgen.runfolder import Run
 
 __version__ = "0.1.0"
@@ -81,22 +82,26 @@ def render(run: Run) -> str:
     return str(write(run, tell=lambda why: warnings.warn(why, stacklevel=4)))
 
 
-def figure(run: Run, figure_id: str, *, legend: str = "outside") -> alt.TopLevelMixin:
+def figure(run: Run, figure_id: str, *, legend: str = "outside") -> alt.TopLevelMixin | Kept:
     """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
 
     legend  of a score map: "outside", below it, or "inside", a half-transparent box in its quiet corner
+
+    Of a suite whose file is not at hand it is the drawing that the run keeps (attribute `svg`).
 
     Notebooks show it without a network: as SVG or PNG, interactive where they can draw Vega-Lite themselves.
 
     Raises reportgen.errors.SettingsError that names the figures there are, or the marked head, or head above the line,
     that a legend inside would cover.
     """
-    from reportgen.figures.figure import Style
+    from reportgen.figures.figure import Kept, Style
     from reportgen.figures.marks import check_style
     from reportgen.figures.shown import shown
     from reportgen.report.build import printed_figure
 
     found = printed_figure(run, figure_id, check_style(Style(legend=legend)))[0]
+    if isinstance(found.chart, Kept):
+        return found.chart
     chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt)
     return chart
 

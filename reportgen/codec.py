@@ -44,7 +44,7 @@ class _Score(msgspec.Struct, frozen=True):
     estimator: str = ""  # runs of 0.1.0 have none
 
 
-class _Set(msgspec.Struct, frozen=True):
+class SetRecord(msgspec.Struct, frozen=True):
     key: str
     label: str
     heads: list[tuple[int, int]]
@@ -64,7 +64,7 @@ class _Column(msgspec.Struct, frozen=True):
     digits: int
 
 
-class _Table(msgspec.Struct, frozen=True):
+class TableRecord(msgspec.Struct, frozen=True):
     key: str
     title: str
     columns: list[_Column]
@@ -81,8 +81,8 @@ class _Array(msgspec.Struct, frozen=True):
 class _Stored(msgspec.Struct, frozen=True):
     suite: str
     scores: list[_Score]
-    head_sets: list[_Set]
-    tables: list[_Table]
+    head_sets: list[SetRecord]
+    tables: list[TableRecord]
     arrays: dict[str, _Array]
     facts: dict[str, Any]
     notes: list[str]
@@ -105,19 +105,8 @@ def encode(result: SuiteResult) -> tuple[bytes, bytes]:
             _Score(s.key, s.label, int(s.n), s.line, s.no_null, _finite(s.range), dict(s.reasons), s.estimator)
             for s in result.scores
         ],
-        head_sets=[
-            _Set(
-                s.key, s.label, [(int(a), int(b)) for a, b in s.heads], s.legend, s.source, s.rule, s.kind, s.verified,
-                {k: float(v) for k, v in s.weights.items()}, dict(s.evidence),
-                {rung: dict(own) for rung, own in s.by_head.items()},
-            )
-            for s in result.head_sets
-        ],
-        tables=[
-            _Table(t.key, t.title, [_Column(c.name, c.unit, c.digits) for c in t.columns],
-                   [[_cell(c) for c in row] for row in t.rows], t.caption, t.folded)
-            for t in result.tables
-        ],
+        head_sets=[set_record(s) for s in result.head_sets],
+        tables=[table_record(t) for t in result.tables],
         arrays={n: _Array(list(a.dims), {d: list(v) for d, v in a.labels.items()}) for n, a in result.arrays.items()},
         facts=dict(result.facts),
         notes=list(result.notes),
@@ -143,16 +132,8 @@ def _build(stored: _Stored, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Suit
     return SuiteResult(
         suite=stored.suite,
         scores=tuple(_score(s, tensors) for s in stored.scores),
-        head_sets=tuple(
-            HeadSet(s.key, s.label, tuple(s.heads), s.legend, s.source, s.rule, s.kind, s.verified, s.weights,
-                    s.evidence, by_head=s.by_head)
-            for s in stored.head_sets
-        ),
-        tables=tuple(
-            Table(t.key, t.title, tuple(Column(c.name, c.unit, c.digits) for c in t.columns),
-                  tuple(tuple(r) for r in t.rows), t.caption, t.folded)
-            for t in stored.tables
-        ),
+        head_sets=tuple(head_set(s) for s in stored.head_sets),
+        tables=tuple(table(t) for t in stored.tables),
         arrays={
             name: NamedArray(tuple(a.dims), tensors[f"arrays/{name}"], {d: tuple(v) for d, v in a.labels.items()})
             for name, a in stored.arrays.items()
@@ -160,6 +141,36 @@ def _build(stored: _Stored, tensors: Mapping[str, np.ndarray[Any, Any]]) -> Suit
         facts=stored.facts,
         notes=tuple(stored.notes),
         not_computed=tuple(NotComputed(*n) for n in stored.not_computed),
+    )  # fmt: skip
+
+
+def table_record(t: Table) -> TableRecord:
+    """A table as it is stored."""
+    columns = [_Column(c.name, c.unit, c.digits) for c in t.columns]
+    return TableRecord(t.key, t.title, columns, [[_cell(c) for c in row] for row in t.rows], t.caption, t.folded)
+
+
+def table(t: TableRecord) -> Table:
+    """A stored table; ValueError where a row does not fit its columns."""
+    columns = tuple(Column(c.name, c.unit, c.digits) for c in t.columns)
+    return Table(t.key, t.title, columns, tuple(tuple(row) for row in t.rows), t.caption, t.folded)
+
+
+def set_record(s: HeadSet) -> SetRecord:
+    """A head set as it is stored."""
+    heads = [(int(layer), int(head)) for layer, head in s.heads]
+    weights = {name: float(weight) for name, weight in s.weights.items()}
+    by_head = {rung: dict(own) for rung, own in s.by_head.items()}
+    return SetRecord(
+        s.key, s.label, heads, s.legend, s.source, s.rule, s.kind, s.verified, weights, dict(s.evidence), by_head
+    )
+
+
+def head_set(s: SetRecord) -> HeadSet:
+    """A stored head set."""
+    return HeadSet(
+        s.key, s.label, tuple(s.heads), s.legend, s.source, s.rule, s.kind, s.verified, s.weights, s.evidence,
+        by_head=s.by_head,
     )  # fmt: skip
 
 

@@ -142,6 +142,8 @@ def options_of(**said: object) -> Options:
 
     Raises SettingsError for a name that neither knows, with the nearest ones.
     """
+    from reportgen.suites import listed
+
     known = {f.name for f in fields(Options)}
     words = {_IN_PYTHON.get(name, name): value for name, value in said.items()}
     given = {name: words.pop(name) for name in ALIASES if name in words}
@@ -154,6 +156,8 @@ def options_of(**said: object) -> Options:
     for name in ("suites", "overlays"):
         if name in words:
             words[name] = _several(words[name])
+    if isinstance(several := words.get("suites"), tuple):
+        words["suites"] = listed(several)
     own = words.pop("settings", None)
     settings: Given = {suite: dict(values) for suite, values in own.items()} if isinstance(own, Mapping) else {}
     for path, value in dotted.items():

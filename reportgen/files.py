@@ -37,7 +37,7 @@ def write_atomic(path: Path, content: bytes) -> None:
             temporary.unlink()
 
 
-_FOLDERS = ("scores", "overlays", "report", "report/figures")
+_FOLDERS = ("scores", "drawn", "overlays", "report", "report/figures")
 
 
 def check_inside(folder: Path) -> None:

@@ -123,8 +123,10 @@ def _job(suite: Suite, preset: str, given: Given) -> Job:
 
 
 def _data(job: Job) -> list[Path]:
+    """The files whose bytes decide whether stored scores are kept: the data, and the suite itself without a version."""
     with suites.answerable(job.suite):
-        return [Path(path) for path in job.suite.data(job.settings)]
+        files = [Path(path) for path in job.suite.data(job.settings)]
+    return files if job.suite.version or not job.suite.file else [*files, Path(job.suite.file)]
 
 
 def _says(job: Job, seed: int) -> list[str]:

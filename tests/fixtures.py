@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
+from reportgen.report import kept
+from reportgen.report.build import build
 from reportgen.runfolder import Run, RunWriter
 from reportgen.scores import Column, HeadScores, HeadSet, NamedArray, NotComputed, SuiteResult, Table
+from reportgen.suites import Measure, Samples, Suite, samples
 
 
 def model_record(layers: int = 3, heads: int = 4, **changes: object) -> ModelRecord:
@@ -69,6 +72,25 @@ def suite_result(suite: str = "relations") -> SuiteResult:
         notes=("a note",),
         not_computed=(NotComputed("something", "a reason"),),
     )
+
+
+def own_suite() -> Suite:
+    """A suite as a user writes it: a score function, a measure, and figures by default."""
+    share = Measure("share", "Share", "mean of x", "High: much of it.", range=(0.0, 1.0))
+    each = np.random.default_rng(0).uniform(0, 1, (20, 3, 4))
+    return Suite("mine", score=lambda model: Samples(each, of="made-up prompts"), measures=(share,))
+
+
+def write_kept(folder: Path) -> Run:
+    """A stored run of `own_suite` that keeps what it drew."""
+    suite = own_suite()
+    found = samples.result(suite.name, suite.measures, suite.score(None), (3, 4), 0)  # type: ignore[operator]
+    with RunWriter(folder, manifest()) as writer:
+        writer.store(suite.name, found, SuiteRecord("done", 1, {}, {}, resume_key="k"))
+        run = writer.run
+    plates = build(run, suites={suite.name: suite}).plates
+    kept.keep(folder, run.manifest, suite, [(plate.figure, plate.svg) for plate in plates])
+    return run
 
 
 def write_run(folder: Path, *suites: str, record: ModelRecord | None = None) -> Run:

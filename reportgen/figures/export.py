@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 import typst
 
+from reportgen.errors import SettingsError
 from reportgen.figures import latex, theme
-from reportgen.figures.figure import Figure, Style
+from reportgen.figures.figure import Figure, Kept, Style
 from reportgen.figures.fonts import settable, shipped
 from reportgen.figures.svg import normalise, render, size_of
 from reportgen.scores import Cell
@@ -42,12 +43,24 @@ Spec = dict[str, Any]
 def spec(figure: Figure, style: Style | None = None) -> Spec:
     """The figure's Vega-Lite specification, with the house configuration for `style` where one is given.
 
+    Raises SettingsError for a figure that is kept as it was drawn.
+
     Not checked against the schema, which takes longer than drawing; `chart.to_dict()` does that.
     """
+    if isinstance(figure.chart, Kept):
+        raise as_drawn(figure)
     made: Spec = figure.chart.to_dict(validate=False)
     if style is not None or "config" not in made or "font" not in made["config"]:
         made["config"] = theme.config(style or Style())
     return made
+
+
+def as_drawn(figure: Figure) -> SettingsError:
+    """Why a figure that the run keeps as it was drawn can't be had in another form or size."""
+    hint = "Give the suite's file, and it is drawn anew: --suite FILE.py."
+    return SettingsError(
+        f"{figure.id} is kept in the run as it was drawn: no other size or style, and no Vega-Lite.", hint
+    )
 
 
 def svg(figure: Figure, style: Style | None = None, made: Spec | None = None) -> str:
@@ -56,6 +69,10 @@ def svg(figure: Figure, style: Style | None = None, made: Spec | None = None) ->
     made  the figure's `spec`, where there is one already
     """
     width = style.width_in if style else None
+    if isinstance(figure.chart, Kept):
+        if width is not None:
+            raise as_drawn(figure)
+        return figure.chart.svg
     return normalise(render(made or spec(figure, style)), figure.id, figure.title, figure.alt, width)
 
 

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A drawing that a run folder keeps, in a chart's place: checked SVG. It can be neither restyled nor resized."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self.svg
+
+
+@dataclass(frozen=True)
 class Style:
     """How figures look; every field is a choice of the user.
 
@@ -74,6 +85,6 @@ class Figure:
     title: str
     caption: str
     alt: str
-    chart: Chart
+    chart: Chart | Kept
     data: Table
     head_sets: tuple[HeadSet, ...] = ()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -277,10 +278,26 @@ def _toml(text: str, origin: str, known: set[str]) -> dict[str, list[object]]:
     raw = parse_toml(text, origin)
     for name, value in raw.items():
         if name not in known:
-            raise DataError(f"{origin}: unknown table {name!r}.", nearest(name, known))
+            near = nearest(name, known) if "Did" in nearest(name, known) else ""
+            raise DataError(f"{origin}: unknown table {name!r}.", f"{near} {_shape(name, value)}".strip())
         if not isinstance(value, list):
-            raise DataError(f"{origin}: [{name}] should be [[{name}]].")
+            raise DataError(f"{origin}: [{name}] should be [[{name}]].", _shape(name, value))
     return raw
+
+
+def _shape(name: str, value: object) -> str:
+    """The line to write in the place of a table that was guessed: with the class and heads that stand in it."""
+    classes = value if isinstance(value, dict) else {name: value}
+    lists = {
+        str(k): v for k, v in classes.items() if isinstance(v, list) and v and all(isinstance(h, str | list) for h in v)
+    }
+    label, heads = next(iter(lists.items()), ("Mine", ["L9H6", "L9H9"]))
+    label = "Mine" if label in ("heads", "head") else label
+    listed = ", ".join(json.dumps(h)[:12] for h in heads[:3]) + (", ..." if len(heads) > 3 else "")
+    more = ", { ... }" if len(lists) > 1 else ""
+    return (
+        f"Write entry = [{{ class = {json.dumps(label[:40])}, heads = [{listed}] }}{more}]: one entry for each class."
+    )
 
 
 def out_of_grid(sets: Sequence[HeadSet], shape: tuple[int, int]) -> list[str]:

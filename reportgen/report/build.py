@@ -10,12 +10,13 @@ from pathlib import Path
 from reportgen.errors import FigureError, ReportgenError, SettingsError, nearest
 from reportgen.figures.alone import attempt
 from reportgen.figures.captions import model_name
-from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.export import as_drawn
+from reportgen.figures.figure import Figure, Kept, Style, View
 from reportgen.figures.heatmap import legend_refused
 from reportgen.figures.widths import legible
 from reportgen.manifest import Manifest
 from reportgen.published import catalogue
-from reportgen.report import about
+from reportgen.report import about, kept
 from reportgen.report.controls import controls
 from reportgen.report.draw import Drawing, draw, figures_of, unique
 from reportgen.report.frames import Framed, framed
@@ -73,6 +74,8 @@ def build(
                 section = _with(section, framed_ if isinstance(framed_, str) else framed_[0])
                 frames |= {} if isinstance(framed_, str) else {framed_[0].id: framed_[1]}
             lines += verdicts(suite, result, section.anchor, section.plates)
+            if any(isinstance(figure.chart, Kept) for figure in section.figures):
+                section = replace(section, notes=(kept.NOTE, *section.notes))
         sections.append(section)
     return _report(from_run, tuple(sections), tuple(lines), frames, led)
 
@@ -139,10 +142,12 @@ def missing_figure(run: Path, figure_id: str, known: Iterable[str], problems: Se
 def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, Style]:
     """One figure of `run` for print: at `style.width_in`, its text enlarged where it would be below 6 pt.
 
-    Returns the figure and the style to write it with. Raises SettingsError: no such figure, no room for the text, or a
-    legend that can't stand inside as asked.
+    Returns the figure and the style to write it with. Raises SettingsError: no such figure, no room for the text, a
+    legend that can't stand inside as asked, or a style for a figure that the run keeps as it was drawn.
     """
     figure, style = legible(lambda tried: find_figure(run, figure_id, tried), style)
+    if isinstance(figure.chart, Kept) and style != Style():
+        raise as_drawn(figure)
     if why := legend_refused(figure.chart):
         raise SettingsError(f"{figure_id}: the legend can't stand inside: {why}.", "Leave it outside.")
     return figure, style

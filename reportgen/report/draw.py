@@ -6,27 +6,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from xml.etree import ElementTree
 
 from altair.utils.schemapi import debug_mode
 
 from reportgen.figures import export
 from reportgen.figures.alone import Maker, OneByOne, attempt, made
+from reportgen.figures.checked import checked, size
 from reportgen.figures.export import Spec
-from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.figure import Figure, Kept, Style, View
 from reportgen.report.text import clean
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Suite
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
-_SVG = "{http://www.w3.org/2000/svg}"
-_FOREIGN = {"script", "style", "foreignObject", "iframe", "a", "image", "animate", "set"}
-_URL = re.compile(r"url\((?!#)")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, its Vega-Lite specification and its SVG, `width` x `height` px."""
+    """A figure, its Vega-Lite specification (empty: kept as drawn) and its SVG, `width` x `height` px."""
 
     figure: Figure
     spec: Spec
@@ -81,30 +78,10 @@ def figures_of(suite: Suite, result: SuiteResult, view: View) -> tuple[list[Figu
 def _one(figure: Figure, style: Style) -> Drawing:
     if not _ID.fullmatch(figure.id):
         raise ValueError(f"figure id {figure.id!r} is not a plain file name")
-    spec = export.spec(figure, style)
+    spec = {} if isinstance(figure.chart, Kept) else export.spec(figure, style)
     svg = export.svg(figure, style, spec)
-    width, height = _checked(svg)
-    return Drawing(figure, spec, svg, width, height)
-
-
-def _checked(svg: str) -> tuple[int, int]:
-    """Width and height in px of a well-formed SVG that neither runs nor loads anything; ValueError otherwise."""
-    root = ElementTree.fromstring(svg)
-    if root.tag != f"{_SVG}svg" or "<!" in svg.replace("<![CDATA[", ""):
-        raise ValueError("not a plain SVG document")
-    for element in root.iter():
-        name = str(element.tag).removeprefix(_SVG)
-        if name in _FOREIGN:
-            raise ValueError(f"SVG with a <{name}> element")
-        for attribute, value in element.attrib.items():
-            local = attribute.rsplit("}", 1)[-1]
-            outside = (local == "href" and not value.startswith("#")) or _URL.search(value)
-            if local.startswith("on") or local == "style" or outside:
-                raise ValueError(f"SVG with the attribute {local}")
-    view_box = [float(v) for v in root.get("viewBox", "").replace(",", " ").split()]
-    if len(view_box) != 4:
-        raise ValueError("SVG without a viewBox")
-    return round(view_box[2]), round(view_box[3])
+    width, height = size(checked(svg, figure.id))
+    return Drawing(figure, spec, svg, round(width), round(height))
 
 
 def unique(drawings: Sequence[Drawing | str], taken: set[str]) -> list[Drawing | str]:

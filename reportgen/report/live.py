@@ -38,7 +38,7 @@ def specifications(plates: Sequence[Plate]) -> dict[str, Any]:
 
     A part is referred to as {"@": index}; the rows of a map are {"@rows": key, "fields": [...], "sets": {head: text}}.
     """
-    lean = {plate.id: _lean(plate.spec, plate.keys) for plate in plates}
+    lean = {plate.id: _lean(plate.spec, plate.keys) for plate in plates if plate.spec}
     kept = {name: spec for name, spec in lean.items() if len(_json(spec)) <= TOO_LARGE}
     pool = _Pool(kept.values())
     figures = {name: pool.refer(spec, top=True) for name, spec in kept.items()}

@@ -45,7 +45,7 @@ class Plate:
     height: int
     twins: tuple[Grid, ...]
     figure: Figure
-    spec: Spec
+    spec: Spec  # empty: kept as it was drawn
     is_map: bool  # a layer x head map
     keys: tuple[str, ...]  # the score of each panel of a map, where the figure's data name them
 

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from reportgen import suites
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
 from reportgen.figures.alone import attempt
 from reportgen.figures.figure import Figure, Style
 from reportgen.figures.heatmap import legend_refused
 from reportgen.files import write_atomic
+from reportgen.report import kept
 from reportgen.report.build import build, without
 from reportgen.report.bundle import archive
 from reportgen.report.csv import scores_csv
@@ -44,7 +46,7 @@ def render(
     tell: Tell | None = None,
     warn: Tell | None = None,
 ) -> Path:
-    """Write `<run>/report/` and return the path of its index.html.
+    """Write `<run>/report/` and return the path of its index.html. What is drawn of a user's suite is kept in the run.
 
     overlays       False draws no published and no user's head set
     overlay_files  more TOML files of head sets, beside those kept in the run
@@ -65,7 +67,18 @@ def render(
         for plate in report.plates:
             if warn is not None and (why := legend_refused(plate.figure.chart)):
                 warn(f"{plate.id}: legend outside, because inside {why}.")
-        return write(report, run, run.path / "report", style, formats, progress or _silent, tell=tell)
+        page = write(report, run, run.path / "report", style, formats, progress or _silent, tell=tell)
+        _keep(report, run)
+        return page
+
+
+def _keep(report: Report, run: RunLike) -> None:
+    """Keep in the run what was drawn of suites that another machine may lack."""
+    known = suites.drawable(run.manifest.suites)
+    for section in report.sections:
+        suite, as_drawn = known.get(section.name), any(not plate.spec for plate in section.plates)
+        if suite is not None and not suites.shipped(suite) and section.status == "done" and not as_drawn:
+            kept.keep(run.path, run.manifest, suite, [(plate.figure, plate.svg) for plate in section.plates])
 
 
 def write(
@@ -122,6 +135,7 @@ def plate_files(plate: Plate, style: Style, formats: Sequence[str]) -> dict[str,
     return {
         f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)
         for name in formats
+        if plate.spec or name != "json"
     }
 
 

@@ -11,6 +11,7 @@ from reportgen import suites as registry
 from reportgen.figures.figure import Style, View
 from reportgen.manifest import Manifest
 from reportgen.published import catalogue
+from reportgen.report import kept
 from reportgen.report.text import cleaned
 from reportgen.scores import HeadSet, SuiteResult
 from reportgen.suites.base import Suite
@@ -73,6 +74,7 @@ def scene(run: RunLike, style: Style | None, suites: Mapping[str, Suite] | None,
     results = cleaned(dict(run.results))
     sets = head_sets(run, results, marks) if marks.overlays else computed(results)
     known = dict(registry.drawable(run.manifest.suites) if suites is None else suites)
+    known |= kept.stand_ins(run.path, run.manifest, known)
     return Scene(run.manifest, known, results, cleaned(sets), style or Style())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,14 +93,9 @@ def _scored(asked: Asked, model: Model, trial: trials.Trial) -> Iterator[Line]:
     elif isinstance(found, NotApplicable):
         yield Line("scores", FAIL, f"refused on {record.id}: {one_line(str(found))}", RUNS)
     elif isinstance(found, BadScores):
-        yield from result.broken(found.rule, trials.place(found, _file_of(asked.suite)), record)
+        yield from result.broken(found.rule, trials.place(found, asked.suite.file), record)
     else:
-        yield Line("scores", FAIL, f"on {record.id}: {trials.place(found, _file_of(asked.suite))}", "mend the line")
-
-
-def _file_of(suite: Suite) -> str:
-    module = sys.modules.get(suite.score.partition(":")[0])
-    return str(getattr(module, "__file__", ""))
+        yield Line("scores", FAIL, f"on {record.id}: {trials.place(found, asked.suite.file)}", "mend the line")
 
 
 def _stored(asked: Asked, model: Model, found: SuiteResult, path: Path) -> Line:

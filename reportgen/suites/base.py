@@ -3,22 +3,28 @@
 suite.py     one `Suite`: name, settings, measures, where its halves live; imports neither torch nor altair
 score.py     torch:  score(model, settings, context) -> SuiteResult
 figures.py   altair: figures(result, view) -> list[Figure]
+
+A user's suite is one file: `score` is a function in it, and the rest has defaults (samples.py, maps.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from reportgen.errors import SettingsError, nearest
 from reportgen.manifest import ModelRecord
 from reportgen.scores import HeadSet, SuiteResult
+from reportgen.suites import samples
 from reportgen.suites.cost import Phase, Speeds, seconds
 from reportgen.suites.settings import read
 
@@ -28,7 +34,8 @@ if TYPE_CHECKING:
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,60}")
-_ONE_FILE = "README.md has a whole suite in one file."
+HOW = "docs/suites.md begins with a suite of twenty lines."  # what a mistake in a user's suite is answered with
+_LENT = ("settings", "context")  # what a score function may ask for beside the model
 
 
 @dataclass(frozen=True)
@@ -101,26 +108,36 @@ class Context:
 
 
 @dataclass(frozen=True)
+class NoSettings:
+    """Settings of a suite that has none."""
+
+
+@dataclass(frozen=True)
 class Suite:
     """A method that scores every head, and how its figures are drawn.
 
+    score, figures  a function, or "package.module:function", imported on use. score gets the model (models.Weights with
+               --stream) and those of `settings` and `context` that it names; it returns a SuiteResult, or what
+               samples.py takes. Without `figures` every score is drawn as a layer x head map
+    measures   one Measure or several
+    title, summary  for the report; without: the name, and the score function's first line or the measure's meaning
     settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py). One
                called `twins` counts the random twins loaded beside the model: where it is not 0, memory must do for one
+    version    raised when the scores would change: stored ones are then computed again. 0: whenever the file changes
     quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
     full       settings of the preset `full`, where they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report
     needs      suites whose results this one can use; the runner only orders by it
-    score, figures  "package.module:function", resolved on use (score gets models.Weights with --stream, else a Model)
     """
 
     name: str
-    title: str
-    summary: str
-    version: int
-    settings: type[Any]
-    score: str
-    figures: str
-    measures: tuple[Measure, ...]
+    score: str | Callable[..., Any]
+    measures: tuple[Measure, ...]  # or a single one
+    title: str = ""
+    summary: str = ""
+    version: int = 0
+    settings: type[Any] = NoSettings
+    figures: str | Callable[[SuiteResult, View], Iterable[Figure]] = ""
     citations: tuple[str, ...] = ()
     quick: Mapping[str, object] = field(default_factory=dict)
     full: Mapping[str, object] = field(default_factory=dict)
@@ -139,14 +156,22 @@ class Suite:
     def __post_init__(self) -> None:
         """Refuse a suite that would fail later: its name becomes file names, its settings are made from strings."""
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise SettingsError(f"Suite name {self.name!r}: expected lower-case letters, digits and '_'.")
+            raise SettingsError(f"Suite name {self.name!r}: expected lower-case letters, digits and '_'.", HOW)
         if not dataclasses.is_dataclass(self.settings) or not isinstance(self.settings, type):
-            raise SettingsError(f"Suite {self.name}: settings is no dataclass type.", _ONE_FILE)
-        for half in (self.score, self.figures):
-            if not isinstance(half, str) or half.count(":") != 1:
-                raise SettingsError(f"Suite {self.name}: {half!r} is not 'module:function'.", _ONE_FILE)
-        if not all(isinstance(measure, Measure) for measure in self.measures):
-            raise SettingsError(f"Suite {self.name}: measures are not all of the type Measure.", _ONE_FILE)
+            raise SettingsError(f"Suite {self.name}: settings is no dataclass type.", HOW)
+        for half in (self.score, self.figures or "a:b"):
+            if not callable(half) and (not isinstance(half, str) or half.count(":") != 1):
+                raise SettingsError(f"Suite {self.name}: {half!r} is no function and not 'module:function'.", HOW)
+        if callable(self.score):
+            _arguments(self.name, self.score)
+        measures = (self.measures,) if isinstance(self.measures, Measure) else self.measures
+        if not isinstance(measures, tuple | list) or not all(isinstance(measure, Measure) for measure in measures):
+            raise SettingsError(f"Suite {self.name}: measures are not all of the type Measure.", HOW)
+        words = (inspect.getdoc(self.score) or "") if inspect.isfunction(self.score) else ""
+        said = words.split("\n\n")[0].replace("\n", " ") or (measures[0].meaning if measures else "")
+        object.__setattr__(self, "measures", tuple(measures))
+        object.__setattr__(self, "title", self.title or self.name.replace("_", " ").capitalize())
+        object.__setattr__(self, "summary", self.summary or said)
 
     def measure(self, name: str) -> Measure:
         """The measure of this name; KeyError when the suite has none."""
@@ -160,11 +185,21 @@ class Suite:
 
     def load_score(self) -> Callable[[Any, Any, Context], SuiteResult]:
         """The torch half, imported now."""
-        return cast("Callable[[Any, Any, Context], SuiteResult]", _resolve(self.score))
+        return partial(_score, self, _resolve(self.score))
 
-    def load_figures(self) -> Callable[[SuiteResult, View], list[Figure]]:
+    def load_figures(self) -> Callable[[SuiteResult, View], Iterable[Figure]]:
         """The altair half, imported now."""
-        return cast("Callable[[SuiteResult, View], list[Figure]]", _resolve(self.figures))
+        if not self.figures:
+            from reportgen.suites.maps import figures  # imports altair
+
+            return figures(self)
+        return _resolve(self.figures)
+
+    @property
+    def file(self) -> str:
+        """The Python file that its score function stands in; "" where that was not imported yet."""
+        module = self.score.partition(":")[0] if isinstance(self.score, str) else self.score.__module__
+        return str(getattr(sys.modules.get(module), "__file__", None) or "")
 
     def make_settings(self, preset: str = "full", given: Mapping[str, object] | None = None) -> Any:
         """Settings from defaults, then the preset, then what the user gave (strings are read as the field's type)."""
@@ -180,6 +215,34 @@ class Suite:
             raise SettingsError(f"suite {self.name}: {error}", f"See 'reportgen suites {self.name}'.") from error
 
 
-def _resolve(spec: str) -> Callable[..., Any]:
+def _score(suite: Suite, function: Callable[..., Any], model: Any, settings: Any, context: Context) -> SuiteResult:
+    """What the suite's function finds, given what it names of settings and context."""
+    names = _arguments(suite.name, function)
+    given = (model, settings, context) if names is None else (model,)
+    lent = {} if names is None else {name: {"settings": settings, "context": context}[name] for name in names}
+    found = function(*given, **lent)
+    if isinstance(found, SuiteResult):
+        return found
+    shape = (model.record.n_layers, model.record.n_heads)
+    return samples.result(suite.name, suite.measures, found, shape, context.seed)
+
+
+def _arguments(suite: str, function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Which of settings and context a score function names; None for the three in order, whatever they are called."""
+    try:
+        names = tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return None
+    if len(names) == 3:
+        return None
+    if not names or not set(names[1:]) <= set(_LENT):
+        said = f"({', '.join(names)})"
+        raise SettingsError(f"Suite {suite}: score{said}: expected score(model), settings and context after it.", HOW)
+    return names[1:]
+
+
+def _resolve(spec: str | Callable[..., Any]) -> Callable[..., Any]:
+    if not isinstance(spec, str):
+        return spec
     module, _, name = spec.partition(":")
     return cast("Callable[..., Any]", getattr(importlib.import_module(module), name))

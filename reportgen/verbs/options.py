@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from reportgen.report.scene import RunLike
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="SUITE.FIELD=VALUE", help="A suite's setting.")]
+Suites = Annotated[
+    list[str] | None,
+    typer.Option("--suite", metavar="NAME,FILE.py", help="Suites to run, or files of your own. [default: all]"),
+]
+SuiteFiles = Annotated[
+    list[str] | None,
+    typer.Option("--suite", metavar="FILE.py", help="Files of suites of your own that the run used: drawn anew."),
+]
 Overlays = Annotated[list[Path] | None, typer.Option("--overlay", help="TOML file with your own head sets.")]
 Published = Annotated[str, typer.Option(metavar="KEY", help="Draw the published heads of this catalogue model.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/mini.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reportgen.verbs.options import Cmap, Overlays, Palette, Published, checked_style, finish, render_run
+from reportgen.verbs.options import Cmap, Overlays, Palette, Published, SuiteFiles, checked_style, finish, render_run
 
 Out = Annotated[Path, typer.Option(help="Folder that the run folder goes into.")]
 Name = Annotated[str, typer.Option(help="Name of the run folder. [default: from the model's name]")]
@@ -74,13 +74,16 @@ def site_verb(
     out: Annotated[Path, typer.Option(help="Folder for the site; an earlier site there is replaced.")] = Path("public"),
     title: Annotated[str, typer.Option(help="Title of the gallery.")] = "",
     url: Annotated[str, typer.Option(help="Address the site will have; needed for sitemap.xml.")] = "",
+    suite: SuiteFiles = None,
 ) -> None:
     """Build a static site: a gallery, a report per run, a permalink per figure."""
     from dataclasses import replace
 
+    from reportgen import suites
     from reportgen.site.build import build_site
     from reportgen.site.settings import Site, open_runs, read_site
 
+    suites.choose(suite or ())
     site, listed = read_site(config) if config else (Site(), [])
     site = replace(site, title=title or site.title, url=url or site.url)
     found = open_runs([*listed, *(runs or ())])

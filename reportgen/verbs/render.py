@@ -15,14 +15,11 @@ from reportgen.verbs.options import (
     Palette,
     Published,
     RunDir,
+    SuiteFiles,
     checked_style,
     finish,
     render_run,
 )
-
-SuiteFiles = Annotated[
-    list[str] | None, typer.Option("--suite", metavar="FILE.py", help="File of a suite of your own that the run used.")
-]
 
 
 def render_verb(
@@ -68,7 +65,8 @@ def figure_verb(
     """Write one figure of a stored run or sweep."""
     from reportgen import suites
     from reportgen.figures.alone import attempt
-    from reportgen.figures.export import FORMATS
+    from reportgen.figures.export import FORMATS, as_drawn
+    from reportgen.figures.figure import Kept
     from reportgen.figures.widths import inches
     from reportgen.files import write_atomic
     from reportgen.report.build import printed_figure
@@ -86,6 +84,8 @@ def figure_verb(
         figure, style = of_sweep(Sweep.open(run), figure_id, style)
     else:
         figure, style = printed_figure(Run.open(run), figure_id, style)
+    if format_ == "json" and isinstance(figure.chart, Kept):
+        raise as_drawn(figure)
     path = out or Path(f"{figure_id}.{ENDINGS[format_]}")
     content, problem = attempt(lambda: FORMATS[format_](figure, style))
     if content is None:

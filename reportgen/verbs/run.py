@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reportgen.verbs.options import Overlays, Sets, checked_style, render_run, say_undrawn
+from reportgen.verbs.options import Overlays, Sets, Suites, checked_style, render_run, say_undrawn
 
 if TYPE_CHECKING:
     from reportgen.config import Options
-
-Suites = Annotated[list[str] | None, typer.Option("--suite", help="Suite to run; repeat for more. Default: all.")]
 
 
 def run_verb(
@@ -39,7 +37,9 @@ def run_verb(
     stream: Annotated[
         bool | None, typer.Option("--stream", help="Static scores only, weights read from disk layer by layer.")
     ] = None,
-    relations: Annotated[Path | None, typer.Option(help="Folder of your own relation lists.")] = None,
+    relations: Annotated[
+        Path | None, typer.Option(help="Your own relations: a JSON file, or a folder of lists.")
+    ] = None,
     tasks: Annotated[Path | None, typer.Option(help="JSONL of your own prompt pairs; circuits.tasks_file.")] = None,
     cognitive_data: Annotated[Path | None, typer.Option(help="Your own questions: JSONL, CSV or CogQA JSON.")] = None,
     text: Annotated[Path | None, typer.Option(help="UTF-8 text for the suites that read natural text.")] = None,
@@ -61,20 +61,22 @@ def run_verb(
 ) -> None:
     """Score every attention head of MODEL and write its report."""
     from reportgen.config import merge, parse_set, read_config, with_aliases
+    from reportgen.suites import listed
 
+    chosen = listed(suite or ())
     said: dict[str, Any] = {
         "model": model, "preset": preset, "device": device, "dtype": dtype, "threads": threads, "out": out,
         "name": name, "revision": revision, "seed": seed, "offline": offline, "published": published, "cmap": cmap,
         "palette": palette, "legend": legend, "no_overlay": no_overlay, "trust_remote_code": trust_remote_code,
         "stream": stream, "selftest": False if no_selftest else None,
-        "suites": tuple(suite or ()), "overlays": tuple(str(p) for p in overlay or ()),
+        "suites": chosen, "overlays": tuple(str(p) for p in overlay or ()),
     }  # fmt: skip
     settings = parse_set(set_ or ())
     given = {
         "relations": relations, "tasks": tasks, "cognitive_data": cognitive_data, "text": text, "prompt": prompt,
         "answer": answer, "foil": foil,
     }  # fmt: skip
-    settings = with_aliases(settings, given, suite or ())
+    settings = with_aliases(settings, given, chosen)
     kept = {key: value for key, value in said.items() if value not in ("", None, ())}
     options = merge(read_config(config) if config else {}, {**kept, "settings": settings})
     checked_style(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reportgen.verbs.options import Suites
+
 if TYPE_CHECKING:
     from reportgen.sweep.spec import SweepSpec
     from reportgen.sweep.stored import Sweep
@@ -31,9 +33,7 @@ def sweep_verb(
     gpus: Annotated[float | None, typer.Option(help="Ray: GPUs reserved for a task, fractions allowed.")] = None,
     memory_gib: Annotated[float | None, typer.Option(help="Ray: memory reserved for a task.")] = None,
     retries: Annotated[int | None, typer.Option(help="Ray: new starts after a lost worker. [default: 3]")] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="Suite to run; repeat for more. Default: all.")
-    ] = None,
+    suite: Suites = None,
     preset: Annotated[str, typer.Option(help="quick or full. [default: quick]")] = "",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="SUITE.FIELD=VALUE", help="A suite's setting.")
@@ -54,10 +54,11 @@ def sweep_verb(
     from reportgen.config import parse_set
     from reportgen.figures.figure import Style
     from reportgen.figures.marks import check_style
+    from reportgen.suites import listed
     from reportgen.sweep.spec import ModelSpec, make_spec, parse_revisions, read_spec
 
     said: dict[str, Any] = {
-        "engine": engine, "suites": tuple(suite or ()), "preset": preset, "device": device, "dtype": dtype,
+        "engine": engine, "suites": listed(suite or ()), "preset": preset, "device": device, "dtype": dtype,
         "threads": threads, "out": out, "name": name, "seed": seed, "offline": offline, "reports": reports,
     }  # fmt: skip
     ray = {

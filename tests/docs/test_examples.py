@@ -51,6 +51,14 @@ def test_relations(tmp_path: Path) -> None:
     assert load_templates(str(tmp_path)) == ("The story of <X> contains",)
 
 
+def test_relations_of_one_file(tmp_path: Path) -> None:
+    file = written(tmp_path / "mine.json", one("data.md", "json", "singular_to_plural"))
+    assert [(r.stem, len(r.pairs)) for r in load_relations(str(file))] == [
+        ("colour_to_fruit", 2),
+        ("singular_to_plural", 2),
+    ]
+
+
 def test_prompts_of_the_sparse_suite(tmp_path: Path) -> None:
     task = forms.read_task(written(tmp_path / "plurals.toml", one("data.md", "toml", 'title = "plurals"')))
     assert (len(task.templates), len(task.pairs), task.drawn) == (3, 3, ("cat", "cats"))

@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from reportgen import codec, manifest
+from reportgen.report import kept
 from reportgen.report.csv import COLUMNS
 from reportgen.sweep import stored
 from tests.docs.reading import DOCS, ROOT, tables
@@ -28,8 +29,11 @@ TYPES = {
     "suites": manifest.SuiteRecord,
     "scores/SUITE.json": codec._Stored,
     "scores": codec._Score,
-    "head_sets": codec._Set,
-    "tables": codec._Table,
+    "head_sets": codec.SetRecord,
+    "tables": codec.TableRecord,
+    "drawn/SUITE.json": kept.DrawnRecord,
+    "measures": kept.MeasureRecord,
+    "figures": kept.FigureRecord,
     "sweep.json": stored.SweepRecord,
     "members": stored.MemberRecord,
 }

@@ -29,6 +29,13 @@ def make_run(folder: Path) -> None:
     overlay.unlink()
 
 
+def make_kept(folder: Path) -> None:
+    """A run of a user's suite `mine` whose file is not at hand, with the figure that it drew."""
+    from tests.fixtures import write_kept
+
+    write_kept(folder)
+
+
 def make_sweep(folder: Path) -> None:
     """A stored sweep of two such runs."""
     folder.mkdir()
@@ -59,6 +66,7 @@ def make_gguf(folder: Path) -> None:
 MAKERS: dict[str, Callable[[Path], None]] = {
     "run": make_run,
     "other": make_run,
+    "kept": make_kept,
     "sweep": make_sweep,
     "model": make_model,
     "gguf": make_gguf,

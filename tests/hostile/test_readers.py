@@ -21,9 +21,12 @@ from hypothesis import strategies as st
 from reportgen import codec
 from reportgen.config import merge, read_config
 from reportgen.errors import UserError
+from reportgen.figures.figure import View
 from reportgen.imported.table import read_table
 from reportgen.models import checks, load
 from reportgen.published.catalogue import load_user
+from reportgen.report import kept
+from reportgen.report.draw import each
 from reportgen.report.paper import check_paper
 from reportgen.runfolder import Run
 from reportgen.site.settings import read_site
@@ -55,6 +58,14 @@ def _relations(path: Path) -> None:
     load_templates(str(path.parent))
 
 
+def _drawn(path: Path) -> None:
+    """Every figure of the file is made or refused."""
+    run = Run.open(path.parents[1])
+    for suite in kept.stand_ins(run.path, run.manifest, {}).values():
+        for found in each(suite, run.result(suite.name), View(run.model)):
+            assert isinstance(found, str) or found.chart
+
+
 def _table() -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.table({"layer": [0, 0, 1], "head": [0, 1, 2], "x": [1.0, None, 2.0]}), out)
@@ -84,6 +95,8 @@ READERS = {
     "npy": Reader("t.npy", tables.GOOD, lambda path: read_table(path, 2, 3)),
     "parquet": Reader("t.parquet", _table(), lambda path: read_table(path, 2, 3)),
     "run": Reader("run.json", b"", lambda path: Run.open(path.parent), "run"),
+    "drawn": Reader("drawn/mine.json", b"", _drawn, "kept"),
+    "relations-object": Reader("r.json", relations.OBJECT.encode(), lambda path: load_relations(str(path))),
     "sweep-json": Reader("sweep.json", b"", lambda path: Sweep.open(path.parent), "sweep"),
     "meaning": Reader("m.json", _MEANING, lambda path: codec.decode(path.read_bytes(), _ARRAYS, "m")),
     "arrays": Reader("m.bin", _ARRAYS, lambda path: codec.decode(_MEANING, path.read_bytes(), "m")),

@@ -53,10 +53,11 @@ def test_doubled_ids_are_left_out_whatever_their_case() -> None:
 )  # fmt: skip
 def test_drawings_that_run_or_load_something_are_refused(monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">{inside}</svg>'
-    monkeypatch.setattr(export, "svg", lambda figure, style: svg)
+    monkeypatch.setattr(export, "svg", lambda figure, *more: svg)
     drawings, problems = split(draw(sample.suite(), sample.result(), VIEW, Style()))
     assert drawings == []
     assert len(problems) == 3
+    assert all("SVG" in problem for problem in problems)
 
 
 def test_every_drawing_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:

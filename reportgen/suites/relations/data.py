@@ -1,6 +1,7 @@
 """Relations: the pair lists, where they come from, and which pairs a tokenizer keeps.
 
-- A pair list is a JSON list of [source, target], words without a leading space, in NAME.json or NAME/NAME.json.
+- A pair list is a JSON list of [source, target], words without a leading space, in NAME.json or NAME/NAME.json; or
+  one file holds several as an object, {name: pair list}.
 - `relations.toml` beside the lists is optional: title (without one: file name and first pair), category, k, copying,
   prompt, multi_token, provenance per stem, and templates; a folder that names no templates gets the bundled ones.
 - A pair is kept when ' source' and ' target' are one known token each; duplicates are kept, as in the paper.
@@ -11,7 +12,7 @@ Everything here is untrusted input: what is malformed is refused with the file a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -21,6 +22,7 @@ from reportgen.reading import is_file, is_folder, parse_json, read_text, read_to
 
 BUNDLED = Path(__file__).parent / "data"
 TABLE = "relations.toml"
+SHAPE = '{"name": [["subject", "object"], ...]}'
 MOST_K = 1_000_000
 _STEM = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _FIELDS: dict[str, type] = {
@@ -77,10 +79,17 @@ class Kept:
 
 
 def data_files(folder: str = "") -> tuple[Path, ...]:
-    """Every pair list of the folder (empty: the bundled one) and its relations.toml, sorted; DataError without any."""
+    """Every pair list of the folder (empty: the bundled one) and its relations.toml, sorted; DataError without any.
+
+    A file in the folder's place is taken as it is.
+    """
     root = Path(folder) if folder else BUNDLED
+    if is_file(root):
+        return (root,)
     if not is_folder(root):
-        raise DataError(f"relations_dir: no folder {str(root)!r}.", "Give a folder of NAME.json pair lists.")
+        raise DataError(
+            f"relations_dir: {str(root)!r} is no folder and no file.", f"Give a JSON file, {SHAPE}, or a folder."
+        )
     lists = [*root.glob("*.json"), *(p for p in root.glob("*/*.json") if p.stem == p.parent.name)]
     if not lists:
         raise DataError(f"{root}: no pair list.", "Expected NAME.json or NAME/NAME.json, a list of [source, target].")
@@ -89,11 +98,17 @@ def data_files(folder: str = "") -> tuple[Path, ...]:
 
 
 def load_relations(folder: str = "", only: Sequence[str] = ()) -> list[Relation]:
-    """The relations of a folder, in the order of relations.toml, then by name. `only` keeps some, by stem.
+    """The relations of a folder, in the order of relations.toml, then by name; or of one file, in its order.
+
+    `only` keeps some, by stem.
 
     Raises DataError for a malformed file (file, entry, what is expected), SettingsError for an unknown name in `only`.
     """
     files = data_files(folder)
+    if folder and files == (Path(folder),):
+        found = read_object(files[0])
+        _known(only, found)
+        return [_relation(stem, pairs, {}) for stem, pairs in found.items() if not only or stem in only]
     lists: dict[str, Path] = {}
     for path in files:
         if path.suffix != ".json":
@@ -104,16 +119,22 @@ def load_relations(folder: str = "", only: Sequence[str] = ()) -> list[Relation]
             raise DataError(f"{path}: relation {path.stem!r} is there twice (also {lists[path.stem]}).")
         lists[path.stem] = path
     table = _read_table(files[-1]) if files[-1].name == TABLE else {}
-    for name in only:
-        if name not in lists:
-            raise SettingsError(f"relations: no relation {name!r}.", nearest(name, lists))
+    _known(only, lists)
     order = [stem for stem in table if stem in lists] + [stem for stem in lists if stem not in table]
-    return [_relation(stem, lists[stem], table.get(stem, {})) for stem in order if not only or stem in only]
+    wanted = [stem for stem in order if not only or stem in only]
+    return [_relation(stem, read_pairs(lists[stem]), table.get(stem, {})) for stem in wanted]
+
+
+def _known(only: Sequence[str], there: Iterable[str]) -> None:
+    names = set(there)
+    for name in only:
+        if name not in names:
+            raise SettingsError(f"relations: no relation {name!r}.", nearest(name, names))
 
 
 def load_templates(folder: str = "") -> tuple[str, ...]:
     """The `templates` of relations.toml (each has <X> for the source); the bundled ones where it names none."""
-    path = (Path(folder) if folder else BUNDLED) / TABLE
+    path = (Path(folder) if folder and not is_file(Path(folder)) else BUNDLED) / TABLE
     tables = _parse_toml(path) if is_file(path) else {}
     if "templates" not in tables:
         path = BUNDLED / TABLE
@@ -131,7 +152,27 @@ def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
     entries = parse_json(read_text(path, form), str(path), form)
     if not isinstance(entries, list):
         raise DataError(f"{path}: a JSON {type(entries).__name__}, expected a list of [source, target].")
-    return tuple(_pair(path, i, entry) for i, entry in enumerate(entries, start=1))
+    return tuple(_pair(str(path), i, entry) for i, entry in enumerate(entries, start=1))
+
+
+def read_object(path: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The pairs of one file of several relations, {name: [[source, target], ...]}; a list is one of the file's name.
+
+    DataError names the file, the relation, the entry (from 1) and what is expected.
+    """
+    value = parse_json(read_text(path, f"Expected {SHAPE}."), str(path), f"Expected {SHAPE}.")
+    named = value if isinstance(value, dict) else {path.stem: value}
+    if not named:
+        raise DataError(f"{path}: no relation.", f"Expected {SHAPE}.")
+    found = {}
+    for name, entries in named.items():
+        place = f"{path}, {_short(name)}" if isinstance(value, dict) else str(path)
+        if not _STEM.fullmatch(name):
+            raise DataError(f"{place}: a relation's name has letters, digits, '_', '-' and '.' only.")
+        if not isinstance(entries, list):
+            raise DataError(f"{place}: {_short(entries)}.", f"Expected {SHAPE}.")
+        found[name] = tuple(_pair(place, i, entry) for i, entry in enumerate(entries, start=1))
+    return found
 
 
 def keep(relation: Relation, tokens: WordTokens) -> Kept:
@@ -146,18 +187,17 @@ def keep(relation: Relation, tokens: WordTokens) -> Kept:
     return Kept(relation, tuple(pairs), tuple(sources), tuple(targets))
 
 
-def _pair(path: Path, number: int, entry: object) -> tuple[str, str]:
+def _pair(place: str, number: int, entry: object) -> tuple[str, str]:
     if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(word, str) for word in entry):
-        raise DataError(f"{path}, entry {number}: {_short(entry)}, expected [source, target], two strings.")
+        raise DataError(f"{place}, entry {number}: {_short(entry)}, expected [source, target], two strings.")
     source, target = (cast("str", word) for word in entry)
     for word in (source, target):
         if not word or word != word.strip() or not word.isprintable():
-            raise DataError(f"{path}, entry {number}: {_short(entry)}, expected words without space around them.")
+            raise DataError(f"{place}, entry {number}: {_short(entry)}, expected words without space around them.")
     return source, target
 
 
-def _relation(stem: str, path: Path, about: dict[str, Any]) -> Relation:
-    pairs = read_pairs(path)
+def _relation(stem: str, pairs: tuple[tuple[str, str], ...], about: dict[str, Any]) -> Relation:
     return Relation(
         stem=stem,
         title=about.get("title") or _untitled(stem, pairs),

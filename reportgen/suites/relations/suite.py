@@ -35,7 +35,11 @@ class RelationsSettings:
         },
     )
     relations_dir: str = field(
-        default="", metadata={"help": "folder of NAME.json or NAME/NAME.json pair lists (empty: the bundled ones)"}
+        default="",
+        metadata={
+            "help": "folder of NAME.json or NAME/NAME.json pair lists, or one JSON file of several (empty: the bundled "
+            "ones)"
+        },
     )
     k: int = field(
         default=0,

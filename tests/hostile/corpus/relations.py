@@ -6,6 +6,8 @@ from tests.hostile.bases import DRY
 from tests.hostile.case import DEEP, Case, Content, Link, garbled, odd_files
 
 PAIRS = '[["France", "Paris"], ["Spain", "Madrid"]]'
+OBJECT = f'{{"capital": {PAIRS}, "plural": [["cat", "cats"]]}}'
+OF_FILE = (*DRY, "--suite", "relations", "--relations", "{here}/r.json")
 WORDS = (*DRY, "--suite", "relations", "--relations", "{here}/lists")
 
 
@@ -20,6 +22,10 @@ def _table(name: str, content: Content, says: str, code: int = 2) -> Case:
 
 def _named(name: str, file: str, says: str) -> Case:
     return Case(f"pairs-name-{name}", WORDS, says, {f"lists/{file}": PAIRS})
+
+
+def _object(name: str, content: Content, says: str) -> Case:
+    return Case(f"pairs-file-{name}", OF_FILE, says, {"r.json": content})
 
 
 AT = r"capital\.json"
@@ -54,9 +60,18 @@ CASES = (
     _named("markup", "<b>.json", "file name has letters"),
     _named("escape", "a\x1b[31m.json", "file name has letters"),
     _named("long", "n" * 120 + ".json", "file name has letters"),
-    Case("pairs-no-folder", WORDS, "no folder"),
+    Case("pairs-no-folder", WORDS, "no folder and no file"),
     Case("pairs-empty-folder", WORDS, "no pair list", {"lists/notes.txt": "x"}),
-    Case("pairs-file-for-folder", WORDS, "no folder", {"lists": PAIRS}),
+    *(_object(name, content, says) for name, content, says in (*odd_files("r.json")[1:], *garbled(r"r\.json"))),
+    _object("empty", "{}", r"r\.json: no relation"),
+    _object("number", "7", r"r\.json: 7\..*\[\[\"subject\", \"object\"\], \.\.\.\]"),
+    _object("pairs", '{"cap": {"France": "Paris"}}', r"r\.json, 'cap': .*Expected \{"),
+    _object("entry", '{"cap": [["a", "b"], ["a"]]}', r"r\.json, 'cap', entry 2"),
+    _object("name", '{"../x": [["a", "b"]]}', r"r\.json, '\.\./x': a relation's name"),
+    _object("twice", '{"a": [], "a": []}', r"r\.json: 'a' is given twice"),
+    _object("deep", '{"a":' * DEEP, r"r\.json: nested too deeply"),
+    Case("pairs-file", OF_FILE, "", {"r.json": OBJECT}, code=0),
+    Case("pairs-file-list", OF_FILE, "", {"r.json": PAIRS}, code=0),
     Case("pairs-loop-for-folder", WORDS, "no folder", {"lists": Link("lists")}),
     Case("pairs-twice", WORDS, "twice", {"lists/a.json": PAIRS, "lists/a/a.json": PAIRS}),
     Case("pairs-unknown", (*WORDS, "--set", "relations.relations=x"), "no relation 'x'", {"lists/a.json": PAIRS}),
