@@ -81,6 +81,60 @@ def test_one_figure_in_each_format(run: Path, tmp_path: Path, kind: str) -> None
     assert out.stat().st_size > 100
 
 
+@pytest.mark.parametrize(("name", "starts"), [("x.pdf", b"%PDF"), ("x.PNG", b"\x89PNG"), ("x.svg", b"<svg")])
+def test_the_ending_of_out_decides_the_format(run: Path, tmp_path: Path, name: str, starts: bytes) -> None:
+    out = tmp_path / name
+    done = reportgen("figure", str(run), "attention-induction", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes().startswith(starts)
+
+
+def test_an_ending_that_contradicts_the_format_or_says_none_is_refused(run: Path, tmp_path: Path) -> None:
+    def asked(name: str, *more: str) -> str:
+        said = refused("figure", str(run), "attention-induction", "--out", str(tmp_path / name), *more)
+        assert not list(tmp_path.iterdir())
+        return said
+
+    assert "ends in .pdf, --format says svg" in asked("x.pdf", "--format", "svg")
+    assert ".svg, .pdf, .png" in asked("x.jpg")
+    assert "has no ending" in asked("x")
+
+
+def test_figure_without_an_id_lists_all_and_an_unknown_id_does_too(run: Path) -> None:
+    done = reportgen("figure", str(run))
+    lines = done.stdout.splitlines()
+    ids = {line.split()[0] for line in lines}
+    assert ids == {path.stem for path in (run / "report" / "figures").glob("*.svg")}
+    assert any(line.startswith("attention-induction ") and "Induction attention" in line for line in lines)
+    wrong = reportgen("figure", str(run), "attention-inductoin")
+    assert (wrong.returncode, wrong.stdout) == (2, done.stdout)
+
+
+def test_render_stores_overlays_and_says_in_whose_place(run: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(f'[[entry]]\nclass = "Set {name}"\nheads = ["L1H1"]\n')
+
+    def marked(*words: str) -> tuple[bool, bool]:
+        done = reportgen("render", str(own), *words)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stderr)
+        caption = (own / "report" / "figures" / "attention-induction.tex").read_text()
+        assert reportgen("figure", str(own), "attention-induction", "--out", str(tmp_path / "f.tex")).returncode == 0
+        assert (tmp_path / "f.tex").read_text().count("Set ") == caption.count("Set ")  # figure draws what render drew
+        return "Set one" in caption, "Set two" in caption
+
+    said: list[str] = []
+    assert marked("--overlay", str(tmp_path / "one.toml")) == (True, False)
+    assert marked() == (True, False)
+    assert marked("--no-overlay") == (False, False)
+    assert marked() == (True, False)
+    assert marked("--overlay", str(tmp_path / "two.toml")) == (False, True)
+    assert "keeps two.toml in place of one.toml" in said[-1]
+    assert [path.name for path in (own / "overlays").iterdir()] == ["two.toml"]
+    assert "contradicts" in refused("render", str(own), "--no-overlay", "--overlay", str(tmp_path / "one.toml"))
+
+
 def test_figure_names_the_nearest(run: Path) -> None:
     assert "attention-induction" in refused("figure", str(run), "attention-inductoin")
     assert "svg" in refused("figure", str(run), "attention-induction", "--format", "svgz")
