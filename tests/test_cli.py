@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from reportgen.cli import app
+from reportgen.errors import SettingsError
+from reportgen.imported.store import Source, import_table
 from reportgen.mini import corpus
 from reportgen.runfolder import Run
 from tests.fixtures import write_run
@@ -110,19 +113,20 @@ def test_figure_without_an_id_lists_all_and_an_unknown_id_does_too(run: Path) ->
     assert (wrong.returncode, wrong.stdout) == (2, done.stdout)
 
 
-def test_render_stores_overlays_and_says_in_whose_place(run: Path, tmp_path: Path) -> None:
-    own = shutil.copytree(run, tmp_path / "run")
+def test_render_stores_overlays_and_says_in_whose_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
+    own = import_table(table, Source("m", 2, 3), tmp_path / "runs").path
     for name in ("one", "two"):
         (tmp_path / f"{name}.toml").write_text(f'[[entry]]\nclass = "Set {name}"\nheads = ["L1H1"]\n')
 
     def marked(*words: str) -> tuple[bool, bool]:
-        done = reportgen("render", str(own), *words)
-        assert done.returncode == 0, done.stderr
-        said.append(done.stderr)
-        caption = (own / "report" / "figures" / "attention-induction.tex").read_text()
-        assert reportgen("figure", str(own), "attention-induction", "--out", str(tmp_path / "f.tex")).returncode == 0
-        assert (tmp_path / "f.tex").read_text().count("Set ") == caption.count("Set ")  # figure draws what render drew
-        return "Set one" in caption, "Set two" in caption
+        app(["render", str(own), *words], standalone_mode=False)
+        said.append(capsys.readouterr().err)
+        app(["figure", str(own), "imported-induction", "--out", str(tmp_path / "f.csv")], standalone_mode=False)
+        rendered = (own / "report" / "figures" / "imported-induction.csv").read_text()
+        assert (tmp_path / "f.csv").read_text() == rendered  # figure draws what render drew
+        return "Set one" in rendered, "Set two" in rendered
 
     said: list[str] = []
     assert marked("--overlay", str(tmp_path / "one.toml")) == (True, False)
@@ -132,7 +136,8 @@ def test_render_stores_overlays_and_says_in_whose_place(run: Path, tmp_path: Pat
     assert marked("--overlay", str(tmp_path / "two.toml")) == (False, True)
     assert "keeps two.toml in place of one.toml" in said[-1]
     assert [path.name for path in (own / "overlays").iterdir()] == ["two.toml"]
-    assert "contradicts" in refused("render", str(own), "--no-overlay", "--overlay", str(tmp_path / "one.toml"))
+    with pytest.raises(SettingsError, match="contradicts"):
+        app(["render", str(own), "--no-overlay", "--overlay", str(tmp_path / "one.toml")], standalone_mode=False)
 
 
 def test_figure_names_the_nearest(run: Path) -> None:

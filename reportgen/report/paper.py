@@ -138,7 +138,7 @@ def _apart(old: str, new: str, most: int = 60) -> tuple[str, str]:
     found = []
     for text in (old, new):
         part = text[start : start + most]
-        found.append(f"{'...' if start else ''}{part}{'...' if start + most < len(text) else ''}")
+        found.append(f"'{'...' if start else ''}{part}{'...' if start + most < len(text) else ''}'")
     return found[0], found[1]
 
 
