@@ -155,7 +155,7 @@ def own_file(columns: Columns) -> Columns | None:
         for row in columns.rows
     ]
     if len({row[0] for row in rows}) == 1:  # one score: the column of values has its name
-        rows, names, kept = [row[1:] for row in rows], [], [*kept[:-1], rows[0][0]]
+        rows, names, kept = [row[1:] for row in rows], [], [*kept[:-1], str(rows[0][0])]
     else:
         names = ["measure"]
     seen = ", ".join(part for part in (columns.seen, "a report's scores.csv, its values alone") if part)
