@@ -14,11 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+
     import altair as alt
     import numpy as np
 
-    from reportgen.figures.figure import Kept
+    from reportgen.figures.figure import Kept, Style
+    from reportgen.report.scene import Marks
     from reportgen.runfolder import Run
+
+    Overlays = Mapping[str, Sequence[str]] | Sequence[str | os.PathLike[str]] | str | os.PathLike[str] | bool | None
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "figure", "heatmap", "load_run", "render", "run"]
@@ -82,10 +87,24 @@ def render(run: Run) -> str:
     return str(write(run, tell=lambda why: warnings.warn(why, stacklevel=4)))
 
 
-def figure(run: Run, figure_id: str, *, legend: str = "outside") -> alt.TopLevelMixin | Kept:
+def figure(
+    run: Run,
+    figure_id: str,
+    *,
+    width: str | float | None = None,
+    cmap: str = "viridis",
+    palette: str = "published",
+    legend: str = "outside",
+    overlays: Overlays = None,
+) -> alt.TopLevelMixin | Kept:
     """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
 
-    legend  of a score map: "outside", below it, or "inside", a half-transparent box in its quiet corner
+    width     printed width: inches, "8.3cm", or a column such as "icml"; text is then 6 pt or more
+    cmap      Vega colour scheme of score maps
+    palette   "published", or "safe" for the colour-blind
+    legend    of a score map: "outside", below it, or "inside", a half-transparent box in its quiet corner
+    overlays  head sets in place of those that the run keeps: {"Mine": ["L4H5"]}, or paths of overlay files; False draws
+              no published and no own set
 
     Of a suite whose file is not at hand it is the drawing that the run keeps (attribute `svg`).
 
@@ -94,15 +113,14 @@ def figure(run: Run, figure_id: str, *, legend: str = "outside") -> alt.TopLevel
     Raises reportgen.errors.SettingsError that names the figures there are, or the marked head, or head above the line,
     that a legend inside would cover.
     """
-    from reportgen.figures.figure import Kept, Style
-    from reportgen.figures.marks import check_style
+    from reportgen.figures.figure import Kept
     from reportgen.figures.shown import shown
     from reportgen.report.build import printed_figure
 
-    found = printed_figure(run, figure_id, check_style(Style(legend=legend)))[0]
+    found, style = printed_figure(run, figure_id, _style(width, cmap, palette, legend), _marks(run, overlays))
     if isinstance(found.chart, Kept):
         return found.chart
-    chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt)
+    chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt, style.width_in)
     return chart
 
 
@@ -112,6 +130,8 @@ def heatmap(
     overlays: Mapping[str, Sequence[str]] | None = None,
     label: str = "Score",
     title: str = "",
+    width: str | float | None = None,
+    cmap: str = "viridis",
     legend: str = "outside",
 ) -> alt.LayerChart:
     """A layer x head heatmap of your own numbers, drawn as the report draws its own.
@@ -119,12 +139,38 @@ def heatmap(
     values    [layer head]; NaN = not computed
     overlays  legend entry -> head names, e.g. {"Name movers": ["L9H6"]}
     label     words on the colour bar
+    width     printed width: inches, "8.3cm", or a column such as "icml"
+    cmap      Vega colour scheme
     legend    "outside", or "inside": refused with SettingsError where it would cover a marked head
     """
-    from reportgen.figures.figure import Style
     from reportgen.figures.heatmap import array_heatmap
     from reportgen.figures.shown import shown
 
-    made = array_heatmap(values, overlays=overlays or {}, label=label, title=title, style=Style(legend=legend))
-    chart: alt.LayerChart = shown(made, "heatmap", title)
+    style = _style(width, cmap, "published", legend)
+    made = array_heatmap(values, overlays=overlays or {}, label=label, title=title, style=style)
+    chart: alt.LayerChart = shown(made, "heatmap", title, width_in=style.width_in)
     return chart
+
+
+def _style(width: str | float | None, cmap: str, palette: str, legend: str) -> Style:
+    from reportgen.figures.figure import Style
+    from reportgen.figures.marks import check_style
+    from reportgen.figures.widths import inches
+
+    width_in = None if width is None else inches(str(width))
+    return check_style(Style(cmap=cmap, palette=palette, legend=legend, width_in=width_in))
+
+
+def _marks(run: Run, overlays: Overlays) -> Marks:
+    from os import PathLike
+    from pathlib import Path
+
+    from reportgen.figures.heatmap import named_sets
+    from reportgen.report.scene import Marks
+
+    if overlays is None or isinstance(overlays, bool):
+        return Marks(overlays=overlays)
+    if isinstance(overlays, Mapping):
+        return Marks(sets=tuple(named_sets(overlays, (run.model.n_layers, run.model.n_heads))))
+    paths = [overlays] if isinstance(overlays, str | PathLike) else list(overlays)
+    return Marks(overlay_files=tuple(Path(path) for path in paths))

@@ -46,6 +46,10 @@ class UnknownScore(SettingsError, KeyError):
     __str__ = UserError.__str__  # KeyError's would quote the message
 
 
+class UnknownFigure(SettingsError):
+    """A figure id that the run does not have; the verb lists those there are before the line."""
+
+
 class DataError(UserError):
     """A data file with a malformed entry; the message names the file, the entry and what is expected."""
 

@@ -136,7 +136,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     git_dirty: bool = False
     synthetic: bool = False
     suites: dict[str, SuiteRecord] = msgspec.field(default_factory=dict)
-    overlays: list[str] = msgspec.field(default_factory=list)  # overlay files given
+    overlays: list[str] = msgspec.field(default_factory=list)  # overlay files kept
+    no_overlay: bool = False  # the last report was made with --no-overlay
     published_as: str = ""  # --published KEY
     self_test: SelfTest | None = None  # None: not known
 

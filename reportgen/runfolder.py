@@ -30,7 +30,7 @@ from reportgen import codec
 from reportgen.errors import RunError, SettingsError, UnknownScore, nearest
 from reportgen.files import check_inside, digest, unwritable, write_atomic
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
-from reportgen.published.catalogue import load_user
+from reportgen.published.catalogue import load_user, sets_for
 from reportgen.reading import as_text, convert, parse_json, read_bytes, there
 from reportgen.rows import Rows, rows_of
 from reportgen.scores import Head, HeadScores, SuiteResult, head_name, parse_head
@@ -181,6 +181,12 @@ class Run:
             raise SettingsError(f"{name} is outside the {self.model.n_layers} layers x {self.model.n_heads} heads.")
         return layer, head
 
+    def figures(self) -> dict[str, str]:
+        """Ids and titles of the run's figures, in the report's order; nothing is drawn."""
+        from reportgen.report.build import all_figures  # drawing is imported where it is asked for
+
+        return {figure.id: figure.title for figure in all_figures(self)}
+
     def left_out(self) -> list[str]:
         """`suite: words` of all that this run was given or brings and does not have: data without tokens, parts that
         could not be computed. What settings switched off is not among it."""
@@ -323,7 +329,10 @@ class RunWriter:
                 f"not {new.content_hash[:12]}).",
                 f"Type --name {slug_of(new.id)}-{new.content_hash[:8]} to keep both.",
             )
-        self.manifest = msgspec.structs.replace(self.manifest, created=old.created, suites=old.scored())
+        self.manifest = msgspec.structs.replace(
+            self.manifest, created=old.created, suites=old.scored(), overlays=old.overlays,
+            published_as=self.manifest.published_as or old.published_as,
+        )  # fmt: skip
 
     @property
     def run(self) -> Run:
@@ -350,8 +359,40 @@ class RunWriter:
         self.manifest = manifest or self.manifest
         write_atomic(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest), indent=2) + b"\n")
 
-    def keep_overlay(self, name: str, content: bytes) -> None:
-        """Copy an overlay file into the run, so that the run can be rendered elsewhere."""
-        write_atomic(self.path / "overlays" / check_slug(name), content)
-        if name not in self.manifest.overlays:
-            self.save(msgspec.structs.replace(self.manifest, overlays=[*self.manifest.overlays, name]))
+    def keep_overlays(self, files: Mapping[str, bytes]) -> str:
+        """Put these overlay files into the run in place of those it has; in words what was done, "" for nothing."""
+        before = self.manifest.overlays
+        for name in files:
+            check_slug(name)
+        for name, content in files.items():
+            write_atomic(self.path / "overlays" / name, content)
+        self.save(msgspec.structs.replace(self.manifest, overlays=list(files)))
+        gone = [name for name in before if name not in files]
+        for name in gone:
+            (self.path / "overlays" / check_slug(name)).unlink(missing_ok=True)
+        instead = f" in place of {', '.join(gone)}" if gone else ""
+        return f"{self.path} keeps {', '.join(files)}{instead}." if files else ""
+
+
+def keep_marks(run: Run, overlays: Iterable[Path] = (), published: str = "", *, no_overlay: bool = False) -> Run:
+    """The run with what its figures mark from now on, in run.json: what `render`, `figure`, `check` and `site` draw.
+
+    overlays    TOML files, in place of those kept; none = those kept
+    published   key of a catalogue model; "" = the one kept
+    no_overlay  draw none of them, until this is called again
+
+    Raises UserError: a malformed file or unknown key, and then nothing is changed; the folder is in use.
+    """
+    shape = (run.model.n_layers, run.model.n_heads)
+    files = overlay_files(overlays, shape)
+    sets_for("", published, shape)
+    with owned(run.path):
+        manifest = _read_manifest(run.path)
+        writer = RunWriter(run.path, manifest)
+        if files:
+            writer.keep_overlays(files)
+        key = published or manifest.published_as
+        marked = msgspec.structs.replace(writer.manifest, published_as=key, no_overlay=no_overlay)
+        if marked != writer.manifest:
+            writer.save(marked)
+    return Run(run.path, marked)

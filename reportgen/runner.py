@@ -155,8 +155,8 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
     with writer_of(Path(options.out) / slug, _manifest(model, slug, options)) as writer:
         tested = ensured(listener.stage) if options.selftest else known()
         writer.save(msgspec.structs.replace(writer.manifest, self_test=tested))
-        for name, content in overlays.items():
-            writer.keep_overlay(name, content)
+        if overlays:
+            listener.stage(writer.keep_overlays(overlays))
         pace = Pace(_estimates(model, jobs))
         for index, job in enumerate(jobs):
             listener.suite_started(job.suite, index, len(jobs))
@@ -365,6 +365,7 @@ def _manifest(model: Model | Weights, slug: str, options: Options) -> Manifest:
         git_dirty=dirty,
         synthetic=record.synthetic,
         published_as=options.published,
+        no_overlay=options.no_overlay,
     )
 
 

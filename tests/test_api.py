@@ -122,3 +122,20 @@ def test_a_stored_run_draws_legends_inside_or_says_why_not() -> None:
         SettingsError, match=r"attention-induction: the legend can't stand inside: it would cover L\dH\d"
     ):
         reportgen.figure(run, "attention-induction", legend="inside")
+
+
+def test_a_figure_in_python_has_the_command_lines_choices() -> None:
+    run = reportgen.load_run(str(MINI))
+    assert run.figures()["attention-induction"]
+    plain = reportgen.figure(run, "attention-induction", overlays=False)
+    own = reportgen.figure(run, "attention-induction", width="icml", cmap="magma", overlays={"Mine": ["L0H3"]})
+    assert "magma" in str(own.to_dict())
+    assert "Mine" in str(own.to_dict())
+    assert "Mine" not in str(plain.to_dict())
+    assert 'width="3.25in"' in own._repr_mimebundle_()["image/svg+xml"]
+    with pytest.raises(SettingsError, match="is not a width"):
+        reportgen.figure(run, "attention-induction", width="wide")
+    with pytest.raises(DataError, match="outside the 6 layers x 8 heads"):
+        reportgen.figure(run, "attention-induction", overlays={"Mine": ["L9H9"]})
+    array = reportgen.heatmap(np.eye(3), width=3.25, cmap="magma")
+    assert 'width="3.25in"' in array._repr_mimebundle_()["image/svg+xml"]

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from reportgen.cli import app
+from reportgen.errors import SettingsError
+from reportgen.imported.store import Source, import_table
 from reportgen.mini import corpus
 from reportgen.runfolder import Run
 from tests.fixtures import write_run
@@ -79,6 +82,62 @@ def test_one_figure_in_each_format(run: Path, tmp_path: Path, kind: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert out.stat().st_size > 100
+
+
+@pytest.mark.parametrize(("name", "starts"), [("x.pdf", b"%PDF"), ("x.PNG", b"\x89PNG"), ("x.svg", b"<svg")])
+def test_the_ending_of_out_decides_the_format(run: Path, tmp_path: Path, name: str, starts: bytes) -> None:
+    out = tmp_path / name
+    done = reportgen("figure", str(run), "attention-induction", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes().startswith(starts)
+
+
+def test_an_ending_that_contradicts_the_format_or_says_none_is_refused(run: Path, tmp_path: Path) -> None:
+    def asked(name: str, *more: str) -> str:
+        said = refused("figure", str(run), "attention-induction", "--out", str(tmp_path / name), *more)
+        assert not list(tmp_path.iterdir())
+        return said
+
+    assert "ends in .pdf, --format says svg" in asked("x.pdf", "--format", "svg")
+    assert ".svg, .pdf, .png" in asked("x.jpg")
+    assert "has no ending" in asked("x")
+
+
+def test_figure_without_an_id_lists_all_and_an_unknown_id_does_too(run: Path) -> None:
+    done = reportgen("figure", str(run))
+    lines = done.stdout.splitlines()
+    ids = {line.split()[0] for line in lines}
+    assert ids == {path.stem for path in (run / "report" / "figures").glob("*.svg")}
+    assert any(line.startswith("attention-induction ") and "Induction attention" in line for line in lines)
+    wrong = reportgen("figure", str(run), "attention-inductoin")
+    assert (wrong.returncode, wrong.stdout) == (2, done.stdout)
+
+
+def test_render_stores_overlays_and_says_in_whose_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
+    own = import_table(table, Source("m", 2, 3), tmp_path / "runs").path
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(f'[[entry]]\nclass = "Set {name}"\nheads = ["L1H1"]\n')
+
+    def marked(*words: str) -> tuple[bool, bool]:
+        app(["render", str(own), *words], standalone_mode=False)
+        said.append(capsys.readouterr().err)
+        app(["figure", str(own), "imported-induction", "--out", str(tmp_path / "f.csv")], standalone_mode=False)
+        rendered = (own / "report" / "figures" / "imported-induction.csv").read_text()
+        assert (tmp_path / "f.csv").read_text() == rendered  # figure draws what render drew
+        return "Set one" in rendered, "Set two" in rendered
+
+    said: list[str] = []
+    assert marked("--overlay", str(tmp_path / "one.toml")) == (True, False)
+    assert marked() == (True, False)
+    assert marked("--no-overlay") == (False, False)
+    assert marked() == (True, False)
+    assert marked("--overlay", str(tmp_path / "two.toml")) == (False, True)
+    assert "keeps two.toml in place of one.toml" in said[-1]
+    assert [path.name for path in (own / "overlays").iterdir()] == ["two.toml"]
+    with pytest.raises(SettingsError, match="contradicts"):
+        app(["render", str(own), "--no-overlay", "--overlay", str(tmp_path / "one.toml")], standalone_mode=False)
 
 
 def test_figure_names_the_nearest(run: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reportgen.errors import RunError
+from reportgen.errors import DataError, RunError, SettingsError
 from reportgen.manifest import SCHEMA_VERSION, SuiteRecord
-from reportgen.runfolder import Run, RunWriter, check_slug, own_name, resume_key, slug_of
+from reportgen.runfolder import Run, RunWriter, check_slug, keep_marks, own_name, resume_key, slug_of
 from tests.fixtures import manifest, model_record, suite_result, write_run
 
 
@@ -79,6 +79,38 @@ def test_finished_suites_survive_a_second_writer(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "r", manifest()) as writer:
         writer.store("attention", suite_result("attention"), SuiteRecord("done", 1, {}, {}))
     assert Run.open(tmp_path / "r").done() == ["relations", "attention"]
+
+
+def test_a_run_keeps_what_it_marks_until_told_otherwise(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", "relations")
+    mine, other = tmp_path / "mine.toml", tmp_path / "other.toml"
+    for path in (mine, other):
+        path.write_text(f'[[entry]]\nclass = "{path.stem}"\nheads = ["L1H1"]\n')
+    before = (run.path / "run.json").read_bytes()
+    assert keep_marks(run).manifest == run.manifest
+    assert (run.path / "run.json").read_bytes() == before
+    assert keep_marks(run, [mine], no_overlay=True).manifest.no_overlay
+    with RunWriter(run.path, manifest()) as writer:  # another `reportgen run` without --overlay
+        writer.store("attention", suite_result("attention"), SuiteRecord("done", 1, {}, {}))
+    again = Run.open(run.path)
+    assert (again.manifest.overlays, again.manifest.no_overlay) == (["mine.toml"], False)
+    assert again.overlay_files()[0].read_text() == mine.read_text()
+    kept = keep_marks(again, [other])
+    assert (kept.manifest.overlays, kept.manifest) == (["other.toml"], Run.open(run.path).manifest)
+    assert [path.name for path in (run.path / "overlays").iterdir()] == ["other.toml"]
+
+
+def test_a_bad_overlay_or_key_changes_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", "relations")
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[[entry]]\nclass = "x"\nheads = ["L99H0"]\n')
+    before = (run.path / "run.json").read_bytes()
+    with pytest.raises(DataError, match="outside the grid"):
+        keep_marks(run, [bad])
+    with pytest.raises(SettingsError, match="no-such"):
+        keep_marks(run, published="no-such")
+    assert (run.path / "run.json").read_bytes() == before
+    assert not (run.path / "overlays").exists()
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,8 @@ def compare(runs: Sequence[Run], asked: Asked, out: Path, name: str = "") -> Run
     slug = check_slug(name) if name else _slug(runs)
     record = SuiteRecord("done", SUITE.version, settings, {}, resume_key=resume_key(suite=NAME, settings=settings))
     with RunWriter(out / slug, _manifest(names, runs, slug)) as writer:
-        for run in runs[:1] if words else ():
-            for file in run.overlay_files():
-                writer.keep_overlay(file.name, file.read_bytes())
+        kept = runs[0].overlay_files() if words else []
+        writer.keep_overlays({file.name: file.read_bytes() for file in kept})
         writer.store(NAME, found, record)
         return writer.run
 

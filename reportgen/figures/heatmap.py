@@ -145,7 +145,7 @@ def array_heatmap(
         "user/score/array", label, grid, n=0, no_null="a plain array", range=range or (low, math.inf),
         reasons={"*": "NaN in the array"},
     )  # fmt: skip
-    chart = heatmap(scores, overlays=_named_sets(overlays, grid.shape), title=title, style=style)
+    chart = heatmap(scores, overlays=named_sets(overlays, grid.shape), title=title, style=style)
     if refused := legend_refused(chart):
         raise SettingsError(f"legend='inside': {refused}.", "Leave it outside.")
     return chart
@@ -302,9 +302,10 @@ def _watermark(grid: Grid, axes: dict[str, Any]) -> alt.Chart:
     return layer("watermark", [at], mark, {**axes, "text": alt.Text("text:N")})
 
 
-def _named_sets(
+def named_sets(
     given: Mapping[str, Sequence[str | tuple[int, int]]] | Sequence[HeadSet], shape: tuple[int, ...]
 ) -> list[HeadSet]:
+    """Head sets of a caller's own: legend entry -> heads. DataError for what is no head or outside the grid."""
     if not isinstance(given, Mapping):
         return list(given)
     sets = []

@@ -15,14 +15,16 @@ from reportgen.figures.svg import normalise, render
 SCREEN_PPI = 144
 
 
-def shown(chart: Any, name: str, title: str = "", words: str = "") -> Any:
+def shown(chart: Any, name: str, title: str = "", words: str = "", width_in: float | None = None) -> Any:
     """`chart`, which notebooks show without a network from now on; it is still the Altair chart it was.
 
-    name   id within the page, e.g. the figure's;  title, words  for who cannot see it
+    name      id within the page, e.g. the figure's
+    title, words  for who cannot see it
+    width_in  printed width in inches; None = the figure's own
     """
     kind: Any = type(chart)
     object.__setattr__(chart, "__class__", _offline(kind))  # an attribute set on a chart becomes a field of it
-    object.__setattr__(chart, "_told", (name, title, words))
+    object.__setattr__(chart, "_told", (name, title, words, width_in))
     return chart
 
 
@@ -33,9 +35,9 @@ class Offline:
         """SVG, PNG and Vega-Lite; the notebook takes the richest that it can show."""
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **more)  # type: ignore[misc]
-        name, title, words = self.__dict__.get("_told", ("chart", "", ""))
+        name, title, words, width_in = self.__dict__.get("_told", ("chart", "", "", None))
         spec = self.to_dict(validate=False)
-        svg = normalise(render(spec), name, title or name, words or title or name)
+        svg = normalise(render(spec), name, title or name, words or title or name, width_in)
         paper = svg.replace("currentColor", theme.PAPER_INK).replace("<svg ", '<svg style="background:#fff" ', 1)
         return {
             f"application/vnd.vegalite.v{alt.SCHEMA_VERSION.lstrip('v').split('.')[0]}+json": spec,

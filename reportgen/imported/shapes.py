@@ -24,6 +24,7 @@ _MEASURE = {
     "kind",
     "type",
 }
+_KEY = ("suite", "measure", "task")  # of a score, in the files that reports write
 _DOWN = "Call the first column layer where rows are layers, head where they are heads."
 
 
@@ -138,6 +139,27 @@ def _plain_grid(path: Path, columns: Columns, shape: Shape) -> Columns | None:
 def _fits(rows: Sequence[Sequence[object]], shape: Shape) -> bool:
     sides = (len(rows), len(rows[0]) if rows else 0)
     return sides in (shape, shape[::-1])
+
+
+def own_file(columns: Columns) -> Columns | None:
+    """A scores.csv that a report wrote, as head, `suite/measure/task` and value; None for any other table.
+
+    Its intervals, p and lines are no measures, and an imported score has none.
+    """
+    names = list(columns.names)
+    if not {*_KEY, "layer", "head", "value"} <= set(names):
+        return None
+    kept = [name for name in ("head", "layer", "head_index") if name in names] + ["value"]
+    rows = [
+        ("/".join(str(row[names.index(part)]) for part in _KEY), *(row[names.index(name)] for name in kept))
+        for row in columns.rows
+    ]
+    if len({row[0] for row in rows}) == 1:  # one score: the column of values has its name
+        rows, names, kept = [row[1:] for row in rows], [], [*kept[:-1], str(rows[0][0])]
+    else:
+        names = ["measure"]
+    seen = ", ".join(part for part in (columns.seen, "a report's scores.csv, its values alone") if part)
+    return Columns((*names, *kept), rows, columns.at, seen)
 
 
 Groups = list[tuple[str, list[int]]]

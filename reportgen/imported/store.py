@@ -75,8 +75,8 @@ def import_table(
     }  # fmt: skip
     record = SuiteRecord("done", SUITE.version, settings, {}, resume_key=resume_key(suite=NAME, settings=settings))
     with RunWriter(out / slug, _manifest(source, slug)) as writer:
-        for toml, content in kept.items():
-            writer.keep_overlay(toml, content)
+        if kept:
+            tell(writer.keep_overlays(kept))
         writer.store(NAME, result(found, path.name), record)
         return writer.run
 

@@ -17,7 +17,7 @@ from reportgen.errors import DataError, SettingsError
 from reportgen.imported.columns import Columns, is_text, number, shown
 from reportgen.imported.files import read
 from reportgen.imported.places import BASES, index_columns, place
-from reportgen.imported.shapes import groups, turned
+from reportgen.imported.shapes import groups, own_file, turned
 from reportgen.scores import FloatGrid, Head, head_name
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -67,6 +67,7 @@ def read_table(path: Path, layers: int, heads: int, base: str = "") -> Imported:
 
 
 def _imported(path: Path, columns: Columns, shape: tuple[int, int], base: str) -> Imported:
+    columns = own_file(columns) or columns
     wide = turned(path, columns, shape)
     columns = wide or columns
     index = index_columns(columns)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,6 +213,23 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
         what = "file" if folder.suffix.lower() == gguf.SUFFIX else "folder"
         raise ModelError(f"There is no {what} {name!r}.", "Give a Hugging Face folder, a GGUF file, a hub id, or mini.")
     return hub.fetch(name, revision, offline=offline, trust_remote_code=trust_remote_code, admit=admit)
+
+
+def on_this_machine(name: str) -> hub.Place:
+    """Where the files of a model lie that was loaded before: nothing is downloaded. ModelError where they are gone."""
+    return _resolve(name, "", offline=True, trust_remote_code=False, admit=hub.admit_all)
+
+
+def save_tokenizer(place: hub.Place, into: Path) -> None:
+    """Put the model's tokenizer files into the folder `into`; those of a GGUF file are made from it."""
+    if place.file:
+        header = gguf.read_header(place.folder / place.file, place.id)
+        with quiet():
+            gguf.read_tokenizer(header, place.id).save_pretrained(into)
+        return
+    for name in TOKENIZER_FILES:
+        if (place.folder / name).is_file():
+            shutil.copy(place.folder / name, into / name)
 
 
 def _read_config(folder: Path, label: str, *, trust_remote_code: bool) -> Any:

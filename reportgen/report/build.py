@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from reportgen.errors import FigureError, ReportgenError, SettingsError, nearest
+from reportgen.errors import FigureError, ReportgenError, SettingsError, UnknownFigure, nearest
 from reportgen.figures.alone import attempt
 from reportgen.figures.captions import model_name
 from reportgen.figures.export import as_drawn
@@ -26,7 +26,7 @@ from reportgen.report.leading import Led, general_notes, leading
 from reportgen.report.names import score_names
 from reportgen.report.parts import NOT_INSTALLED, MeasureText, Plate, Report, Section, Source, Verdict
 from reportgen.report.salient import salient
-from reportgen.report.scene import Marks, RunLike, Scene, computed, scene
+from reportgen.report.scene import AS_STORED, Marks, RunLike, Scene, computed, scene
 from reportgen.report.snippets import snippets
 from reportgen.report.text import clean, cleaned
 from reportgen.report.twins import is_map, panel_keys, rows, twins
@@ -42,21 +42,17 @@ def build(
     style: Style | None = None,
     *,
     suites: Mapping[str, Suite] | None = None,
-    overlays: bool = True,
-    overlay_files: Sequence[Path] = (),
-    published: str = "",
+    marks: Marks = AS_STORED,
 ) -> Report:
     """The report of `run` with every figure drawn once.
 
-    suites         suites by name; None = the built-in and installed ones
-    overlays       False draws no published and no user's head set; sets computed by the run's suites stay
-    overlay_files  more TOML files of head sets, beside those kept in the run
-    published      key of a catalogue model whose published heads are drawn, over the run's own
+    suites  suites by name; None = the built-in and installed ones
+    marks   the head sets drawn, where they are not those that the run says
 
     Raises UserError where a result or a list of heads is damaged. A suite that cannot draw gets its reason into its
     section.
     """
-    from_run = scene(run, style, suites, Marks(overlays, overlay_files, published))
+    from_run = scene(run, style, suites, marks)
     labels = score_names(from_run.results.values())
     led = leading_labels([scores for result in from_run.results.values() for scores in result.scores])
     taken = set[str]()
@@ -103,9 +99,9 @@ def without(report: Report, failed: Mapping[str, str]) -> Report:
     return replace(report, sections=tuple(sections), not_computed=(*report.not_computed, *cleaned(tuple(lost))))
 
 
-def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
+def all_figures(run: RunLike, style: Style | None = None, marks: Marks = AS_STORED) -> list[Figure]:
     """Every figure of `run` as the report has them, not drawn. Suites that cannot draw have none."""
-    from_run = scene(run, style, None, Marks())
+    from_run = scene(run, style, None, marks)
     known: dict[str, Figure] = {}
     for name in from_run.names:
         suite, result = from_run.suites.get(name), from_run.results.get(name)
@@ -115,9 +111,9 @@ def all_figures(run: RunLike, style: Style | None = None) -> list[Figure]:
     return list(known.values())
 
 
-def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Figure:
+def find_figure(run: RunLike, figure_id: str, style: Style | None = None, marks: Marks = AS_STORED) -> Figure:
     """One figure of `run`, as its suite draws it. SettingsError names the figures there are; FigureError: it failed."""
-    from_run = scene(run, style, None, Marks())
+    from_run = scene(run, style, None, marks)
     known: set[str] = set()
     problems: list[str] = []
     for name in sorted(from_run.names, key=lambda name: not figure_id.startswith(name)):  # most likely there
@@ -133,19 +129,19 @@ def find_figure(run: RunLike, figure_id: str, style: Style | None = None) -> Fig
 
 
 def missing_figure(run: Path, figure_id: str, known: Iterable[str], problems: Sequence[str]) -> ReportgenError:
-    """Why a figure is not there: SettingsError, or FigureError where it may be one that could not be drawn."""
+    """Why a figure is not there: UnknownFigure, or FigureError where it may be one that could not be drawn."""
     if problems:
         return FigureError(f"{run}: no figure {figure_id!r} was drawn. {' '.join(problems)}")
-    return SettingsError(f"{run} has no figure {figure_id!r}.", nearest(figure_id, known))
+    return UnknownFigure(f"{run} has no figure {figure_id!r}.", nearest(figure_id, known))
 
 
-def printed_figure(run: RunLike, figure_id: str, style: Style) -> tuple[Figure, Style]:
+def printed_figure(run: RunLike, figure_id: str, style: Style, marks: Marks = AS_STORED) -> tuple[Figure, Style]:
     """One figure of `run` for print: at `style.width_in`, its text enlarged where it would be below 6 pt.
 
     Returns the figure and the style to write it with. Raises SettingsError: no such figure, no room for the text, a
     legend that can't stand inside as asked, or a style for a figure that the run keeps as it was drawn.
     """
-    figure, style = legible(lambda tried: find_figure(run, figure_id, tried), style)
+    figure, style = legible(lambda tried: find_figure(run, figure_id, tried, marks), style)
     if isinstance(figure.chart, Kept) and style != Style():
         raise as_drawn(figure)
     if why := legend_refused(figure.chart):

@@ -9,14 +9,17 @@ from collections.abc import Iterator, Mapping
 
 from reportgen.manifest import ModelRecord
 from reportgen.report.text import clean
-from reportgen.scores import FloatGrid, HeadScores, SuiteResult
+from reportgen.scores import FloatGrid, HeadScores, SuiteResult, head_name
 
-COLUMNS = ("suite", "measure", "task", "layer", "head", "value", "low", "high", "n", "p", "line", "note", "model")
+COLUMNS = (
+    "suite", "measure", "task", "head", "layer", "head_index", "value", "low", "high", "n", "p", "line", "note",
+    "model",
+)  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def scores_csv(results: Mapping[str, SuiteResult], model: ModelRecord) -> str:
-    """All scores, sorted by suite, measure, task, layer, head.
+    """All scores, sorted by suite, measure, task, layer, head; `head` is `L4H5`, `layer` and `head_index` count from 0.
 
     NaN is an empty cell with its reason in `note`, which also says where a value is an estimate, and why a score has no
     null. Numbers are the shortest decimals that read back as the same float32. `model` says where weights were
@@ -42,7 +45,7 @@ def _rows(scores: HeadScores) -> Iterator[tuple[str, ...]]:
             note = scores.note(layer, head) or no_null
             cells = (_cell(grid, layer, head) for grid in (scores.values, scores.low, scores.high))
             p = _cell(scores.p, layer, head)
-            yield (*names, str(layer), str(head), *cells, str(scores.n), p, line, escape(note))
+            yield (*names, head_name(layer, head), str(layer), str(head), *cells, str(scores.n), p, line, escape(note))
 
 
 def _cell(grid: FloatGrid | None, layer: int, head: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from reportgen.errors import DataError
 from reportgen.figures import export
 from reportgen.reading import is_file, read_bytes
 from reportgen.report.build import all_figures
-from reportgen.report.numbers import expected, read, slugs
-from reportgen.report.scene import RunLike
+from reportgen.report.numbers import Named, expected, is_numbers, read, slugs
+from reportgen.report.scene import AS_STORED, Marks, RunLike
 from reportgen.report.text import clean
 from reportgen.runfolder import MANIFEST, Run
 
@@ -21,7 +22,8 @@ _COMMENT = re.compile(r"(?<!\\)%.*")
 _INPUT = re.compile(r"\\(?:input|include|subfile)\s*\{([^{}]+)\}")
 _GRAPHICS = re.compile(r"\\includegraphics\s*(?:\[[^\]]*\])?\s*\{([^{}]+)\}")
 _FOLDERS = re.compile(r"\\graphicspath\s*\{((?:\{[^{}]*\})+)\}")
-_USED = re.compile(r"\\rg(num|caption|hash)\s*\{([^{}]+)\}")
+_USED = re.compile(r"\\rg(num|head|caption|hash|scorelow|scorehigh|score)\s*\{([^{}]+)\}")
+_ENDS = {"head": "/head", "caption": "/caption", "hash": "/hash", "scorelow": "/low", "scorehigh": "/high"}
 _STAMP = re.compile(rb"reportgen:([A-Za-z0-9_.-]+):([0-9a-f]{16})")
 _ENDINGS = (".pdf", ".png", ".jpg", ".eps", "")
 MOST_FILES = 200
@@ -37,30 +39,32 @@ class PaperCheck:
     problems: tuple[str, ...]
 
 
-def check_paper(paper: Path, run: RunLike | None = None) -> PaperCheck:
+def check_paper(paper: Path, run: RunLike | None = None, marks: Marks = AS_STORED) -> PaperCheck:
     r"""Compare the numbers, captions and figures of a LaTeX file, and of what it inputs, with their run.
 
-    run  the run they come from; None = the run folders in which the inputted numbers.tex files lie
+    run    the run they come from; None = the run folders in which the inputted numbers.tex files lie
+    marks  the head sets that its figures are drawn with
 
-    A number agrees when its key exists and the copy of numbers.tex that the paper reads has the run's value; a figure
-    when the stamp inside the file is that of the run's figure, at whatever width it was written. Raises UserError: no
-    such paper, a damaged run, or no run to compare with.
+    A number agrees when the copy of numbers.tex that the paper reads has the run's value under its key, and means the
+    same by it; a figure when the stamp inside the file is that of the run's figure, at whatever width it was written.
+    Raises UserError: no such paper, a damaged run, or no run to compare with.
     """
     texts = _texts(paper)
-    copies = [(path, read(text)) for path, text in texts.items() if "\\rgdefine{" in text]
+    copies = [(path, read(text)) for path, text in texts.items() if is_numbers(text)]
     held = {key: value for _, values in copies for key, value in values.items()}
     runs = [run] if run is not None else [Run.open(folder) for folder in _folders(copies)]
     if not runs:
         raise DataError(
             f"{paper} inputs no numbers.tex that lies in a run's report folder.", "Name the run: --run runs/mini."
         )
-    found = {run.manifest.model.slug: all_figures(run) for run in runs}
-    now: dict[str, str] = {}
+    now: dict[str, Named] = {}
+    stamps: dict[str, str] = {}
     for one in runs:
-        now |= expected(one.manifest, found[one.manifest.model.slug])
-    stamps = {f.id: export.stamp(f) for figures in found.values() for f in figures}
-    body = "\n".join(_COMMENT.sub("", text) for text in texts.values() if "\\rgdefine{" not in text)
-    used = [f"{key}/{kind}" if kind != "num" else key for kind, key in _USED.findall(body)]
+        figures = all_figures(one, marks=marks)
+        now |= expected(one, figures)
+        stamps |= {figure.id: export.stamp(figure) for figure in figures}
+    body = "\n".join(_COMMENT.sub("", text) for text in texts.values() if not is_numbers(text))
+    used = [f"{key.strip()}{_ENDS.get(kind, '')}" for kind, key in _USED.findall(body)]
     drawings = list(_drawings(paper.parent, body))
     problems = [*_numbers(used, held, now), *_figures(drawings, stamps)]
     return PaperCheck(len(used), len(drawings), tuple(dict.fromkeys(map(clean, problems))))
@@ -86,29 +90,56 @@ def _texts(paper: Path) -> dict[Path, str]:
     return texts
 
 
-def _folders(copies: Sequence[tuple[Path, dict[str, str]]]) -> list[Path]:
+def _folders(copies: Sequence[tuple[Path, dict[str, Named]]]) -> list[Path]:
     """Run folders of the numbers.tex files that were read from where the report wrote them."""
     folders = [Path(os.path.realpath(path)).parent.parent for path, _ in copies]
     return [folder for folder in dict.fromkeys(folders) if is_file(folder / MANIFEST)]
 
 
-def _numbers(used: Sequence[str], held: dict[str, str], now: dict[str, str]) -> Iterator[str]:
+def _numbers(used: Sequence[str], held: Mapping[str, Named], now: Mapping[str, Named]) -> Iterator[str]:
     known = set(slugs(now))
     for slug in dict.fromkeys(key.split("/", 1)[0] for key in used):
         old, new = held.get(f"{slug}/hash"), now.get(f"{slug}/hash")
-        if old and new and old != new:
-            yield f"numbers.tex is of {slug}, run {old[:12]}; the run is now {new[:12]}: copy its numbers.tex again."
+        if old and new and old.text != new.text:
+            copy = f"numbers.tex is of {slug}, run {old.text[:12]}"
+            yield f"{copy}; the run is now {new.text[:12]}: copy its numbers.tex again."
     for key in dict.fromkeys(used):
         if key.endswith("/hash") and key in held and key in now:
             continue  # said above
         if key.split("/", 1)[0] not in known:
             yield f"{key}: no run {key.split('/', 1)[0]!r} to compare with; there is {', '.join(sorted(known))}."
         elif key not in now:
-            yield f"{key}: the run has no such number any more."
+            was = f" In the paper it is {_short(held[key].text)}, {held[key].meaning}." if key in held else ""
+            yield f"{key}: the run has no number of this name.{was}{_near(key, now)}"
         elif key not in held:
             yield f"{key}: the paper inputs no numbers.tex that defines it."
-        elif held[key] != now[key]:
-            yield f"{key}: the paper has {_short(held[key])}, the run has {_short(now[key])}."
+        elif held[key].meaning != now[key].meaning:
+            sides = _apart(held[key].meaning, now[key].meaning, most=120)
+            yield f"{key}: in the paper it is {sides[0]}; in the run, {sides[1]}."
+        elif held[key].text != now[key].text:
+            paper, run = _apart(held[key].text, now[key].text)
+            yield f"{key}: the paper has {paper}, the run has {run}."
+
+
+def _near(key: str, now: Mapping[str, Named]) -> str:
+    """The names nearest to a key that there is not; first those of its own figure or score."""
+    place = key.rsplit("/", 1)[0]
+    mine = [name for name in now if name.startswith(f"{place}/")] or list(now)
+    close = difflib.get_close_matches(key, mine, n=3, cutoff=0.8) or difflib.get_close_matches(key, mine, n=4, cutoff=0)
+    return f" Near: {', '.join(close)}." if close else ""
+
+
+def _apart(old: str, new: str, most: int = 60) -> tuple[str, str]:
+    """Two texts cut to about `most` characters where they differ, so that the words shown are never the same."""
+    if max(len(old), len(new)) <= most:
+        return old, new
+    same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    start = max(0, same - most // 3)
+    found = []
+    for text in (old, new):
+        part = text[start : start + most]
+        found.append(f"'{'...' if start else ''}{part}{'...' if start + most < len(text) else ''}'")
+    return found[0], found[1]
 
 
 def _short(value: str) -> str:
@@ -133,7 +164,7 @@ def _figures(drawings: Sequence[Path], stamps: dict[str, str]) -> Iterator[str]:
         elif found is not None and found[0] not in stamps:
             yield f"{path.name}: the run has no figure {found[0]!r} any more."
         elif found is not None and found[1] != stamps[found[0]]:
-            yield f"{path.name}: drawn from other numbers than the run's; write it again."
+            yield f"{path.name}: not the run's figure: other numbers, words or marked heads; write it again."
 
 
 def _stamp(path: Path) -> tuple[str, str] | None:

@@ -38,9 +38,6 @@ def render(
     run: RunLike,
     style: Style | None = None,
     *,
-    overlays: bool = True,
-    overlay_files: Sequence[Path] = (),
-    published: str = "",
     formats: Sequence[str] = tuple(ENDINGS),
     progress: Progress | None = None,
     tell: Tell | None = None,
@@ -48,13 +45,12 @@ def render(
 ) -> Path:
     """Write `<run>/report/` and return the path of its index.html. What is drawn of a user's suite is kept in the run.
 
-    overlays       False draws no published and no user's head set
-    overlay_files  more TOML files of head sets, beside those kept in the run
-    published      key of a catalogue model whose published heads are drawn, over the run's own
-    formats        of figures; without "pdf" report.pdf is left out too
-    progress       progress(done, total, words) after every figure
-    tell           is told of each figure that could not be drawn; a note stands in its place on the page
-    warn           is told of each figure whose legend can't stand inside as `style` asks
+    formats   of figures; without "pdf" report.pdf is left out too
+    progress  progress(done, total, words) after every figure
+    tell      is told of each figure that could not be drawn; a note stands in its place on the page
+    warn      is told of each figure whose legend can't stand inside as `style` asks
+
+    The head sets drawn are those that the run says: `reportgen.runfolder.keep_marks` changes them.
 
     Raises UserError: an unknown format, a damaged run, a folder that can't be written.
     """
@@ -63,7 +59,7 @@ def render(
         raise SettingsError(f"No format {unknown[0]!r}.", nearest(unknown[0], ENDINGS))
     style = style or Style()
     with owned(run.path):  # a run that began meanwhile would take this one's temporary files for a crash's
-        report = build(run, style, overlays=overlays, overlay_files=overlay_files, published=published)
+        report = build(run, style)
         for plate in report.plates:
             if warn is not None and (why := legend_refused(plate.figure.chart)):
                 warn(f"{plate.id}: legend outside, because inside {why}.")
@@ -99,7 +95,7 @@ def write(
     if "pdf" in formats:
         files["report.pdf"] = document(report)
     files["scores.csv"] = scores_csv(run.results, run.manifest.model).encode()
-    files["numbers.tex"] = numbers_tex(run.manifest, [p.figure for p in report.plates]).encode()
+    files["numbers.tex"] = numbers_tex(run, [p.figure for p in report.plates]).encode()
     files["references.bib"] = report.bibtex.encode()
     tex = {p.id: files[f"figures/{p.id}.tex"].decode() for p in report.plates} if "tex" in formats else {}
     index = page(report, formats, tex, [*files, ARCHIVE], around).encode()

@@ -31,16 +31,28 @@ class RunLike(Protocol):
 
 @dataclass(frozen=True)
 class Marks:
-    """Which head sets are drawn.
+    """Which head sets one call draws, where that differs from what the run's last report drew.
 
-    overlays       False draws no published and no user's head set; sets computed by the run's suites stay
-    overlay_files  more TOML files of head sets, beside those kept in the run
+    overlays       False draws no published and no user's head set, True does; None = as in the run's last report.
+                   Sets computed by the run's suites stay.
+    overlay_files  TOML files of head sets, in place of those kept in the run
     published      key of a catalogue model whose published heads are drawn, over the run's own
+    sets           head sets of the caller's own, in place of those kept in the run
     """
 
-    overlays: bool = True
+    overlays: bool | None = None
     overlay_files: Sequence[Path] = ()
     published: str = ""
+    sets: Sequence[HeadSet] = ()
+
+    def drawn(self, manifest: Manifest) -> bool:
+        """Whether published and user's sets are drawn."""
+        if self.overlays is None:
+            return bool(self.overlay_files or self.published or self.sets) or not manifest.no_overlay
+        return self.overlays
+
+
+AS_STORED = Marks()
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Scene:
 def scene(run: RunLike, style: Style | None, suites: Mapping[str, Suite] | None, marks: Marks) -> Scene:
     """The scene of `run`; `suites` None = the known ones. Raises UserError for a damaged run or list of heads."""
     results = cleaned(dict(run.results))
-    sets = head_sets(run, results, marks) if marks.overlays else computed(results)
+    sets = head_sets(run, results, marks) if marks.drawn(run.manifest) else computed(results)
     known = dict(registry.drawable(run.manifest.suites) if suites is None else suites)
     known |= kept.stand_ins(run.path, run.manifest, known)
     return Scene(run.manifest, known, results, cleaned(sets), style or Style())
@@ -83,9 +95,9 @@ def head_sets(run: RunLike, results: Mapping[str, SuiteResult], marks: Marks) ->
     model = run.manifest.model
     shape = (model.n_layers, model.n_heads)
     sets = catalogue.sets_for(model.hub_id, marks.published or run.manifest.published_as, shape)
-    for path in (*run.overlay_files(), *marks.overlay_files):
+    for path in marks.overlay_files or (() if marks.sets else run.overlay_files()):
         sets += catalogue.load_user(path, shape)
-    return (*sets, *computed(results))
+    return (*sets, *marks.sets, *computed(results))
 
 
 def computed(results: Mapping[str, SuiteResult]) -> tuple[HeadSet, ...]:

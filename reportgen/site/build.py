@@ -21,6 +21,7 @@ from reportgen.report.build import build
 from reportgen.report.html import Around, environment, inline, policy, scripts, template
 from reportgen.report.parts import Report
 from reportgen.report.render import ENDINGS, Tell, write
+from reportgen.report.scene import AS_STORED, Marks
 from reportgen.runfolder import Run
 from reportgen.site.cards import cards
 from reportgen.site.links import Link, links
@@ -32,12 +33,18 @@ Entry = tuple[Manifest, Report, tuple[Link, ...]]
 
 
 def build_site(
-    runs: Sequence[Run], out: Path, site: Site, progress: Progress | None = None, tell: Tell | None = None
+    runs: Sequence[Run],
+    out: Path,
+    site: Site,
+    progress: Progress | None = None,
+    tell: Tell | None = None,
+    marks: Marks = AS_STORED,
 ) -> Path:
     """Write the site of `runs` to the folder `out`, replacing an earlier one; returns the gallery's path.
 
     progress  progress(done, total, words) after every run
     tell      is told of each figure that could not be drawn
+    marks     the head sets drawn, where they are not those of each run's own report
     Raises UserError: a damaged run, `out` is no earlier site and not empty, or it can't be written.
     """
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
@@ -48,7 +55,7 @@ def build_site(
     except OSError as error:
         raise unwritable(out, error) from error
     try:
-        _write(runs, part, site, progress or _silent, tell)
+        _write(runs, part, site, progress or _silent, tell, marks)
         part.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
@@ -58,10 +65,10 @@ def build_site(
     return out / "index.html"
 
 
-def _write(runs: Sequence[Run], folder: Path, site: Site, progress: Progress, tell: Tell | None) -> None:
+def _write(runs: Sequence[Run], folder: Path, site: Site, progress: Progress, tell: Tell | None, marks: Marks) -> None:
     entries: list[Entry] = []
     for done, run in enumerate(runs):
-        report = build(run)
+        report = build(run, marks=marks)
         entry = (run.manifest, report, links(report))
         entry = _one_run(run, entry, folder / report.slug, site, tell)
         entries.append(entry)

@@ -70,6 +70,12 @@ def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False, t
     return folder / "index.html"
 
 
+def all_figures(sweep: Sweep) -> list[Figure]:
+    """Every figure of a stored sweep that could be made, not drawn."""
+    found = [figure for _, makers in figures(story(sweep), Style()) for figure in made_alone(makers)]
+    return [figure for figure in found if not isinstance(figure, str)]
+
+
 def find_figure(sweep: Sweep, figure_id: str, style: Style) -> Figure:
     """One figure of a stored sweep. SettingsError names those there are; FigureError: it could not be drawn."""
     found = [figure for _, makers in figures(story(sweep), style) for figure in made_alone(makers)]

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from reportgen.figures.figure import Style
-    from reportgen.report.scene import RunLike
+    from reportgen.report.scene import Marks, RunLike
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="SUITE.FIELD=VALUE", help="A suite's setting.")]
 Suites = Annotated[
@@ -21,7 +21,17 @@ SuiteFiles = Annotated[
     list[str] | None,
     typer.Option("--suite", metavar="FILE.py", help="Files of suites of your own that the run used: drawn anew."),
 ]
-Overlays = Annotated[list[Path] | None, typer.Option("--overlay", help="TOML file with your own head sets.")]
+Overlays = Annotated[
+    list[Path] | None,
+    typer.Option("--overlay", help="TOML file with your own head sets; the run keeps it in place of those it has."),
+]
+OverlaysOnce = Annotated[
+    list[Path] | None,
+    typer.Option("--overlay", help="TOML file with head sets, for this call in place of those that the run keeps."),
+]
+NoOverlayOnce = Annotated[
+    bool, typer.Option("--no-overlay", help="For this call, draw no published and no own head sets.")
+]
 Published = Annotated[str, typer.Option(metavar="KEY", help="Draw the published heads of this catalogue model.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/mini.")]
 Cmap = Annotated[str, typer.Option(help="Colour scheme of score maps.")]
@@ -40,6 +50,16 @@ def checked_style(cmap: str, palette: str, **more: Any) -> Style:
     from reportgen.figures.marks import check_style
 
     return check_style(Style(cmap=cmap, palette=palette, **more))
+
+
+def marks_once(overlay: Sequence[Path] | None, no_overlay: bool) -> Marks:
+    """The head sets of this call: those given, none, or those that the run's report draws. SettingsError for both."""
+    from reportgen.errors import SettingsError
+    from reportgen.report.scene import Marks
+
+    if overlay and no_overlay:
+        raise SettingsError("--overlay and --no-overlay contradict each other.", "Give one of them.")
+    return Marks(overlays=False if no_overlay else None, overlay_files=tuple(overlay or ()))
 
 
 def render_run(run: RunLike, style: Style, **options: Any) -> tuple[Path, list[str]]:

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from reportgen.verbs.options import Cmap, Overlays, Palette, Published, SuiteFiles, checked_style, finish, render_run
+from reportgen.verbs.options import (
+    Cmap,
+    NoOverlayOnce,
+    Overlays,
+    Palette,
+    Published,
+    SuiteFiles,
+    checked_style,
+    finish,
+    marks_once,
+    render_run,
+)
 
 Out = Annotated[Path, typer.Option(help="Folder that the run folder goes into.")]
 Name = Annotated[str, typer.Option(help="Name of the run folder. [default: from the model's name]")]
@@ -75,6 +86,7 @@ def site_verb(
     title: Annotated[str, typer.Option(help="Title of the gallery.")] = "",
     url: Annotated[str, typer.Option(help="Address the site will have; needed for sitemap.xml.")] = "",
     suite: SuiteFiles = None,
+    no_overlay: NoOverlayOnce = False,
 ) -> None:
     """Build a static site: a gallery, a report per run, a permalink per figure."""
     from dataclasses import replace
@@ -89,7 +101,8 @@ def site_verb(
     found = open_runs([*listed, *(runs or ())])
     undrawn: list[str] = []
     say = partial(typer.echo, err=True)
-    index = build_site(found, out, site, lambda *step: say("[{}/{}] {}".format(*step)), undrawn.append)
+    marks = marks_once((), no_overlay)
+    index = build_site(found, out, site, lambda *step: say("[{}/{}] {}".format(*step)), undrawn.append, marks)
     if not site.url:
         typer.echo("No sitemap.xml: say where the site will stand with --url https://...", err=True)
     finish(index, undrawn)

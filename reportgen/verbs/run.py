@@ -47,7 +47,9 @@ def run_verb(
     answer: Annotated[str, typer.Option(help="The prompt's next token.")] = "",
     foil: Annotated[str, typer.Option(help="A wrong next token that the answer is compared with.")] = "",
     overlay: Overlays = None,
-    no_overlay: Annotated[bool | None, typer.Option("--no-overlay", help="Draw no head sets.")] = None,
+    no_overlay: Annotated[
+        bool | None, typer.Option("--no-overlay", help="Draw no published and no own head sets until the next render.")
+    ] = None,
     published: Annotated[
         str, typer.Option(metavar="KEY", help="Draw the published heads of this catalogue model.")
     ] = "",
@@ -99,7 +101,7 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
         done = runner.run(options, reporter)
         reporter.rendering()
         style = checked_style(options.cmap, options.palette, legend=options.legend)
-        page, undrawn = render_run(done, style, overlays=not options.no_overlay)
+        page, undrawn = render_run(done, style)
     suites = done.manifest.suites
     skipped, failed = (
         [n for n, record in suites.items() if record.status == status] for status in ("skipped", "failed")

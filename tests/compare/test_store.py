@@ -136,7 +136,7 @@ def test_the_verb_writes_a_report(pair: list[Run], tmp_path: Path, capsys: pytes
     index = Path(capsys.readouterr().out.strip())
     assert index.parent.parent.name == "compare--first--other"
     assert (index.parent / "report.pdf").stat().st_size > 1000
-    assert "compared,difference,relations.score.copying,1,2,0.1" in (index.parent / "scores.csv").read_text()
+    assert "compared,difference,relations.score.copying,L1H2,1,2,0.1" in (index.parent / "scores.csv").read_text()
 
 
 def test_suites_that_are_not_compared_are_out_of_the_banner_and_named(pair: list[Run], tmp_path: Path) -> None:

@@ -176,9 +176,10 @@ def _added(added: Any) -> str:
         for way in added["ways"]
     )
     return (
-        "Heads outside the circuit were added one by one, chosen on half of the templates and\n  measured on the other: "
-        f"{ways}.\n  Both halves choose {both}. Patching sees what differs between clean and corrupted prompts; what a\n"
-        "  head does alike in both shows only when it is taken away."
+        "Heads outside the circuit were added one by one, chosen on half of the\n"
+        f"  templates and measured on the other: {ways}.\n  Both halves choose {both}. "
+        "Patching sees what differs between clean and corrupted prompts; what a head does\n"
+        "  alike in both shows only when it is taken away."
     )
 
 

@@ -61,7 +61,7 @@ def stored() -> None:
     run = Run.open(shutil.copytree(STORED, Path("runs/mini"), ignore=shutil.ignore_patterns("report")))
     (run.path / "report").mkdir()
     (run.path / "report" / "numbers.tex").write_text(
-        numbers_tex(run.manifest, [find_figure(run, "attention-induction")]), "utf-8"
+        numbers_tex(run, [find_figure(run, "attention-induction")]), "utf-8"
     )
 
 

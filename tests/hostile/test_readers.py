@@ -76,7 +76,7 @@ _MEANING, _ARRAYS = codec.encode(fixtures.suite_result())
 _CONFIG = b"model = 'mini'\nsuite = ['relations']\nseed = 3\noverlays = ['a.toml']\n[suites.relations]\ntau = 0.2\n"
 _SWEEP = b"name = 'a'\n[[models]]\nmodel = 'mini'\nrevisions = ['a=1']\n[suites.relations]\nk = 2\n[ray]\ncpus = 1\n"
 _RELATIONS = b"templates = ['<X> is']\n[a]\ntitle = 'A'\nk = 3\ncopying = true\nprompt = 'x <X>'\n"
-_PAPER = rb"\input{n}\includegraphics[width=1cm]{f/a.pdf}\rgnum{m/a/1}\graphicspath{{figures/}}"
+_PAPER = rb"\input{n}\includegraphics[width=1cm]{f/a.pdf}\rgnum{m/a/n}\rgscore{m/a/b/L0H1}\graphicspath{{figures/}}"
 READERS = {
     "config": Reader("c.toml", _CONFIG, lambda path: merge(read_config(path), {})),
     "sweep": Reader("s.toml", _SWEEP, lambda path: make_spec(read_spec(path))),

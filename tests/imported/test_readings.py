@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from reportgen.errors import DataError, SettingsError
 from reportgen.imported.table import Imported, read_table
+from reportgen.report.csv import scores_csv
+from tests import fixtures
+from tests.report import sample
 
 L, H = 3, 4
 GRID = np.round(np.random.default_rng(7).normal(size=(L, H)), 3).astype(np.float32)
@@ -260,3 +263,19 @@ def test_no_order_of_rows_moves_a_value(order: list[tuple[int, int]], shape: str
     text = lines(header, lambda a, b, v: cell.format(a=a, b=b, v=v), order).replace(",", sep)
     with tempfile.TemporaryDirectory() as folder:
         check(read(Path(folder), text))
+
+
+def test_the_scores_file_of_a_report_is_read_as_its_values(tmp_path: Path) -> None:
+    """Every score under its key; a file cut down to one score is read, too."""
+    scores = {score.key: score for score in sample.result().scores}
+    text = scores_csv({"alpha": sample.result()}, fixtures.model_record())
+    found = read(tmp_path, text, shape=(sample.LAYERS, sample.HEADS))
+    assert {m.name for m in found.measures} == set(scores)
+    for measured in found.measures:
+        assert np.array_equal(measured.values, scores[measured.name].values, equal_nan=True)
+    assert "a report's scores.csv" in found.reading
+    header, *rows = text.splitlines(keepends=True)
+    (one,) = read(
+        tmp_path, header + "".join(r for r in rows if ",ioi," in r), shape=(sample.LAYERS, sample.HEADS)
+    ).measures
+    assert one.name == "alpha/effect/ioi"

@@ -14,6 +14,7 @@ from reportgen.report.html import page
 from reportgen.report.labels import null_line
 from reportgen.report.parts import Report
 from reportgen.report.pdf import document
+from reportgen.report.scene import Marks
 from reportgen.report.tiles import wall
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
@@ -216,10 +217,14 @@ def test_overlays_are_drawn_checked_and_can_be_left_out(tmp_path: Path) -> None:
     mine.write_text('[[entry]]\nclass = "Mine"\nheads = ["L9H6"]\n')
     run = sample.run(tmp_path)
     with pytest.raises(DataError, match="outside the grid"):
-        build(run, suites=sample.SUITES, overlay_files=[mine])
-    assert build(run, suites=sample.SUITES, overlay_files=[mine], overlays=False).plates
+        build(run, suites=sample.SUITES, marks=Marks(overlay_files=[mine]))
+    assert build(run, suites=sample.SUITES, marks=Marks(False, [mine])).plates
     with pytest.raises(SettingsError, match="no-such-model"):
-        build(run, suites=sample.SUITES, published="no-such-model")
+        build(run, suites=sample.SUITES, marks=Marks(published="no-such-model"))
+    hidden = msgspec.structs.replace(run.manifest, no_overlay=True)
+    assert [Marks().drawn(m) for m in (run.manifest, hidden)] == [True, False]
+    assert Marks(overlay_files=[mine]).drawn(hidden)
+    assert not Marks(False).drawn(run.manifest)
 
 
 def test_the_head_sets_of_the_report_are_those_drawn_or_computed(report: Report) -> None:

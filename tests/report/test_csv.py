@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.report.csv import COLUMNS, escape, scores_csv
-from reportgen.scores import HeadScores, SuiteResult
+from reportgen.scores import HeadScores, SuiteResult, head_name
 from tests.figures import samples
 from tests.fixtures import model_record
 from tests.report import sample
@@ -30,7 +30,8 @@ def test_round_trip_is_exact() -> None:
         mine = [r for r in found if (r["measure"], r["task"]) == (score.measure, score.task)]
         assert len(mine) == score.values.size
         for row in mine:
-            at = int(row["layer"]), int(row["head"])
+            at = int(row["layer"]), int(row["head_index"])
+            assert row["head"] == head_name(*at)
             want = score.values[at]
             assert row["value"] == "" if np.isnan(want) else np.float32(row["value"]) == want
             if score.low is not None and not np.isnan(want):
@@ -40,7 +41,7 @@ def test_round_trip_is_exact() -> None:
 
 def test_nan_is_empty_with_its_reason_and_no_null_is_explained() -> None:
     found = rows(scores_csv(READ, MODEL))
-    gap = next(r for r in found if (r["task"], r["layer"], r["head"]) == ("capital", "0", "1"))
+    gap = next(r for r in found if (r["task"], r["layer"], r["head"]) == ("capital", "0", "L0H1"))
     assert (gap["value"], gap["low"], gap["note"]) == ("", "", "inactive head")
     names = next(r for r in found if r["task"] == "names")
     assert (names["p"], names["line"], names["note"]) == ("", "", "no null: no permutations of Mary")
@@ -71,6 +72,6 @@ def test_notes_survive_csv(text: str) -> None:
 def test_an_estimate_says_so_in_its_note() -> None:
     some = samples.estimated()
     found = rows(scores_csv({"circuits": SuiteResult("circuits", (some,))}, MODEL))
-    told = next(r for r in found if (r["layer"], r["head"]) == ("2", "3"))
+    told = next(r for r in found if r["head"] == "L2H3")
     assert (told["low"], told["p"], told["note"]) == ("", "", some.how_estimated)
-    assert next(r for r in found if (r["layer"], r["head"]) == ("0", "0"))["note"] == ""
+    assert next(r for r in found if r["head"] == "L0H0")["note"] == ""

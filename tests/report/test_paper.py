@@ -7,16 +7,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from reportgen import cli, suites
-from reportgen.errors import DataError
+from reportgen.errors import DataError, SettingsError
 from reportgen.figures import export
 from reportgen.figures.figure import Style
 from reportgen.imported.store import Source, import_table
 from reportgen.report.build import all_figures
-from reportgen.report.numbers import numbers_tex
-from reportgen.report.paper import check_paper
+from reportgen.report.numbers import expected, numbers_tex, read
+from reportgen.report.paper import _numbers, check_paper
+from reportgen.runfolder import keep_marks
 from tests.report import sample
 
 BODY = r"""\documentclass{article}
@@ -25,7 +27,9 @@ BODY = r"""\documentclass{article}
 \usepackage{textcomp}
 \input{numbers.tex}
 \begin{document}
-Head L1H2 of \rgnum{made-up/alpha-capital/1} pairs \rghash{made-up}. % \rgnum{not/used/1}
+Head \rghead{made-up/alpha-capital/best} of \rgnum{made-up/alpha-capital/n} pairs \rghash{made-up}. % \rgnum{not/used}
+L1H2: \rgscore{made-up/alpha/score/capital/L1H2}
+[\rgscorelow{made-up/alpha/score/capital/L1H2}, \rgscorehigh{made-up/alpha/score/capital/L1H2}].
 \begin{figure}\includegraphics[width=\linewidth]{figures/alpha-capital}
 \caption{\rgcaption{made-up/alpha-capital}}\end{figure}
 \end{document}
@@ -46,7 +50,7 @@ def paper(tmp_path: Path, run: sample.FakeRun) -> Path:
     for kind in ("pdf", "png"):
         content = export.FORMATS[kind](figures[0], Style(width_in=3.25))
         (tmp_path / "figures" / f"alpha-capital.{kind}").write_bytes(content)
-    (tmp_path / "numbers.tex").write_text(numbers_tex(run.manifest, figures), "utf-8")
+    (tmp_path / "numbers.tex").write_text(numbers_tex(run, figures), "utf-8")
     path = tmp_path / "paper.tex"
     path.write_text(BODY)
     return path
@@ -63,20 +67,64 @@ def changed(run: sample.FakeRun) -> sample.FakeRun:
 def test_a_paper_that_says_what_its_run_says_passes(paper: Path, run: sample.FakeRun) -> None:
     found = check_paper(paper, run)
     assert found.problems == ()
-    assert (found.numbers, found.figures) == (3, 1)
+    assert (found.numbers, found.figures) == (7, 1)
 
 
 def test_a_number_a_caption_and_a_figure_of_an_older_run_are_named(paper: Path, run: sample.FakeRun) -> None:
     problems = " ".join(check_paper(paper, changed(run)).problems)
-    assert "made-up/alpha-capital/1: the paper has 40, the run has 41." in problems
+    assert "made-up/alpha-capital/n: the paper has 40, the run has 41." in problems
     assert "made-up/alpha-capital/caption: the paper has" in problems
-    assert "alpha-capital.pdf: drawn from other numbers than the run's" in problems
+    assert "alpha-capital.pdf: not the run's figure" in problems
+
+
+def test_a_name_that_came_to_mean_something_else_is_caught_though_its_value_agrees(
+    paper: Path, run: sample.FakeRun
+) -> None:
+    """The figure shows another score, or its suite measures it in another way: both sides are named."""
+    suite = msgspec.structs.replace(run.manifest.suites["alpha"], version=7)
+    manifest = msgspec.structs.replace(run.manifest, suites={**run.manifest.suites, "alpha": suite})
+    problems = [p for p in check_paper(paper, dataclasses.replace(run, manifest=manifest)).problems if "/n:" in p]
+    (problem,) = problems
+    assert problem == (
+        "made-up/alpha-capital/n: in the paper it is examples behind each value of alpha/score/capital, version 1 of "
+        "its suite; in the run, examples behind each value of alpha/score/capital, version 7 of its suite."
+    )
+
+
+def test_a_key_by_place_is_refused_with_what_it_was_and_the_names_there_are(paper: Path, run: sample.FakeRun) -> None:
+    paper.write_text("\\input{numbers}\\rgnum{made-up/alpha-capital/2}")
+    (paper.parent / "numbers.tex").write_text("\\rgdefine{made-up/alpha-capital/2}{0.72}% AUROC of\n")
+    (problem,) = check_paper(paper, run).problems
+    assert "the run has no number of this name" in problem
+    assert "In the paper it is 0.72, number 2 of a caption, after 'AUROC of'" in problem
+    assert "Near: made-up/alpha-capital/" in problem
+
+
+@pytest.mark.parametrize("at", [0, 30, 80, 200, 399])
+def test_the_two_sides_of_a_mismatch_never_read_the_same(paper: Path, run: sample.FakeRun, at: int) -> None:
+    words = "m" * 400
+    (old,) = [n for key, n in expected(run, all_figures(run)).items() if key == "made-up/alpha-capital/caption"]
+    numbers = (paper.parent / "numbers.tex").read_text("utf-8")
+    for name, text in (("paper", words), ("run", f"{words[:at]}X{words[at + 1 :]}")):
+        (paper.parent / f"{name}.txt").write_text(numbers.replace(old.text, text), "utf-8")
+    held, now = (read((paper.parent / f"{name}.txt").read_text("utf-8")) for name in ("paper", "run"))
+    (problem,) = _numbers(["made-up/alpha-capital/caption"], held, now)
+    left, right = problem.split("the paper has ")[1].split(", the run has ")
+    assert left != right.rstrip(".")
+    assert "X" in right
+    assert len(problem) < 250
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("alpha-capital/1}", "alpha-capital/99}", "made-up/alpha-capital/99: the run has no such number any more."),
+        ("alpha-capital/n}", "alpha-capital/m}", "made-up/alpha-capital/m: the run has no number of this name. Near: "),
+        (
+            "rgscore{made-up/alpha/score/capital/L1H2",
+            "rgscore{made-up/alpha/score/capital/L9H2",
+            "L9H2: the run has no",
+        ),
+        ("rghead{made-up/alpha-capital/best", "rghead{made-up/alpha-capital/bets", "bets/head: the run has no number"),
         ("\\rgnum{made-up", "\\rgnum{other", "no run 'other' to compare with; there is made-up"),
         ("\\input{numbers.tex}", "", "the paper inputs no numbers.tex that defines it"),
     ],
@@ -99,10 +147,10 @@ def test_png_copies_are_checked_and_files_without_a_stamp_are_named(paper: Path,
 def test_graphicspath_and_inputs_are_followed_once(paper: Path, run: sample.FakeRun) -> None:
     body = BODY.replace("figures/alpha-capital}", "alpha-capital.pdf}").replace("\\begin{document}", "\\input{more}")
     paper.write_text(body.replace("\\input{numbers", "\\graphicspath{{./}{figures/}}\\input{numbers"))
-    (paper.parent / "more.tex").write_text("\\begin{document}\\input{paper}\\rgnum{made-up/alpha-capital/99}")
+    (paper.parent / "more.tex").write_text("\\begin{document}\\input{paper}\\rgnum{made-up/alpha-capital/nn}")
     found = check_paper(paper, changed(run))
-    assert any("alpha-capital.pdf: drawn" in p for p in found.problems)
-    assert any("/99: the run has no such" in p for p in found.problems)
+    assert any("alpha-capital.pdf: not the run's" in p for p in found.problems)
+    assert any("/nn: the run has no number" in p for p in found.problems)
 
 
 def test_without_a_run_there_is_a_line_that_says_what_to_type(paper: Path) -> None:
@@ -127,10 +175,10 @@ def test_latex_sets_numbers_captions_and_hostile_words(paper: Path) -> None:
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", paper.name]
     done = subprocess.run(words, cwd=paper.parent, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
-    paper.write_text(BODY.replace("alpha-capital/1}", "alpha-capital/99}"))
+    paper.write_text(BODY.replace("capital/L1H2}", "capital/L9H2}"))
     broken = subprocess.run(words, cwd=paper.parent, capture_output=True, text=True, check=False, timeout=120)
     assert broken.returncode != 0
-    assert "No number 'made-up/alpha-capital/99'" in broken.stdout
+    assert "No number 'made-up/alpha/score/capital/L9H2'" in broken.stdout
 
 
 def test_a_numbers_file_of_another_scoring_is_named_even_where_its_numbers_agree(
@@ -147,18 +195,49 @@ def test_the_verb_exits_with_1_and_names_every_mismatch(tmp_path: Path, capsys: 
     table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
     run = import_table(table, Source("m", 2, 3), tmp_path / "runs")
     figures = all_figures(run)
-    numbers = numbers_tex(run.manifest, figures)
+    numbers = numbers_tex(run, figures)
     (tmp_path / "numbers.tex").write_text(numbers)
     (tmp_path / "imported-induction.pdf").write_bytes(export.FORMATS["pdf"](figures[0], Style()))
     paper = tmp_path / "p.tex"
-    paper.write_text("\\input{numbers.tex}\\rgnum{m/imported-induction/1}\\includegraphics{imported-induction}")
+    paper.write_text("\\input{numbers.tex}\\rgscore{m/imported/induction/L1H2}\\includegraphics{imported-induction}")
     words = ["check", str(paper), "--run", str(run.path)]
     assert cli.app(words, standalone_mode=False) in (0, None)
     assert "1 number and 1 figure agree with the run" in capsys.readouterr().out
-    (tmp_path / "numbers.tex").write_text(numbers.replace("induction/1}{2}", "induction/1}{4}"))
+    (tmp_path / "numbers.tex").write_text(numbers.replace("{L1H2}{0.750}", "{L1H2}{0.850}"))
     (tmp_path / "imported-induction.pdf").write_bytes(b"%PDF")
     assert cli.app(words, standalone_mode=False) == 1
     said = capsys.readouterr().out
-    assert "m/imported-induction/1: the paper has 4, the run has 2." in said
+    assert "m/imported/induction/L1H2: the paper has 0.850, the run has 0.750." in said
     assert "imported-induction.pdf: no stamp" in said
     assert "2 problems" in said
+
+
+def test_figures_that_mark_other_heads_agree_only_with_the_same_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`figure` and `check` draw what the run's report draws; --overlay and --no-overlay are for one call."""
+    table, mine = tmp_path / "t.csv", tmp_path / "mine.toml"
+    table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
+    mine.write_text('[[entry]]\nclass = "Mine"\nheads = ["L1H1"]\n')
+    run = import_table(table, Source("m", 2, 3), tmp_path / "runs")
+    paper, out = tmp_path / "p.tex", tmp_path / "f.pdf"
+    paper.write_text("\\includegraphics{f}")
+
+    def typed(*words: str) -> int:
+        return int(cli.app([*words], standalone_mode=False) or 0)
+
+    def agrees(*words: str) -> bool:
+        return typed("check", str(paper), "--run", str(run.path), *words) == 0
+
+    drawn = ("figure", str(run.path), "imported-induction", "--out", str(out))
+    assert typed(*drawn, "--overlay", str(mine)) == 0
+    assert (agrees(), agrees("--overlay", str(mine)), agrees("--no-overlay")) == (False, True, False)
+    keep_marks(run, [mine])
+    assert (agrees(), agrees("--no-overlay")) == (True, False)
+    keep_marks(run, no_overlay=True)  # as `render --no-overlay` does: figure and check know of it
+    assert not agrees()
+    assert typed(*drawn) == 0
+    assert (agrees(), agrees("--no-overlay"), agrees("--overlay", str(mine))) == (True, True, False)
+    with pytest.raises(SettingsError, match="contradict"):
+        typed(*drawn, "--overlay", str(mine), "--no-overlay")
+    capsys.readouterr()

@@ -68,7 +68,7 @@ def test_the_example_paper_compiles_and_agrees_with_its_run(site: Path, tmp_path
     shutil.copytree(site / "mini", run / "report")
     done = paper(tmp_path / "out", run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 numbers and 2 figures agree with the run" in done.stdout
+    assert "16 numbers and 2 figures agree with the run" in done.stdout
     assert (tmp_path / "out" / "paper.pdf").stat().st_size > 50_000
 
 

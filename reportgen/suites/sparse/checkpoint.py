@@ -21,10 +21,8 @@ from transformers import AutoModelForCausalLM
 
 from reportgen.errors import ModelError
 from reportgen.files import unwritable, write_atomic
-from reportgen.models import hub
 from reportgen.models.boot import quiet
-from reportgen.models.hashing import TOKENIZER_FILES
-from reportgen.models.load import load
+from reportgen.models.load import load, on_this_machine, save_tokenizer
 from reportgen.models.model import Model
 from reportgen.reading import read_json, there
 from reportgen.suites.sparse.gates import Gate, gate_of
@@ -60,9 +58,9 @@ def save(
     A bridge's own model can't be saved: its parts are views of one another. The folder appears whole or not at all.
     `number`: another number type.
     """
-    origin = folder_of(source) or _fetched(source)
+    place = on_this_machine(source)
     config = copy.deepcopy(config)
-    dtype = number or stored_dtype(origin)
+    dtype = number or (torch.float32 if place.file else stored_dtype(place.folder))
     if gate is not None:
         setattr(config, CONFIG_KEY, gate.as_config())
     with torch.random.fork_rng(devices=[]), quiet():
@@ -72,19 +70,13 @@ def save(
         try:
             shutil.rmtree(part, ignore_errors=True)
             fresh.to(dtype).eval().save_pretrained(part)
-            for name in TOKENIZER_FILES:
-                if (origin / name).is_file():
-                    shutil.copy(origin / name, part / name)
+            save_tokenizer(place, part)
             for file in part.iterdir():
                 file.chmod(0o644)  # safetensors makes its file private
             shutil.rmtree(folder, ignore_errors=True)
             part.replace(folder)
         except OSError as error:
             raise unwritable(folder, error) from error
-
-
-def _fetched(name: str) -> Path:
-    return hub.fetch(name, "", offline=True, trust_remote_code=False, admit=hub.admit_all).folder
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -19,8 +19,9 @@ from reportgen.suites.sparse.checkpoint import Point
 from reportgen.suites.sparse.dual import Dual
 from reportgen.suites.sparse.gates import Gate, every_edge
 from reportgen.suites.sparse.schedule import Schedule
-from reportgen.suites.sparse.sparsify import sparsify
+from reportgen.suites.sparse.sparsify import Options, sparsify
 from reportgen.suites.sparse.training import better
+from tests.gguf_files import tiny_gguf
 from tests.suites.sparse.conftest import Pair
 from tests.suites.sparse.toy import LENGTH, write_text
 from tests.tiny import tiny_folder
@@ -247,3 +248,15 @@ def test_a_damaged_record_is_refused(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"sparsify\.json"):
         checkpoint.read_record(str(tmp_path))
     assert checkpoint.read_record("nobody/nothing") is None
+
+
+def test_a_gguf_file_is_sparsified_into_a_folder_with_its_tokenizer(tmp_path: Path) -> None:
+    made = tiny_gguf("llama", tmp_path / "m.gguf", kind="F32")
+    write_text(tmp_path / "text.txt", 2400)
+    text = str(tmp_path / "text.txt")
+    sparsify(Options(str(made.path), tmp_path / "sparse", text, steps=6, length=8, batch=4, threads=1, control=False))
+    model, _ = checkpoint.load_sparse(str(tmp_path / "sparse"), device="cpu")
+    dense = load(made.path, device="cpu")
+    words = "in 1732, a b"
+    assert model.tokens.encode(words) == dense.tokens.encode(words)
+    assert model.tokens.bos_id == dense.tokens.bos_id
