@@ -27,6 +27,8 @@ from reportgen.report.tiles import wall
 from reportgen.report.verdicts import on_first_screen
 
 WIDE_PX = 440  # wider figures get the full width, and scroll inside their frame on a phone
+MAIN_PX = 880  # the column that figure and caption share
+LETTER_PX, LINE_PX = 6.6, 22.5  # of a caption, about
 SCALE = 1.15  # px on the page per point of the figure
 DOWNLOADS = (
     ("svg", "svg", "SVG"),
@@ -53,6 +55,13 @@ class Around:
     home: str = ""
     title: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_below(plate: Plate) -> bool:
+    """Whether the caption stands below a figure that has room beside it: it would be much taller than the figure."""
+    column = max(260.0, MAIN_PX - SCALE * plate.width - 32)
+    lines = len(plate.caption) * LETTER_PX / column
+    return lines * LINE_PX > 1.6 * SCALE * plate.height
 
 
 def page(
@@ -88,6 +97,7 @@ def page(
             passport=passport(report),
             specs=block(report.plates),
             wide_px=WIDE_PX,
+            is_below=is_below,
             first_claims=on_first_screen(report.verdicts),
             uid=count(1).__next__,
         )
