@@ -42,6 +42,11 @@ def join(*sentences: str) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+def notes(*sentences: str) -> tuple[str, ...]:
+    """The sentences that say something, for a figure's notes."""
+    return tuple(sentence for sentence in sentences if sentence)
+
+
 def number(value: float) -> str:
     """Three decimals, or three significant digits below half a thousandth and from a million; a true minus sign."""
     text = f"{value + 0.0:.3f}" if value == 0 or 5e-4 <= abs(value) < 1e6 else f"{value:.2e}"

@@ -90,11 +90,11 @@ def png(svg_text: str, ppi: int = PNG_PPI, mark: str = "") -> bytes:
 
 
 def stamp(figure: Figure) -> str:
-    """What a figure shows, whatever its size and colours: `reportgen:<id>:<hash of its numbers and caption>`.
+    """What a figure shows, whatever its size and colours: `reportgen:<id>:<hash of its numbers, caption and notes>`.
 
     PDF and PNG carry it, so that a paper's copy can be checked against its run.
     """
-    content = "\n".join((figure.id, figure.caption, csv(figure)))
+    content = "\n".join((figure.id, figure.caption, *figure.notes, csv(figure)))
     return f"reportgen:{figure.id}:{hashlib.sha256(content.encode(errors='replace')).hexdigest()[:16]}"
 
 
@@ -115,7 +115,7 @@ def vega_lite(figure: Figure, style: Style | None = None, made: Spec | None = No
 
 def tex(figure: Figure, folder: str = "figures", width: str = "") -> str:
     """A LaTeX figure environment that includes the PDF, with caption and label `fig:<id>`."""
-    return latex.figure(figure.id, figure.caption, folder, width)
+    return latex.figure(figure.id, figure.caption, folder, width, figure.notes)
 
 
 FORMATS: dict[str, Callable[[Figure, Style], bytes]] = {

@@ -75,7 +75,8 @@ class Figure:
     """One figure, its words and its numbers.
 
     id       file name, e.g. "relations-name_copying"
-    caption  plain text a reader could check: model, grid, k or threshold, n, interval, null line, markers, who says so
+    caption  at most 60 words of plain text: what is drawn, of which model, n, the best head with its interval, the line
+    notes    how it was made, a sentence each: formula, null, controls, markers and who says so
     alt      one short sentence for who cannot see it
     data     the tidy numbers behind it, one row per mark; goes into the CSV
     """
@@ -88,3 +89,4 @@ class Figure:
     chart: Chart | Kept
     data: Table
     head_sets: tuple[HeadSet, ...] = ()
+    notes: tuple[str, ...] = ()

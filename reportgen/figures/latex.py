@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi - pi rho - sigma tau upsilon phi chi psi "
@@ -19,6 +20,7 @@ _SPECIAL = {
     "\u2018": "`", "\u2019": "'", "\u201c": "``", "\u201d": "''",
     **{chr(0x3B1 + i): rf"$\{name}$" for i, name in enumerate(_GREEK.split()) if name != "-"},
 }  # fmt: skip
+NOTES = "\\providecommand{\\rgnotes}[1]{}% \\renewcommand{\\rgnotes}[1]{\\par\\footnotesize #1} prints them\n"
 _LABEL = re.compile(r"[^A-Za-z0-9:_.-]")
 
 
@@ -34,12 +36,16 @@ def _letter(char: str) -> str:
     return char if " " <= char <= "~" or "\u00a1" <= char <= "\u017e" else f"[U+{ord(char):04X}]"
 
 
-def figure(figure_id: str, caption: str, folder: str = "figures", width: str = "") -> str:
-    r"""A figure environment for `<folder>/<figure_id>.pdf`; `width` is a LaTeX length, `\linewidth` by default."""
+def figure(figure_id: str, caption: str, folder: str = "figures", width: str = "", notes: Sequence[str] = ()) -> str:
+    r"""A figure environment for `<folder>/<figure_id>.pdf`; `width` is a LaTeX length, `\linewidth` by default.
+
+    notes  how it was made: \rgnotes below the caption, which prints nothing until the paper defines it
+    """
     name = _LABEL.sub("-", figure_id)
     path = f"{folder.rstrip('/')}/{name}" if folder else name
+    below = f"  \\rgnotes{{{escape(' '.join(notes))}}}\n" if notes else ""
     return (
-        "\\begin{figure}[t]\n  \\centering\n"
+        f"{NOTES if notes else ''}\\begin{{figure}}[t]\n  \\centering\n"
         f"  \\includegraphics[width={width or chr(92) + 'linewidth'}]{{{path}.pdf}}\n"
-        f"  \\caption{{{escape(caption)}}}\n  \\label{{fig:{name}}}\n\\end{{figure}}\n"
+        f"  \\caption{{{escape(caption)}}}\n  \\label{{fig:{name}}}\n{below}\\end{{figure}}\n"
     )

@@ -177,6 +177,7 @@ def _plate(number: int, drawing: Drawing, labels: Mapping[str, str], models: Set
         id=figure.id,
         title=title,
         caption=clean(figure.caption),
+        notes=cleaned(figure.notes),
         alt=clean(figure.alt),
         svg=drawing.svg,
         width=drawing.width,

@@ -60,6 +60,7 @@ class FigureRecord(msgspec.Struct, frozen=True):
     svg: str
     data: codec.TableRecord
     head_sets: list[codec.SetRecord]
+    notes: list[str] = []
 
 
 class DrawnRecord(msgspec.Struct, frozen=True):
@@ -96,6 +97,7 @@ def keep(run: Path, manifest: Manifest, suite: Suite, drawn: Sequence[tuple[Figu
                 svg,
                 codec.table_record(f.data),
                 [codec.set_record(s) for s in f.head_sets],
+                list(f.notes),
             )
             for f, svg in drawn
         ],
@@ -155,7 +157,7 @@ def _figure(record: FigureRecord, suite: str, shape: tuple[int, int]) -> Figure:
     except ValueError as error:
         raise ValueError(f"{record.id} as kept in the run: {error}") from error
     data = codec.table(record.data)
-    return Figure(record.id, suite, record.title, record.caption, record.alt, kept, data, sets)
+    return Figure(record.id, suite, record.title, record.caption, record.alt, kept, data, sets, tuple(record.notes))
 
 
 def _measure_record(m: Measure) -> MeasureRecord:

@@ -93,6 +93,8 @@ def _named(run: RunLike, figures: Sequence[Figure]) -> Iterator[Named]:
     scores = {score.key: score for result in run.results.values() for score in result.scores}
     for figure in figures:
         yield _text(f"{slug}/{figure.id}/caption", figure.caption, f"caption of the figure {figure.id}")
+        if figure.notes:
+            yield _text(f"{slug}/{figure.id}/notes", " ".join(figure.notes), f"notes of the figure {figure.id}")
         keys = [key for key in panel_keys(figure.data) if key in scores]
         for key in keys:
             panel = f"/{scores[key].measure}/{scores[key].task}" if len(keys) > 1 else ""

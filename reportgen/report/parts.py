@@ -39,6 +39,7 @@ class Plate:
     id: str
     title: str
     caption: str
+    notes: tuple[str, ...]  # how it was made, a sentence each
     alt: str
     svg: str
     width: int

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -172,6 +173,17 @@ def _section(section: Section) -> dict[str, Any]:
         ],
         "settings": [{"name": s.name, "value": s.value, "given": s.given} for s in section.settings],
         "notes": section.notes,
+        "made": _made(section.plates),
+    }
+
+
+def _made(plates: Sequence[Plate]) -> dict[str, Any]:
+    """How a section's figures were made: sentences that several share, once, then what is said of single figures."""
+    counts = Counter(note for plate in plates for note in dict.fromkeys(plate.notes))
+    own = [(p.number, " ".join(note for note in p.notes if counts[note] == 1)) for p in plates]
+    return {
+        "shared": [note for note, count in counts.items() if count > 1],
+        "own": [{"number": number, "text": text} for number, text in own if text],
     }
 
 

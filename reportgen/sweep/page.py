@@ -151,8 +151,8 @@ def _data(report: SweepReport) -> dict[str, Any]:
 
 def _plate(plate: Plate) -> dict[str, Any]:
     return {
-        "file": f"{plate.id}.svg", "title": plate.title, "caption": plate.caption, "alt": plate.alt,
-        "width": plate.width, "height": plate.height,
+        "file": f"{plate.id}.svg", "title": plate.title, "caption": " ".join((plate.caption, *plate.notes)),
+        "alt": plate.alt, "width": plate.width, "height": plate.height,
     }  # fmt: skip
 
 

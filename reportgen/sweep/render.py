@@ -154,9 +154,9 @@ def _plate(number: int, figure: Figure, style: Style) -> Plate:
     svg = export.svg(figure, style, spec)
     width, height = (round(side) for side in size_of(svg))
     return Plate(
-        number=number, id=figure.id, title=clean(figure.title), caption=clean(figure.caption), alt=clean(figure.alt),
-        svg=svg, width=width, height=height, twins=(replace(cleaned(twin_of(figure.data)), caption=""),), figure=figure,
-        spec=spec, is_map=False, keys=(),
+        number=number, id=figure.id, title=clean(figure.title), caption=clean(figure.caption),
+        notes=cleaned(figure.notes), alt=clean(figure.alt), svg=svg, width=width, height=height,
+        twins=(replace(cleaned(twin_of(figure.data)), caption=""),), figure=figure, spec=spec, is_map=False, keys=(),
     )  # fmt: skip
 
 

@@ -32,11 +32,12 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         id=f"attention-{scores.measure}",
         suite=result.suite,
         title=title,
-        caption=_caption(result, view, scores, sets),
+        caption=_caption(view, scores),
         alt=f"Layer by head map of {scores.label.lower()} in {name} on repeated random tokens.",
         chart=heatmap(scores, view, sets, title),
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
+        notes=_notes(result, view, scores, sets),
     )
 
 
@@ -46,22 +47,27 @@ def _sets(view: View, measure: str) -> list[HeadSet]:
     return captions.choose(view, *roles, tasks=("attention/",))
 
 
-def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: list[HeadSet]) -> str:
-    facts = result.facts
-    formula = SUITE.measure(scores.measure).formula
+def _caption(view: View, scores: HeadScores) -> str:
     return captions.join(
         f"{scores.label} of every head of {captions.grid_words(view)}.",
-        f"Colour: {formula}.",
+        f"n = {scores.n} sequences of repeated random tokens.",
+        captions.beats_null(scores),
+        captions.best_head(scores),
+        captions.synthetic(view),
+    )
+
+
+def _notes(result: SuiteResult, view: View, scores: HeadScores, sets: list[HeadSet]) -> tuple[str, ...]:
+    facts = result.facts
+    return captions.notes(
+        f"Colour: {SUITE.measure(scores.measure).formula}.",
         _material(facts, scores),
         _base_rate(facts, scores.measure),
-        captions.beats_null(scores),
         _null(facts, scores.measure),
-        captions.best_head(scores),
         captions.caveat([scores]),
         captions.missing(scores),
         captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
         captions.agreement(sets),
-        captions.synthetic(view),
     )
 
 
