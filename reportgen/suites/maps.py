@@ -16,7 +16,7 @@ from reportgen.figures.data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
 from reportgen.scores import HeadScores, SuiteResult
-from reportgen.suites.base import Measure, Suite
+from reportgen.suites.base import Suite
 from reportgen.suites.samples import ALL, MADE, RESAMPLES
 
 NO_NULL = "no null"
@@ -45,27 +45,31 @@ def _map(suite: Suite, result: SuiteResult, view: View, scores: HeadScores) -> F
         title=title,
         caption=captions.join(
             f"{name}, in {captions.grid_words(view)}.",
-            f"Each cell: {measure.formula.rstrip('.')}." if measure and measure.formula else "",
-            _computed(scores, made.get(scores.key) if isinstance(made, Mapping) else None),
-            _null(scores, measure),
+            f"n = {scores.n:,}." if scores.n else "",
+            captions.beats_null(scores) if has_null else f"{NO_NULL.capitalize()}: {scores.no_null}.",
             captions.best_head(scores, signed=scores.range[0] < 0),
-            captions.caveat([scores]),
-            captions.missing(scores),
-            captions.estimates(scores),
-            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
             captions.synthetic(view),
         ),
         alt=f"Layer by head map of {name} in {captions.model_name(view)}.",
         chart=heatmap(shown, view, sets, title),
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
+        notes=captions.notes(
+            f"Each cell: {measure.formula.rstrip('.')}." if measure and measure.formula else "",
+            _computed(scores, made.get(scores.key) if isinstance(made, Mapping) else None),
+            f"Null: {measure.null.rstrip('.')}." if has_null and measure and measure.null else "",
+            captions.caveat([scores]),
+            captions.missing(scores),
+            captions.estimates(scores),
+            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        ),
     )
 
 
 def _computed(scores: HeadScores, made: Any) -> str:
     """From what the values and their intervals were computed; run folders come from anywhere."""
     if not isinstance(made, Mapping):
-        return f"n = {scores.n:,}." if scores.n else ""
+        return ""
     if scores.n == 1:
         return "One number per head: no samples, no interval."
     of, groups = str(made.get("of", "samples")), made.get("groups")
@@ -74,11 +78,3 @@ def _computed(scores: HeadScores, made: Any) -> str:
     draws = made.get("draws")
     chance = f"; null: {draws:,} draws given by the suite" if isinstance(draws, int) and draws else ""
     return f"Mean over n = {scores.n:,} {of}; {words}{chance}."
-
-
-def _null(scores: HeadScores, measure: Measure | None) -> str:
-    """How many heads beat the null and how it was made, or that there is none and why."""
-    if scores.p is None and scores.line is None:
-        return f"{NO_NULL.capitalize()}: {scores.no_null}."
-    how = f" Null: {measure.null.rstrip('.')}." if measure and measure.null else ""
-    return captions.beats_null(scores) + how

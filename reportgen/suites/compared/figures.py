@@ -72,17 +72,30 @@ def _colours(view: View) -> tuple[str, ...]:
     return theme.CATEGORY_COLOURS[view.style.palette]
 
 
-def _words(result: SuiteResult, name: str, keys: Sequence[str]) -> str:
-    """What all captions say: the runs, what differs in the suite of `name` (suite/measure), that sizes are drawn."""
+def _words(result: SuiteResult, name: str) -> str:
+    """What all captions say: the runs, and that something differs in the suite of `name` (suite/measure)."""
     names = [str(name) for name in _list(result, "names")]
+    differ = _differ(result, name)
+    first = [line.split(":")[0].split(" (")[0] for line in differ[:2]]
+    more = f", and {len(differ) - 2} more" if len(differ) > 2 else ""
+    warning = f"DATA OR SETTINGS DIFFER: {'; '.join(first)}{more} (notes)." if differ else ""
+    return captions.join(f"Runs: {', '.join(names)}.", warning)
+
+
+def _notes(result: SuiteResult, name: str, keys: Sequence[str], *more: str) -> tuple[str, ...]:
+    """What differs, that sizes are drawn, and `more`."""
+    differ = _differ(result, name)
+    signed = set(keys) & set(_list(result, "signed"))
+    sizes = "Sizes are drawn where a score can be negative." if signed else ""
+    return captions.notes(f"What differs: {'; '.join(differ)}." if differ else "", sizes, *more)
+
+
+def _differ(result: SuiteResult, name: str) -> list[str]:
+    """What differs in the suite of `name`; comparisons of older versions keep one list for all."""
     of = result.facts.get("banner_of")
     suite = name.split("/")[0]
     differ = of.get(suite, ()) if isinstance(of, dict) else _list(result, "banner")
-    warning = f"DATA OR SETTINGS DIFFER: {'; '.join(str(d) for d in differ[:4])}" if differ else ""
-    more = f"; and {len(differ) - 4} more" if len(differ) > 4 else ""
-    signed = set(keys) & set(_list(result, "signed"))
-    sizes = "Sizes are drawn where a score can be negative." if signed else ""
-    return captions.join(f"Runs: {', '.join(names)}.", f"{warning}{more}." if warning else "", sizes)
+    return [str(line) for line in differ]
 
 
 def _lineage(result: SuiteResult) -> str:
@@ -117,12 +130,13 @@ def _depth(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> F
         caption=captions.join(
             f"{title}: mean over the heads of each layer, bands from the lower to the upper quartile. Depth 0 is the "
             "first layer, 1 the last.",
-            _words(result, name, keys),
+            _words(result, name),
             captions.synthetic(view),
         ),
         alt=f"Curves of {_title(result, name)} against relative depth, one line per run.",
         chart=_curves(panels, "Relative depth", view),
         data=Table(f"compared/{name}/depth", title, columns, tuple(rows)),
+        notes=_notes(result, name, keys),
     )
 
 
@@ -154,12 +168,13 @@ def _rank(result: SuiteResult, view: View, name: str, keys: Sequence[str]) -> Fi
         caption=captions.join(
             f"{title}: heads of each run from the highest (0) to the lowest (1). A curve that stays high has many "
             "heads of the kind, one that drops at once has few.",
-            _words(result, name, keys),
+            _words(result, name),
             captions.synthetic(view),
         ),
         alt=f"Curves of sorted {_title(result, name)} against relative rank, one line per run.",
         chart=_curves(panels, "Relative rank of the head", view),
         data=Table(f"compared/{name}/rank", title, columns, tuple(rows)),
+        notes=_notes(result, name, keys),
     )
 
 
@@ -201,13 +216,13 @@ def _maps(
         caption=captions.join(
             f"{title}, head by head. Red: higher in {pair[1]}. Same heads: {_lineage(result)}.",
             _beyond(scores),
-            f"{clipped} cells lie beyond the colour bar." if clipped else "",
-            _words(result, name, ()),
+            _words(result, name),
             captions.synthetic(view),
         ),
         alt=f"Layer by head maps of {_title(result, name)}, {pair[1]} minus {pair[0]}.",
         chart=chart,
         data=table([(s, ()) for s in scores], title),
+        notes=_notes(result, name, (), f"{clipped} cells lie beyond the colour bar." if clipped else ""),
     )
 
 

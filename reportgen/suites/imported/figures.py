@@ -35,24 +35,27 @@ def _figure(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
         title=title,
         caption=captions.join(
             f"{scores.label} of every head of {captions.grid_words(view)}, computed elsewhere and imported from "
-            f"{result.facts.get('table', 'a table')}{_reading(result)}.",
+            f"{result.facts.get('table', 'a table')}.",
             "Interval, null and n: not given.",
             captions.best_head(scores, signed=scores.range[0] < 0),
-            captions.missing(scores),
-            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
             captions.synthetic(view),
         ),
         alt=f"Layer by head map of the imported score {scores.label} in {name}.",
         chart=heatmap(scores, view, sets, title),
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
+        notes=captions.notes(
+            _reading(result),
+            captions.missing(scores),
+            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        ),
     )
 
 
 def _reading(result: SuiteResult) -> str:
     """How the table's heads were told, where the run says so."""
     reading = str(result.facts.get("reading", ""))
-    return f" ({reading})" if reading else ""
+    return f"How heads were told: {reading}." if reading else ""
 
 
 def _sets(view: View, column: str) -> list[HeadSet]:
