@@ -167,7 +167,9 @@ def test_the_default_figure_says_what_it_was_made_from() -> None:
         result = samples.result("mine", (SHARE,), found, SHAPE, 0)
         (figure,) = maps.figures(suite)(result, view)
         assert figure.id == "mine-share"
-        assert all(word in figure.caption for word in words), figure.caption
+        said = " ".join((figure.caption, *figure.notes))
+        assert all(word in said for word in words), said
+        assert len(figure.caption.split()) <= 60
         assert ("no null" in str(figure.chart.to_dict())) == (result.scores[0].p is None)
         assert len(figure.data.rows) == 6
         assert clean(figure.caption) == figure.caption
