@@ -15,6 +15,7 @@ from reportgen.figures.heatmap import heatmap, pair
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
 from reportgen.suites.circuits import figures_circuit, figures_reuse, figures_text
 from reportgen.suites.circuits.facts import number, part, short, strings, task_facts
+from reportgen.suites.circuits.sentences import HELD_OUT, best_of, held_out
 
 _PAPERS = {"ioi": ("wang2022ioi", "merullo2023reuse"), "colored_objects": ("merullo2023reuse",),
            "greater_than": ("hanna2023greaterthan",)}  # fmt: skip
@@ -45,68 +46,61 @@ def _direct(result: SuiteResult, view: View, task: str) -> Figure:
         id=f"circuits-{task}",
         suite=result.suite,
         title=title,
-        caption=_caption(facts, view, scores, sets),
+        caption=_caption(facts, view, scores),
         alt=f"Layer by head map of the direct effects on {words} in {name}, both signs.",
         chart=heatmap(scores, view, sets, title),
         data=table([(scores, sets)], title),
         head_sets=tuple(sets),
+        notes=_notes(facts, view, scores, sets),
     )
 
 
-def _caption(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: list[HeadSet]) -> str:
+def _caption(facts: Mapping[str, Any], view: View, scores: HeadScores) -> str:
     return captions.join(
-        f"Direct effect of every head of {captions.grid_words(view)} on {facts.get('title', scores.task)}.",
-        str(facts.get("form", "")),
-        _meaning(facts, scores),
+        f"Direct effect of every head of {captions.grid_words(view)} on {facts.get('title', scores.task)} (share of "
+        f"the clean-corrupted gap; n = {scores.n} prompts).",
         captions.beats_null(scores),
-        _circuit(facts),
-        captions.best_head(scores, signed=True),
-        _estimated(facts),
+        held_out(facts) or captions.best_head(scores, signed=True),
+        captions.synthetic(view),
+    )
+
+
+def _notes(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: list[HeadSet]) -> tuple[str, ...]:
+    title = str(facts.get("title", scores.task))
+    return captions.notes(
+        str(facts.get("form", "")),
+        "Colour of direct effects: share of the gap between clean and corrupted prompts that is lost when this head "
+        "alone gives its corrupted output and every other head its clean one; above zero the head supports the answer.",
+        _gap(title, facts),
+        _circuit(title, facts),
+        HELD_OUT if held_out(facts) else "",
+        captions.best_head(scores, signed=True) if held_out(facts) else "",
         captions.caveat([scores]),
-        _twin(facts),
+        _twin(title, facts),
         _knock_out(facts),
         captions.missing(scores),
         captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
         _opacity(facts, sets),
         captions.agreement(sets),
-        captions.synthetic(view),
     )
 
 
-def _gap(facts: Mapping[str, Any]) -> str:
+def _gap(title: str, facts: Mapping[str, Any]) -> str:
+    """Names the task: the PDF prints what two figures say once, away from both."""
     gap = number(facts, "gap")
-    return (
-        ""
-        if gap is None
-        else f" of {captions.number(gap)} {'in probability' if facts.get('unit') == 'probability' else 'logits'}"
-    )
+    unit = "in probability" if facts.get("unit") == "probability" else "logits"
+    return "" if gap is None else f"The gap of {title} is {captions.number(gap)} {unit}."
 
 
-def _meaning(facts: Mapping[str, Any], scores: HeadScores) -> str:
-    return (
-        f"Colour: share of the gap{_gap(facts)} between clean and corrupted prompts that is lost when this head alone "
-        f"gives its corrupted output and every other head its clean one; above zero the head supports the answer "
-        f"(n = {scores.n} prompts)."
-    )
-
-
-def _circuit(facts: Mapping[str, Any]) -> str:
+def _circuit(title: str, facts: Mapping[str, Any]) -> str:
     count, share, alpha = facts.get("n_circuit"), number(facts, "effect_share"), number(facts, "alpha")
     if not isinstance(count, int) or share is None or alpha is None:
         return ""
-    return f"{captions.plural(count, 'head')} with |effect| ≥ {captions.percent(share)} of the gap and p ≤ {alpha:g}."
+    heads = captions.plural(count, "head")
+    return f"{title}: {heads} with |effect| ≥ {captions.percent(share)} of the gap and p ≤ {alpha:g}."
 
 
-def _estimated(facts: Mapping[str, Any]) -> str:
-    """The largest effect, chosen on one half of the templates and estimated on the other."""
-    top = part(facts, "top_head")
-    if not {"head", "effect", "low", "high"} <= set(top):
-        return ""
-    effect, low, high = (captions.number(float(top[key])) for key in ("effect", "low", "high"))
-    return f"Chosen on half of the templates and measured on the other half: {top['head']} at {effect} [{low}, {high}]."
-
-
-def _twin(facts: Mapping[str, Any]) -> str:
+def _twin(title: str, facts: Mapping[str, Any]) -> str:
     """What the same prompts do where nothing was learnt."""
     twin = part(facts, "twin")
     accuracy, largest = number(twin, "accuracy"), number(twin, "largest")
@@ -114,8 +108,8 @@ def _twin(facts: Mapping[str, Any]) -> str:
         return ""
     size = captions.number(largest) if largest >= 0.001 else "below 0.001"
     return (
-        f"A randomly initialised twin puts the answer above its foil on {captions.percent(accuracy)} of the prompts; "
-        f"the largest |effect| of any of its heads is {size} of this model's gap."
+        f"{title}: a randomly initialised twin puts the answer above its foil on {captions.percent(accuracy)} of the "
+        f"prompts; the largest |effect| of any of its heads is {size} of this model's gap."
     )
 
 
@@ -141,8 +135,7 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
     if total is None or other is None:
         return None
     facts, words, name = task_facts(result, task), short(result, task), captions.model_name(view)
-    is_denoising = other.measure == "total_denoising"
-    right = "denoising" if is_denoising else "attribution"
+    right = "denoising" if other.measure == "total_denoising" else "attribution"
     reach = figures_reuse.reach(total, other)  # one scale for both
     total = replace(total, label=f"Total effect ({words})", range=reach)
     other = replace(other, label=f"Total effect, {right} ({words})", range=reach)
@@ -152,32 +145,55 @@ def _total(result: SuiteResult, view: View, task: str) -> Figure | None:
         id=f"circuits-{task}-total",
         suite=result.suite,
         title=f"{name}: total effects on {words}, patched and by {right}",
-        caption=captions.join(
-            f"Total effect of every head of {captions.grid_words(view)} on {facts.get('title', task)} "
-            f"(n = {total.n} prompts).",
-            f"Left: share of the gap{_gap(facts)} that is lost when the clean prompt gets this head's corrupted output "
-            "and everything downstream recomputes (noising).",
-            captions.estimates(total),
-            "Right: share that comes back when the corrupted prompt gets its clean output (denoising)."
-            if is_denoising
-            else "Right: the first-order estimate for all heads from one backward pass.",
-            _agreement(part(facts, "attribution"), number(part(facts, "attribution_denoising"), "spearman")),
-            captions.beats_null(total),
-            captions.best_head(total, signed=True),
-            _families(part(facts, "families")),
-            captions.caveat([total]),
-            captions.missing(total),
-            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
-            captions.synthetic(view),
-        ),
+        caption=_total_caption(facts, view, total, other),
         alt=f"Two layer by head maps of {name} on {words}: total effects by noising, and by {right}.",
         chart=pair(*panels, view),
         data=table([(total, sets), (other, sets)]),
         head_sets=tuple(sets),
+        notes=_total_notes(facts, view, total, other, sets),
     )
 
 
-def _agreement(facts: Mapping[str, Any], denoising: float | None) -> str:
+def _total_caption(facts: Mapping[str, Any], view: View, total: HeadScores, other: HeadScores) -> str:
+    """Estimates on the right are not named: how far to trust them is said instead."""
+    rho = number(part(facts, "attribution"), "spearman")
+    right = "denoising right" if other.measure == "total_denoising" else "attribution right"
+    if other.measure != "total_denoising" and rho is not None:
+        right += f" (Spearman {rho:.2f})"
+    return captions.join(
+        f"Total effects on {facts.get('title', total.task)} in {captions.grid_words(view)}, n = {total.n} prompts: "
+        f"noising left, {right}.",
+        captions.beats_null(total),
+        best_of(total, other) if other.measure == "total_denoising" else captions.best_head(total, signed=True),
+        "Filled corner: exact." if total.estimated is not None else "",
+        captions.synthetic(view),
+    )
+
+
+def _total_notes(
+    facts: Mapping[str, Any], view: View, total: HeadScores, other: HeadScores, sets: list[HeadSet]
+) -> tuple[str, ...]:
+    title = str(facts.get("title", total.task))
+    return captions.notes(
+        "Total effect, left: share of the gap between clean and corrupted prompts that is lost when the clean prompt "
+        "gets this head's corrupted output and everything downstream recomputes (noising).",
+        _gap(title, facts),
+        captions.estimates(total),
+        "Total effect, right: share that comes back when the corrupted prompt gets its clean output (denoising)."
+        if other.measure == "total_denoising"
+        else "Total effect, right: the first-order estimate for all heads from one backward pass.",
+        _agreement(title, part(facts, "attribution"), number(part(facts, "attribution_denoising"), "spearman")),
+        captions.best_head(total, signed=True).replace("Highest:", "On the left, highest:")
+        if other.measure == "total_denoising"
+        else "",
+        _families(title, part(facts, "families")),
+        captions.caveat([total]),
+        captions.missing(total),
+        captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+    )
+
+
+def _agreement(title: str, facts: Mapping[str, Any], denoising: float | None) -> str:
     rho = number(facts, "spearman")
     if rho is None:
         return ""
@@ -186,12 +202,12 @@ def _agreement(facts: Mapping[str, Any], denoising: float | None) -> str:
     verdict = " Below 0.8: use the exact values." if facts.get("poor") else ""
     back = "" if denoising is None else f" and {denoising:.2f} against exact denoising"
     return (
-        f"Attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising{back} over "
+        f"{title}: attribution patching ({words}) ranks heads with Spearman {rho:.2f} against exact noising{back} over "
         f"{facts.get('over', 'all heads')} ({facts.get('n_heads')} heads).{verdict}"
     )
 
 
-def _families(facts: Mapping[str, Any]) -> str:
+def _families(title: str, facts: Mapping[str, Any]) -> str:
     """Which of the heads have their total effect on other templates, too."""
     tried, both, only = facts.get("tried"), strings(facts, "both"), part(facts, "one_only")
     if not isinstance(tried, int):
@@ -206,6 +222,6 @@ def _families(facts: Mapping[str, Any]) -> str:
     open_ = len(strings(facts, "unsettled"))
     words += f" For {open_} more the other prompts are too few to tell." if open_ else ""
     return (
-        f"In other words ({facts.get('templates')} templates, n = {facts.get('n')}) {len(both)} of the "
+        f"{title} in other words ({facts.get('templates')} templates, n = {facts.get('n')}): {len(both)} of the "
         f"{captions.plural(tried, 'head')} tried have their total effect, too.{words}"
     )

@@ -12,6 +12,7 @@ from reportgen.figures.curves import BLUE, GREY, RED, Curve, Panel, curves
 from reportgen.figures.figure import Figure, View
 from reportgen.scores import Cell, Column, SuiteResult, Table, parse_head
 from reportgen.suites.circuits.facts import number, numbers, part, short, strings, task_facts
+from reportgen.suites.circuits.sentences import HELD_OUT, held_out
 
 MOST = 14  # heads drawn, those with a direct effect first, largest first
 _SPREAD = ("low", "mean", "high")
@@ -47,10 +48,11 @@ def graph(result: SuiteResult, view: View, task: str) -> Figure | None:
         id=f"circuits-{task}-graph",
         suite=result.suite,
         title=title,
-        caption=_caption(facts, view, links, len(drawn), len(stage_of)),
+        caption=_caption(facts, view, len(drawn), len(stage_of)),
         alt=f"The heads of the circuit of {words} in {name} by layer, with edges to the logits and between heads.",
         chart=circuit_graph(nodes, _drawn(links, facts), view.style, synthetic=view.synthetic or view.model.synthetic),
         data=_edge_table(task, title, links, stage_of),
+        notes=_notes(facts, links, len(drawn), len(stage_of)),
     )
 
 
@@ -79,25 +81,43 @@ def _drawn(links: list[Link], facts: Mapping[str, Any]) -> list[Link]:
     return [link for link in links if link.receiver is None or abs(link.effect) >= least]
 
 
-def _caption(facts: Mapping[str, Any], view: View, links: list[Link], drawn: int, total: int) -> str:
+def _caption(facts: Mapping[str, Any], view: View, drawn: int, total: int) -> str:
+    share, alpha = number(facts, "effect_share"), number(facts, "alpha")
+    least = "" if share is None else f" with |effect| ≥ {captions.percent(share)}, p ≤ {alpha:g}"
+    some = captions.plural(drawn, "head") if drawn == total else f"{drawn} of {total} heads"
+    own = part(part(facts, "faithfulness"), "circuit")
+    kept, removed = number(own, "kept"), number(own, "removed")
+    return captions.join(
+        f"Circuit of {facts.get('title', '')} in {captions.grid_words(view)}: {some}{least} (n = {facts.get('n')}).",
+        ""
+        if kept is None or removed is None
+        else f"Alone it keeps {captions.number(kept)} of the metric; without it, {captions.number(removed)}.",
+        held_out(facts),
+        captions.synthetic(view),
+    )
+
+
+def _notes(facts: Mapping[str, Any], links: list[Link], drawn: int, total: int) -> tuple[str, ...]:
+    title = str(facts.get("title", ""))
     share, alpha = number(facts, "effect_share"), number(facts, "alpha")
     least = "" if share is None else f" with |effect| ≥ {captions.percent(share)} of the gap and p ≤ {alpha:g}"
-    some = "" if drawn == total else f" The {drawn} of {total} heads with the strongest edges are drawn."
     between = [link for link in links if link.receiver is not None]
     letters = sorted({letter for link in between for letter in link.letter})
     named = {"q": "queries", "k": "keys", "v": "values"}
     ends = ", ".join(f"{letter} {named[letter]}" for letter in letters if letter in named)
-    return captions.join(
-        f"Circuit of {facts.get('title', '')} in {captions.grid_words(view)}: heads{least}, by layer.{some}",
+    return captions.notes(
+        f"A circuit is drawn by layer: heads{least}.",
+        "" if drawn == total else f"The {drawn} of {total} heads with the strongest edges are drawn.",
         f"Edges to the logits are direct effects (path patching, n = {facts.get('n')} prompts); the number in a box is "
         "its direct effect as a share of the clean-corrupted gap.",
+        HELD_OUT if held_out(facts) else "",
         f"Edges between heads are effects of one head through one input of another ({ends}), patched in two runs; "
         f"those below {captions.percent(share or 0)} of the gap are left out."
         if between
         else "",
-        f"The widest edge stands for {captions.number(largest(links))} of the gap." if links else "",
+        f"{title}: the widest edge stands for {captions.number(largest(links))} of the gap." if links else "",
         _dropped(facts),
-        captions.synthetic(view),
+        *_lacks(facts, title),
     )
 
 
@@ -112,26 +132,27 @@ def _dropped(facts: Mapping[str, Any]) -> str:
         return ""
     return (
         f"With all other heads {_ablated(facts)} {captions.number(kept)} of the task's metric is left; with these "
-        f"ablated, {captions.number(removed)}.{_lacks(facts)}"
+        f"ablated, {captions.number(removed)}."
     )
 
 
-def _lacks(facts: Mapping[str, Any]) -> str:
+def _lacks(facts: Mapping[str, Any], title: str) -> tuple[str, ...]:
     """What a circuit that keeps too little lacks, and what it keeps with that added."""
     added = part(part(facts, "faithfulness"), "added")
     ways = [way for way in added.get("ways", ()) if isinstance(way, Mapping)]
     if not added:
-        return ""
+        return ()
     words = (
-        f" That is not {added.get('enough', 0.9):g} or more: patching sees only what differs between the two prompts, "
-        "ablation takes away what both share, too."
+        f"Where a circuit does not keep {added.get('enough', 0.9):g} or more: patching sees only what differs between "
+        "the two prompts, ablation takes away what both share, too."
     )
     tried = []
     for way in (way for way in ways if strings(way, "heads")):
         before, *_, after = (captions.number(f) for f in numbers(way, "kept"))
         named = ", ".join(strings(way, "heads"))
         tried.append(f"with {named}, chosen on {way.get('chosen_on')}, it keeps {after} on the others, not {before}")
-    return f"{words} Heads added one by one: {'; '.join(tried)}." if tried else f"{words} No head added mends that."
+    more = f"Heads added to the circuit of {title} one by one: {'; '.join(tried)}."
+    return words, more if tried else f"No head added to the circuit of {title} mends that."
 
 
 def _edge_table(task: str, title: str, links: list[Link], stage_of: Mapping[str, str]) -> Table:
@@ -169,10 +190,11 @@ def faithfulness(result: SuiteResult, view: View) -> Figure | None:
         id="circuits-faithfulness",
         suite=result.suite,
         title=title,
-        caption=_faithful_words(result, view, known),
+        caption=_faithful_caption(result, view, known),
         alt=f"Curves of faithfulness against the number of heads kept or removed in {name}, one panel per task.",
         chart=chart,
         data=_curve_table(title, known),
+        notes=_faithful_notes(result, known),
     )
 
 
@@ -214,7 +236,36 @@ def _random(bands: Mapping[str, Any], own: Mapping[str, Any], name: str) -> list
     return [found[size] for size in sorted(found)]
 
 
-def _faithful_words(result: SuiteResult, view: View, known: Mapping[str, Mapping[str, Any]]) -> str:
+def _faithful_caption(result: SuiteResult, view: View, known: Mapping[str, Mapping[str, Any]]) -> str:
+    counts = sorted({int(facts["n"]) for facts in known.values() if isinstance(facts.get("n"), int)})
+    each = " prompts" if len(known) == 1 else " a task"
+    n = f" (n = {' to '.join(str(c) for c in (counts[0], counts[-1])[: len(counts)])}{each})" if counts else ""
+    random = ", random sets grey" if part(next(iter(known.values())), "circuit").get("random_sets") else ""
+    return captions.join(
+        f"Faithfulness f with the first k heads of {captions.grid_words(view)} kept (blue) or removed (red)"
+        f"{random}{n}.",
+        _extremes({str(task_facts(result, task).get("title", task)): part(f, "circuit") for task, f in known.items()}),
+        captions.synthetic(view),
+    )
+
+
+def _extremes(circuits: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the circuit found keeps, and what is left without it: one task's, or the extremes of several."""
+    found = {
+        name: sorted((value, title) for title, own in circuits.items() if (value := number(own, name)) is not None)
+        for name in ("kept", "removed")
+    }
+    if not all(found.values()):
+        return ""
+    words = []
+    for values in found.values():
+        (low, least), (high, most) = values[0], values[-1]
+        several = f"{captions.number(low)} ({least}) to {captions.number(high)} ({most})"
+        words.append(several if len(values) > 1 else captions.number(low))
+    return f"The circuit found (dots) keeps {words[0]}; without it, {words[1]} is left."
+
+
+def _faithful_notes(result: SuiteResult, known: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     first = next(iter(known.values()))
     draws, others = part(first, "circuit").get("random_sets"), part(first, "bands")
     more = f", {others.get('sets')} at other sizes" if numbers(others, "sizes") else ""
@@ -226,18 +277,21 @@ def _faithful_words(result: SuiteResult, view: View, known: Mapping[str, Mapping
         if draws
         else ""
     )
-    return captions.join(
-        f"Faithfulness f = (m − m_none) / (m_clean − m_none) in {captions.grid_words(view)}; m_none: every head "
+    lacking = [
+        words
+        for task, facts in known.items()
+        for words in _lacks({"faithfulness": facts}, str(task_facts(result, task).get("title", task)))
+    ]
+    return captions.notes(
+        f"Faithfulness f = (m − m_none) / (m_clean − m_none); m_none: every head "
         f"{_ablated(task_facts(result, next(iter(known))))}{over}; MLPs are kept.",
         "Solid blue: only the first k heads by |total effect| are kept; solid red: they are removed and all others "
-        "kept; dashed red: the first k by |direct effect| are removed. Values below 0 are drawn at 0.",
+        "kept; dashed red: the first k by |direct effect| are removed.",
+        "Values below 0 are drawn at 0.",
         sets,
         "Dots: the circuit found.",
-        *(
-            _one(str(task_facts(result, task).get("title", task)), facts) + _lacks({"faithfulness": facts})
-            for task, facts in known.items()
-        ),
-        captions.synthetic(view),
+        *(_one(str(task_facts(result, task).get("title", task)), facts) for task, facts in known.items()),
+        *dict.fromkeys(lacking),
     )
 
 

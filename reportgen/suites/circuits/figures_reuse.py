@@ -18,6 +18,7 @@ from reportgen.figures.overlap import Group, overlap
 from reportgen.figures.theme import exact, nice_step
 from reportgen.scores import Cell, Column, HeadScores, HeadSet, SuiteResult, Table
 from reportgen.suites.circuits.facts import part, short, strings
+from reportgen.suites.circuits.sentences import best_of
 
 _PAIR = ("ioi", "colored_objects")  # whose reuse Merullo et al. report
 
@@ -60,6 +61,7 @@ def _matrix(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs: li
         alt=f"Matrix of the heads that the circuits of {len(tasks)} tasks share in {name}, and heads counted by tasks.",
         chart=overlap(titles, sizes, cells, groups, view.style, synthetic=view.synthetic or view.model.synthetic),
         data=_pair_table(title, pairs),
+        notes=_notes(facts, pairs),
     )
 
 
@@ -76,19 +78,35 @@ def _p(value: object) -> str:
 def _caption(
     view: View, facts: Mapping[str, Any], pairs: list[Mapping[str, Any]], tasks: list[str], titles: list[str]
 ) -> str:
-    best = max(pairs, key=lambda p: float(p["both"]) / max(1, int(p["smaller"])))
+    best = _best(pairs)
     names = dict(zip(tasks, titles, strict=True))
     shared = f"{best['both']} of the {best['smaller']} heads of the smaller circuit"
-    rho = best.get("spearman_total")
-    words = f"; Spearman of all heads' total effects {rho:.2f}" if isinstance(rho, float) else ""
+    reused = len(strings(facts, "reused"))
     return captions.join(
-        f"Heads that circuits of {captions.grid_words(view)} share; a circuit is the heads of all its stages.",
+        f"Heads that the circuits of {len(tasks)} tasks share in {captions.grid_words(view)}.",
+        f"Largest share: {names[str(best['a'])]} and {names[str(best['b'])]} with {shared} "
+        f"(expected {float(best['expected']):.1f}, p {_p(best['p_holm'])}).",
+        f"In at least two circuits: {captions.plural(reused, 'head') if reused else 'no head'}.",
+        captions.synthetic(view),
+    )
+
+
+def _best(pairs: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The pair that shares most of its smaller circuit."""
+    return max(pairs, key=lambda p: float(p["both"]) / max(1, int(p["smaller"])))
+
+
+def _notes(facts: Mapping[str, Any], pairs: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    rho = _best(pairs).get("spearman_total")
+    reused = strings(facts, "reused")
+    return captions.notes(
+        "A circuit is the heads of all its stages.",
         "Expected: as many heads per layer as each circuit has, drawn within the layer; p: at least as many shared by "
         "such chance, exact, corrected for the number of pairs (Holm).",
-        f"Largest share: {names[str(best['a'])]} and {names[str(best['b'])]} with {shared} "
-        f"(expected {float(best['expected']):.1f}, p {_p(best['p_holm'])}){words}.",
-        f"In at least two circuits: {', '.join(strings(facts, 'reused')) or 'no head'}.",
-        captions.synthetic(view),
+        f"Spearman of all heads' total effects in the two tasks of the largest share: {rho:.2f}."
+        if isinstance(rho, float)
+        else "",
+        f"In at least two circuits: {', '.join(reused)}." if reused else "",
     )
 
 
@@ -124,20 +142,25 @@ def _difference(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs
         suite=result.suite,
         title=f"{name}: {words} and {against}, head by head",
         caption=captions.join(
-            f"Left: total effect of every head of {captions.grid_words(view)} on {words} (n = {one.n} prompts), as a "
-            f"share of the task's clean-corrupted gap. Right: the same less its total effect on {against} (n = "
-            f"{other.n}); near zero where both tasks use a head alike, red where the first needs it more.",
-            captions.estimates(right),
-            captions.best_head(right, signed=True),
-            captions.missing(right),
-            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
-            "Opacity: share of the tasks with a circuit that have the head." if sets else "",
+            f"Total effect of every head of {captions.grid_words(view)} on {words} (left; n = {one.n} prompts) and how "
+            f"far it exceeds that on {against} (right; n = {other.n}).",
+            best_of(left, right, signed=True),
+            "Filled corner: exact." if told is not None else "",
             captions.synthetic(view),
         ),
         alt=f"Two layer by head maps of {name}: total effects on {words}, and their difference from {against}.",
         chart=pair((left, sets, f"{name}: {words}"), (right, sets, f"{name}: {words} − {against}"), view),
         data=table([(left, sets), (right, sets)]),
         head_sets=tuple(sets),
+        notes=captions.notes(
+            "Left: share of the first task's clean-corrupted gap.",
+            "Right: near zero where both tasks use a head alike, red where the first needs it more.",
+            captions.estimates(right),
+            captions.caveat([left]),
+            captions.missing(right),
+            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+            "Opacity: share of the tasks with a circuit that have the head." if sets else "",
+        ),
     )
 
 

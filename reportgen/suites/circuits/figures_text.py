@@ -13,6 +13,7 @@ from reportgen.figures.heatmap import pair
 from reportgen.scores import SuiteResult
 from reportgen.suites.circuits import figures_reuse
 from reportgen.suites.circuits.facts import number, part
+from reportgen.suites.circuits.sentences import best_of
 
 TASK = "natural_text"
 
@@ -34,22 +35,27 @@ def figure(result: SuiteResult, view: View) -> Figure | None:
         suite=result.suite,
         title=f"{name}: loss on natural text when a head is {ablated}",
         caption=captions.join(
-            f"Change of the next-token loss of {captions.grid_words(view)} when one head is {ablated}, in nats per "
-            "token; above zero the head helps. Left: every other head keeps its output (direct). Right: everything "
-            "downstream recomputes (total); where that is less, other heads make up for it.",
-            _text(facts),
-            captions.estimates(total),
-            _check(facts),
+            f"Change of loss (nats/token) with one head of {captions.grid_words(view)} {ablated}: direct left, "
+            f"total right (n = {total.n} windows).",
             captions.beats_null(total) if total.p is not None else "",
-            captions.best_head(total, signed=True),
-            captions.caveat([total]),
-            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+            best_of(direct, total),
             captions.synthetic(view),
         ),
         alt=f"Two layer by head maps of {name}: direct and total change of the loss on text.",
         chart=pair((direct, sets, f"{name}: direct"), (total, sets, f"{name}: total"), view),
         data=table([(direct, sets), (total, sets)]),
         head_sets=tuple(sets),
+        notes=captions.notes(
+            f"Change of the next-token loss on natural text when one head is {ablated}; above zero the head helps.",
+            "Left: every other head keeps its output (direct).",
+            "Right: everything downstream recomputes (total); where that is less, other heads make up for it.",
+            _text(facts),
+            captions.estimates(total),
+            _check(facts),
+            captions.best_head(total, signed=True).replace("Highest:", "On the right, highest:"),
+            captions.caveat([direct, total]),
+            captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        ),
     )
 
 

@@ -37,6 +37,7 @@ def figure(result: SuiteResult, view: View) -> Figure | None:
         alt=f"Attention panels of the heads that carry {prompt} to its answer, dense model left, sparse model right.",
         chart=_chart(result, view, facts, found),
         data=_table(facts, found),
+        notes=_notes(result, facts),
     )
 
 
@@ -128,19 +129,34 @@ def _claims(facts: Mapping[str, Any], link: Link, found: Mapping[str, Sequence[P
 
 
 def _caption(result: SuiteResult, view: View, facts: Mapping[str, Any]) -> str:
-    link = f"key position {facts['key']} ({facts['tokens'][facts['key']].strip()}) to query position {facts['query']}"
+    columns = facts["columns"]
+    name = next((key for key in sentences.NAMES if key in columns["dense"]), "n90")  # not causal, but always there
+    edges = [f"{column} {sentences.count(columns[column][name])}" for column in ("dense", "sparse")]
+    wrong = _wrong(facts)
     return captions.join(
-        f"The circuit of the prompt {words_of(facts)} in {captions.grid_words(view)} and in its sparse partner "
-        f"{result.facts.get('sparse_model', '')}.",
+        f"One prompt's circuit in {captions.grid_words(view)} and in its sparse partner "
+        f"{result.facts.get('sparse_model', '')}: the fewest heads with 80 % of the link from "
+        f"position {facts['key']} ({facts['tokens'][facts['key']].strip()}) to {facts['query']}.",
+        f"{name}: {', '.join(edges)}.",
+        sentences.fewer(result.facts, name),
+        f"NOT SOLVED by {wrong}." if wrong else "",
+        captions.synthetic(view),
+    )
+
+
+def _notes(result: SuiteResult, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    link = f"key position {facts['key']} ({facts['tokens'][facts['key']].strip()}) to query position {facts['query']}"
+    return captions.notes(
+        f"The prompt: {words_of(facts)}.",
         f"Panels: attention pattern (queries down, keys right) of the fewest heads that hold 80 % of the positive edge "
         f"attribution P · dm/dP of the link from {link}, m = logit({facts['answer'].strip()}) − "
-        f"{_against(facts)}; per cent: the head's share. First-order, not a causal effect.",
+        f"{_against(facts)}; per cent: the head's share.",
+        "The attribution is first-order, not a causal effect.",
         _compared(facts),
-        _unsolved(facts),
+        "Comparing circuits on a prompt that a model does not solve says little." if _wrong(facts) else "",
         sentences.counts(result.facts, "edges_90"),
         sentences.edges(result.facts),
         sentences.gate(result.facts),
-        captions.synthetic(view),
     )
 
 
@@ -167,12 +183,9 @@ def _compared(facts: Mapping[str, Any]) -> str:
     return f"{' / '.join(names).capitalize()}: {said}; KL between dense and sparse {kl} nats."
 
 
-def _unsolved(facts: Mapping[str, Any]) -> str:
-    """Comparing circuits of a model that fails the prompt says nothing."""
-    wrong = [name for name in COLUMN_ORDER if not facts["columns"].get(name, {"solved": True})["solved"]]
-    if not wrong:
-        return ""
-    return f"NOT SOLVED by {' and '.join(wrong)}: comparing circuits on this prompt says little."
+def _wrong(facts: Mapping[str, Any]) -> str:
+    """The models that fail the prompt."""
+    return " and ".join(c for c in COLUMN_ORDER if not facts["columns"].get(c, {"solved": True})["solved"])
 
 
 def _table(facts: Mapping[str, Any], found: Mapping[str, Sequence[Panel]]) -> Table:

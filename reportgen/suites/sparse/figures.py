@@ -42,18 +42,33 @@ def _edges(result: SuiteResult, view: View) -> Figure | None:
         suite=result.suite,
         title=f"{name}: attention edges per token",
         caption=captions.join(
-            f"Edges per token of every head of {captions.grid_words(view)} and of its sparse partner "
-            f"{facts.get('sparse_model', '')}.",
-            _rule(facts),
-            "Each map has a colour scale of its own.",
-            sentences.edges(facts),
-            sentences.gate(facts),
+            f"Edges per token of every head of {captions.grid_words(view)}, left, and of its sparse partner "
+            f"{facts.get('sparse_model', '')}, right (n = {sparse.n} sequences).",
+            _open(facts),
+            captions.best_head(dense).replace("Highest:", "Highest left:"),
+            captions.best_head(sparse).replace("Highest:", "Highest right:"),
             captions.synthetic(view),
         ),
         alt=f"Layer by head maps of attention edges per token, {name} on the left, sparse partner on the right.",
         chart=pair((_free(dense), [], f"{name}: dense"), (_free(sparse), [], f"{name}: sparse"), view),
         data=table([(dense, []), (sparse, [])], "Attention edges per token"),
+        notes=captions.notes(
+            _rule(facts),
+            "Each map has a colour scale of its own.",
+            sentences.edges(facts),
+            captions.caveat([dense, sparse]),
+            sentences.gate(facts),
+        ),
     )
+
+
+def _open(facts: Mapping[str, Any]) -> str:
+    """Share of the causal pairs that are edges, on the left and on the right."""
+    percent = facts.get("edges_percent")
+    if not isinstance(percent, Mapping):
+        return ""
+    left = f"left {percent['thresholded']:.1f} %, " if "thresholded" in percent else ""
+    return f"Open: {left}right {percent['sparse']:.2f} %."
 
 
 def _free(scores: HeadScores) -> HeadScores:

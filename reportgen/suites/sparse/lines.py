@@ -80,13 +80,10 @@ def faithfulness(result: SuiteResult, view: View) -> Figure | None:
         suite=result.suite,
         title=title,
         caption=captions.join(
-            "Share of m = logit(answer) − logit(foil) that the n edges with the largest first-order effect recover "
-            f"when every other edge sends what it sends on other text ({result.facts.get('draws')} contexts a prompt); "
-            f"{int(solved.sum())} prompts that every column solves, of {len(solved)}; line: mean, band: middle half. "
-            "Dashed grey: 0.9, where edges_90 is read.",
-            sentences.counts(result.facts, "edges_90"),
-            sentences.counts(result.facts, "edges_90_twin"),
-            sentences.gate(result.facts),
+            f"Share of the logit difference that the strongest edges of {captions.grid_words(view)} and of its sparse "
+            f"partner {result.facts.get('sparse_model', '')} recover (mean and middle half of n = {int(solved.sum())} "
+            "prompts).",
+            sentences.dense_and_sparse(result.facts, "edges_90"),
             captions.synthetic(view),
         ),
         alt="Curves of recovered share against edges kept for the dense, thresholded and sparse model.",
@@ -94,6 +91,16 @@ def faithfulness(result: SuiteResult, view: View) -> Figure | None:
         data=Table("sparse/faithfulness", "Faithfulness against edges kept",
                    tuple(Column(c) for c in ("model", "edges", "mean", "quarter", "three_quarters", "prompts")),
                    tuple(cells)),
+        notes=captions.notes(
+            "Share of m = logit(answer) − logit(foil) that the n edges with the largest first-order effect recover "
+            f"when every other edge sends what it sends on other text ({result.facts.get('draws')} contexts a prompt).",
+            f"Drawn: {int(solved.sum())} prompts that every column solves, of {len(solved)}; line: mean, band: middle "
+            "half.",
+            "Dashed grey: 0.9, where edges_90 is read.",
+            sentences.counts(result.facts, "edges_90"),
+            sentences.counts(result.facts, "edges_90_twin"),
+            sentences.gate(result.facts),
+        ),
     )  # fmt: skip
 
 
@@ -127,17 +134,22 @@ def training(result: SuiteResult, view: View) -> Figure | None:
         suite=result.suite,
         title=_title(view, "post-training to sparse attention"),
         caption=captions.join(
-            f"Open edges and held-out loss with hard gates over {made['steps']:,} steps of post-training on "
-            f"{made['text']}, sequences of T = {made['length']} tokens, seed {made['seed']}. Grey line: dense model; "
-            f"red: the limit. Final, on all reporting sequences: {made['sparse_hard_nats']:.4f} against "
-            f"{made['dense_nats']:.4f} nats{_excess(made)}, {made['edges_percent']:.2f} % of the edges.",
-            _finetuned(made),
-            sentences.gate(result.facts),
+            f"Open edges and held-out loss while {captions.grid_words(view)} is post-trained to sparse attention "
+            f"({made['steps']:,} steps).",
+            "Grey: dense model; red: the limit.",
+            f"Final: {made['edges_percent']:.2f} % of the edges; loss {made['sparse_hard_nats']:.4f} nats against "
+            f"{made['dense_nats']:.4f}{_excess(made)}.",
             captions.synthetic(view),
         ),
         alt="Two curves over training: the share of open edges falls, the loss returns to the dense model's.",
         chart=_styled(curves.stacked([upper, curves.framed(shown, "", 120)]), view),
         data=Table("sparse/training", "Post-training", tuple(Column(c) for c in log.labels["field"]), _rows(log)),
+        notes=captions.notes(
+            f"Trained on {made['text']}, sequences of T = {made['length']} tokens, seed {made['seed']}.",
+            "The losses drawn are those with hard gates; the final ones are on all reporting sequences.",
+            _finetuned(made),
+            sentences.gate(result.facts),
+        ),
     )
 
 
@@ -185,17 +197,22 @@ def thresholds(result: SuiteResult, view: View) -> Figure | None:
         suite=result.suite,
         title=title,
         caption=captions.join(
-            f"Held-out loss against edges left, T = {text['length']}: the dense model's pattern cut at "  # type: ignore[index]
-            f"{len(share)} thresholds without training (dashed: rows renormalised), the sparse and the dense model, "
-            f"all on the first {result.facts.get('curve_sequences')} of the sequences; numbers below are on all.",
-            sentences.losses(result.facts),
-            sentences.edges(result.facts),
-            sentences.agreement(result.facts),
-            sentences.gate(result.facts),
+            f"Held-out loss against edges left: patterns of {captions.grid_words(view)} cut without training (dashed: "
+            f"renormalised), and its sparse partner (n = {result.facts.get('curve_sequences')} sequences).",
+            sentences.at_once(result.facts),
             captions.synthetic(view),
         ),
         alt="Loss against share of edges: cutting the dense pattern costs loss early, the sparse model does not.",
         chart=_styled(curves.framed(shown, title), view),
         data=Table("sparse/thresholds", "Dense pattern cut at thresholds",
                    tuple(Column(c) for c in cuts.labels["field"]), _rows(cuts)),
+        notes=captions.notes(
+            f"The dense model's pattern is cut at {len(share)} thresholds; sequences of T = "
+            f"{text['length']} tokens.",  # type: ignore[index]
+            f"Drawn: the first {result.facts.get('curve_sequences')} of the sequences; the numbers told are on all.",
+            sentences.losses(result.facts),
+            sentences.edges(result.facts),
+            sentences.agreement(result.facts),
+            sentences.gate(result.facts),
+        ),
     )  # fmt: skip

@@ -55,6 +55,17 @@ def losses(facts: Facts) -> str:
     )
 
 
+def at_once(facts: Facts) -> str:
+    """The sparse model's edges and loss beside the dense loss, on all sequences, for a caption."""
+    nats, percent, text = facts.get("loss_nats"), facts.get("edges_percent"), facts.get("text")
+    if not (isinstance(nats, Mapping) and isinstance(percent, Mapping) and isinstance(text, Mapping)):
+        return ""
+    return (
+        f"On all {text['sequences']}: sparse {nats['sparse']:.4f} nats at {percent['sparse']:.2f} % of the edges, "
+        f"dense {nats['dense']:.4f}."
+    )
+
+
 def _excess(facts: Facts) -> str:
     """How far the loss is above the dense one, and whether that is within the slack as far as these sequences say."""
     found, gate, text = facts.get("excess_nats"), facts.get("gate"), facts.get("text")
@@ -95,21 +106,38 @@ def _prompts(facts: Facts) -> str:
     return f"mean of {found['n']} prompts in {len(found['templates'])} templates [95 % over templates]"
 
 
+def _one(column: str, mean: Mapping[str, Any] | None) -> str:
+    """One column's mean count."""
+    if mean is None or mean["mean"] is None:
+        return f"{column} not reached"
+    some = f" ({mean['missing']} of {mean['n'] + mean['missing']} not reached)" if mean["missing"] else ""
+    return f"{column} {_with_interval(mean)}{some}"
+
+
+def dense_and_sparse(facts: Facts, name: str) -> str:
+    """One causal count of the two models, for a caption."""
+    table = facts.get("counts")
+    if not isinstance(table, Mapping):
+        return ""
+    parts = [_one(column, table[column].get(name)) for column in ("dense", "sparse") if column in table]
+    return f"{name}: {', '.join(parts)}."
+
+
+def fewer(facts: Facts, name: str) -> str:
+    """How many times the sparse model's count goes into the dense one's, over all prompts."""
+    ratios = facts.get("ratios")
+    found = ratios.get("dense", {}).get(name) if isinstance(ratios, Mapping) else None
+    if found is None or found["mean"] is None:
+        return ""
+    return f"Dense / sparse over n = {found['n']} prompts: {_with_interval(found)}."
+
+
 def counts(facts: Facts, name: str) -> str:
     """One causal count over all prompts, column by column, with the ratios to the sparse model."""
     table, ratios = facts.get("counts"), facts.get("ratios")
     if not isinstance(table, Mapping) or not isinstance(ratios, Mapping):
         return ""
-    parts = []
-    for column in (key for key in COLUMN_ORDER if key in table):
-        mean = table[column].get(name)
-        if mean is None or mean["mean"] is None:
-            parts.append(f"{column} not reached")
-            continue
-        words = f"{column} {_with_interval(mean)}"
-        parts.append(
-            words + (f" ({mean['missing']} of {mean['n'] + mean['missing']} not reached)" if mean["missing"] else "")
-        )
+    parts = [_one(column, table[column].get(name)) for column in COLUMN_ORDER if column in table]
     over = [
         f"{column} / sparse {_with_interval(found[name])}"
         for column, found in sorted(ratios.items())

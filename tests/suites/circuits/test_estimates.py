@@ -146,8 +146,9 @@ def test_files_and_figure_tell_them_apart(model: Model, large: SuiteResult) -> N
     corners = [values_of(spec, layer) for layer in layers if layer["name"].startswith("exact")]
     assert [len(rows) for rows in corners] == [total.exact.sum()] * 2  # noising and denoising
     words = f"exact ({total.exact.sum()} heads). The other {(~total.exact).sum()} are estimated by attribution"
-    assert words in figure.caption
-    assert "Grey" not in drawn["circuits-ioi"].caption
+    assert any(words in note for note in figure.notes)
+    assert "Filled corner: exact." in figure.caption
+    assert not any("Grey" in said for said in (drawn["circuits-ioi"].caption, *drawn["circuits-ioi"].notes))
 
 
 def test_settings_of_large_models_are_about_totals_alone() -> None:

@@ -141,8 +141,9 @@ def test_the_table_and_the_figure_show_both(model: Model, result: SuiteResult) -
         assert isinstance(row[names.index("total effect, in other words")], float)
     figure = next(f for f in figures(result, View(model.record, overlays=result.head_sets)) if f.id.endswith("-total"))
     facts = result.facts["tasks"]["ioi"]["families"]  # type: ignore[index]
-    assert f"{len(facts['both'])} of the {facts['tried']} heads tried have their total effect, too" in figure.caption
-    assert (f"On these templates only, and so no claim: {next(iter(facts['one_only']), '')}" in figure.caption) == bool(
+    notes = " ".join(figure.notes)
+    assert f"{len(facts['both'])} of the {facts['tried']} heads tried have their total effect, too" in notes
+    assert (f"On these templates only, and so no claim: {next(iter(facts['one_only']), '')}" in notes) == bool(
         facts["one_only"]
     )
     keys = [s.key for s in figure.head_sets]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -25,6 +26,11 @@ SETTINGS = Settings(
     through_movers=("q",), through_those=("kv",), denoising=False, rephrased=0, random_sets=19, bands=0, backups=False,
     text_windows=8, text_tokens=32, text_verified=4, sampled=6,
 )  # fmt: skip
+
+
+def told(figure: Figure) -> str:
+    """Everything said of a figure: caption and notes."""
+    return " ".join((figure.caption, *figure.notes))
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +102,32 @@ def test_every_result_is_drawn_and_exports(drawn: dict[str, Figure]) -> None:
         assert export.svg(figure, Style(width_in=3.25)).startswith("<svg")
         assert len(export.csv(figure).splitlines()) > 1
         assert figure.alt.endswith(".")
-        assert not re.search(r"\bNone\b|\bnan\b", figure.caption)
+        assert not re.search(r"\bNone\b|\bnan\b", told(figure))
+        assert len(figure.caption.split()) <= 60, figure.caption
+        assert all(note.endswith(".") for note in figure.notes)
 
 
 def test_captions_carry_the_numbers(made: tuple[SuiteResult, View], drawn: dict[str, Figure]) -> None:
-    curve = part(part(task_facts(made[0], "ioi"), "faithfulness"), "circuit")
-    assert f"the circuit of {curve['size']} heads keeps {curve['kept']:.3f}" in drawn["circuits-faithfulness"].caption
-    assert "against 19 random sets" in drawn["circuits-faithfulness"].caption
-    rho = part(task_facts(made[0], "ioi"), "attribution")["spearman"]
+    facts = task_facts(made[0], "ioi")
+    curve, top = part(part(facts, "faithfulness"), "circuit"), part(facts, "top_head")
+    assert f"{curve['kept']:.3f} (IOI)" in drawn["circuits-faithfulness"].caption
+    assert f"the circuit of {curve['size']} heads keeps {curve['kept']:.3f}" in told(drawn["circuits-faithfulness"])
+    assert "against 19 random sets" in told(drawn["circuits-faithfulness"])
+    held_out = f"held out: {top['head']} at {top['effect']:.3f} [{top['low']:.3f}, {top['high']:.3f}]"
+    assert all(held_out in drawn[name].caption for name in ("circuits-ioi", "circuits-ioi-graph"))
+    assert f"Alone it keeps {curve['kept']:.3f}" in drawn["circuits-ioi-graph"].caption
+    rho = part(facts, "attribution")["spearman"]
     assert f"Spearman {rho:.2f}" in drawn["circuits-ioi-total"].caption
     (pair,) = made[0].facts["reuse"]["pairs"]  # type: ignore[index]
     assert f"{pair['both']} of the {pair['smaller']} heads" in drawn["circuits-reuse"].caption
-    assert "held-out documents" in drawn["circuits-text_loss"].caption
+    assert "held-out documents" in told(drawn["circuits-text_loss"])
+
+
+def test_what_two_figures_say_alike_names_its_task(drawn: dict[str, Figure]) -> None:
+    """The PDF prints it once, away from both."""
+    notes = Counter(note for figure in drawn.values() for note in figure.notes)
+    assert "The gap of IOI is" in " ".join(note for note, count in notes.items() if count == 2)
+    assert not [note for note, count in notes.items() if count > 1 and note.startswith(("Left", "Right", "Highest"))]
 
 
 def test_the_reused_heads_lie_on_the_difference_map_under_the_papers_legend(drawn: dict[str, Figure]) -> None:

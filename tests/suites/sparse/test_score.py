@@ -17,7 +17,7 @@ from reportgen.models.load import load
 from reportgen.report.csv import scores_csv
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.sparse import compare
+from reportgen.suites.sparse import compare, sentences
 from reportgen.suites.sparse.figures import figures
 from reportgen.suites.sparse.score import score
 from reportgen.suites.sparse.suite import SUITE, Settings
@@ -123,8 +123,9 @@ def test_all_figures_are_drawn(drawn: dict[str, Figure]) -> None:
     ]
     for figure in drawn.values():
         assert export.svg(figure).startswith("<svg")
-        assert figure.caption.endswith(".")
-        assert "Draye" in figure.caption
+        assert all(said.endswith(".") for said in (figure.caption, *figure.notes))
+        assert len(figure.caption.split()) <= 60, figure.caption
+        assert "Draye" in " ".join(figure.notes)
         assert figure.data.rows
 
 
@@ -139,9 +140,11 @@ def test_the_circuit_figure_says_what_it_shows(drawn: dict[str, Figure], result:
     assert "<b>large (L0–1)" in words
     heads = facts["columns"]["sparse"]["heads"]
     assert {h.replace("H", "-H") for h in heads} <= set(words)
-    assert "not a causal effect" in figure.caption
-    assert f"T = {len(facts['tokens'])}" in figure.caption
-    assert "edges_90" in figure.caption
+    notes = " ".join(figure.notes)
+    assert "not a causal effect" in notes
+    assert f"T = {len(facts['tokens'])}" in notes
+    dense, sparse = (sentences.count(facts["columns"][name]["edges_90"]) for name in ("dense", "sparse"))
+    assert f"edges_90: dense {dense}, sparse {sparse}." in figure.caption
     assert "<b>" not in export.svg(figure)
 
 
