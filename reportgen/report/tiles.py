@@ -125,7 +125,7 @@ def _tile(
         anchor=plate.anchor,
         number=plate.number,
         panel=panel,
-        range=_range(bar, panel),
+        range="scale of its figure" if panel.down or _shares_a_bar(plate) else _range(bar),
         copier=arts.get(COPIER),
         twin=arts.get(TWIN),
     )
@@ -137,9 +137,12 @@ def _short(label: str) -> str:
     return label.removesuffix(" score").removesuffix(" attention") or label
 
 
-def _range(bar: Bar, panel: Panel) -> str:
-    if panel.down:
-        return "scale of its figure"
+def _shares_a_bar(plate: Plate) -> bool:
+    """Whether its maps stand on one colour bar together: a map's own bar is a gradient."""
+    return len(plate.keys) > 1 and plate.svg.count("<linearGradient") < len(plate.keys)
+
+
+def _range(bar: Bar) -> str:
     if bar.signed:
         return f"± {number(bar.high, min(max(bar.digits, 1), 5))}"
     return "" if (bar.low, bar.high) == (0.0, 1.0) else f"0 to {number(bar.high, min(max(bar.digits, 1), 5))}"

@@ -16,6 +16,7 @@ from reportgen.manifest import SuiteRecord
 from reportgen.report.build import build
 from reportgen.report.html import page
 from reportgen.report.pdf import document
+from reportgen.report.tiles import wall
 from reportgen.runfolder import Run, RunWriter
 from reportgen.scores import SuiteResult
 from tests.compare.made_up import grid, result, scores, stored
@@ -163,3 +164,10 @@ def test_examples_of_different_vocabularies_are_one_sentence_and_a_folded_table(
     assert "200 in " in line
     assert "2 pairs" not in " ".join(p.caption for p in report.plates)
     assert [row for grid_ in report.sections[0].tables if grid_.title == TITLE for row in grid_.rows]
+
+
+def test_thumbnails_of_maps_on_one_bar_name_no_scale_of_their_own(pair: list[Run], tmp_path: Path) -> None:
+    """The two relations' differences share a bar that is cut at their own sizes, not at the ± 1 they could reach."""
+    report = build(compare(pair, Asked(), tmp_path))
+    assert [len(p.keys) for p in report.plates if p.id.endswith("difference")] == [2]
+    assert {tile.range for tile in wall(report).tiles} == {"scale of its figure"}

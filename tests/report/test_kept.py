@@ -18,6 +18,7 @@ from reportgen.figures.figure import Kept, Style
 from reportgen.report import kept
 from reportgen.report.build import build, find_figure, printed_figure
 from reportgen.report.render import render
+from reportgen.report.scene import Marks
 from reportgen.runfolder import Run
 from reportgen.site.build import build_site
 from reportgen.site.settings import Site
@@ -101,7 +102,7 @@ def test_one_figure_of_it(run: Run) -> None:
 
 @pytest.mark.parametrize("verb", ["render", "figure", "site"])
 def test_with_the_file_it_is_drawn_anew(run: Run, tmp_path: Path, verb: str) -> None:
-    file, out = tmp_path / "mine.py", tmp_path / "out"
+    file, out = tmp_path / "mine.py", tmp_path / ("out.svg" if verb == "figure" else "out")
     file.write_text(FILE)
     more = {"render": [], "figure": [ID, "--width", "icml", "--out", str(out)], "site": ["--out", str(out)]}[verb]
     assert cli.app([verb, str(run.path), *more, "--suite", str(file)], standalone_mode=False) in (0, None)
@@ -150,7 +151,7 @@ def test_every_drawing_of_the_house_passes_its_own_check(tmp_path: Path) -> None
 def test_a_set_that_the_model_has_is_kept_with_the_figure(run: Run, tmp_path: Path) -> None:
     mine = tmp_path / "own.toml"
     mine.write_text('[[entry]]\nclass = "Mine"\nheads = ["L1H2"]\n')
-    (section,) = build(run, suites=own(), overlay_files=[mine]).sections
+    (section,) = build(run, suites=own(), marks=Marks(overlay_files=[mine])).sections
     (plate,) = section.plates
     kept.keep(run.path, run.manifest, own()["mine"], [(plate.figure, plate.svg)])
     report = build(run, suites={})

@@ -258,7 +258,8 @@ class Ranker:
             result.twice[:, head], result.above[:, head] = twice[mine], beats[mine]
             result.broken[:, head] = broken[mine]
             if sink is not None:
-                sink.add(head, z64[mine].float(), g64.float(), tile.top[mine], tile.bottom[mine], reach[:, i].float())
+                own = slice(i, len(z64), len(heads))  # rows; the tile is as long as the largest group of heads was
+                sink.add(head, z64[own].float(), g64.float(), tile.top[own], tile.bottom[own], reach[:, i].float())
         return _Unsure(heads, unsure & ~broken & (bound > 0), rows, O64, slabs, t)
 
     def _again(self, result: _Found, waiting: Sequence[_Unsure]) -> None:

@@ -291,3 +291,32 @@ def test_full_float32_is_asked_for_and_given_back() -> None:
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+class TopTwo:
+    """A sink that keeps each head's two largest values of every row."""
+
+    depth = 2
+
+    def __init__(self) -> None:
+        self.top: dict[int, Tensor] = {}
+
+    def add(self, head: int, z: Tensor, g: Tensor, top: Tensor, bottom: Tensor, bound: Tensor) -> None:
+        assert len(z) == len(top) == len(bottom) == len(bound)
+        self.top[head] = top.clone()
+
+    def finish(self) -> None: ...
+
+
+def test_few_rows_take_several_heads_at_once_and_a_last_group_may_be_smaller() -> None:
+    """One relation of one's own: 30 rows, so that 8 heads fill a tile and the ninth is alone."""
+    w = random_weights(3, vocab=90, d_model=48, d_head=24, heads=9, kv=9)
+    pairs = index(list(range(30)), list(range(30, 60)))
+    sink = TopTwo()
+    ranker = Ranker(w.U, pairs, limit=11)
+    assert 9 % (ranker.tile // 30) > 1 or ranker.tile // 30 < 9
+    ranker.layer(w.E[torch.from_numpy(pairs.sources)], w.V[0], w.O[0], ALL, sink)
+    for head in range(9):
+        for row, source in enumerate(pairs.sources):
+            wanted = np.sort(reference_logits(w.E[int(source)], w.V[0], w.O[0], w.U, head))[::-1][:2]
+            np.testing.assert_allclose(sink.top[head][row, :2].numpy(), wanted, rtol=1e-4, atol=1e-4)
