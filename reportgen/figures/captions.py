@@ -145,6 +145,11 @@ def markers(sets: Sequence[HeadSet], shape: tuple[int, int]) -> str:
     return join(sentence, f"Not on this grid, not drawn: {', '.join(outside)}." if outside else "")
 
 
+def rules(sets: Sequence[HeadSet]) -> tuple[str, ...]:
+    """How a head gets into each computed set that is marked, a sentence each."""
+    return tuple(f"{s.label}: {s.rule.rstrip('.')}." for s in sets if s.kind == "computed" and s.heads and s.rule)
+
+
 def _who(head_set: HeadSet) -> str:
     doubt = "" if head_set.verified else f", {UNCONFIRMED}"
     source = short_citation(head_set.source) if head_set.kind == "published" else head_set.source
