@@ -78,7 +78,7 @@ def beats_null(scores: HeadScores) -> str:
     total = int(scores.exact.sum())
     if scores.p is not None:
         count = int((np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT).sum())
-        return f"{count} of {plural(total, 'head')} beat the null (family-wise p ≤ {SIGNIFICANT})."
+        return f"{count} of {plural(total, 'head')} {'beats' if count == 1 else 'beat'} the null (family-wise p ≤ {SIGNIFICANT})."
     if scores.line is not None:
         count = int((np.nan_to_num(scores.exact_values, nan=-math.inf) > scores.line).sum())
         return f"{count} of {plural(total, 'head')} are above the family-wise line {number(scores.line)}."
@@ -183,4 +183,4 @@ def synthetic(view: View) -> str:
     """The sentence that marks made-up numbers."""
     if not (view.synthetic or view.model.synthetic):
         return ""
-    return "SYNTHETIC: made-up numbers or untrained weights; this says nothing about any real model."
+    return "SYNTHETIC: made-up numbers or untrained weights."

@@ -87,3 +87,9 @@ def values_of(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any
     """The rows of a layer, which Altair may have moved to the top of the specification."""
     data = layer["data"]
     return list(data["values"] if "values" in data else spec["datasets"][data["name"]])
+
+
+def said(figure: Figure) -> str:
+    """All that a figure says in words: its caption, of at most 60 words, and its notes."""
+    assert len(figure.caption.split()) <= 60, figure.caption
+    return " ".join((figure.caption, *figure.notes))

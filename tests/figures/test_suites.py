@@ -112,31 +112,37 @@ def test_the_gpt2_medium_pair_marks_movers_and_no_capital_heads() -> None:
 def test_computed_sets_stand_beside_published_ones_with_their_agreement() -> None:
     sets = [*sets_for("gpt2"), computed("name_movers", (9, 9), (9, 6)), computed("negative_movers", (10, 7))]
     figure = relation_figures(relations(), samples.view(*SIZE, sets=sets))[0]
-    assert "Name-Mover Heads: 2 of 3 agree with the 2 computed here" in figure.caption
-    assert "(Negative) Name-Mover Heads: 1 of 2 agree with the 1 computed here" in figure.caption
+    assert "Name-Mover Heads: 2 of 3 agree with the 2 computed here" in samples.said(figure)
+    assert "(Negative) Name-Mover Heads: 1 of 2 agree with the 1 computed here" in samples.said(figure)
     assert words(figure, 0, "legend1_title") == ["Computed on this model (IOI)"]
 
 
-def test_captions_say_what_the_numbers_are() -> None:
-    caption = relation_figures(relations(), samples.view(*SIZE))[2].caption
+def test_captions_and_notes_say_what_the_numbers_are() -> None:
+    made = relation_figures(relations(), samples.view(*SIZE))
     for words_ in (
-        "GPT-2 (12 layers × 12 heads)",
-        "share of n = 40 pairs whose target is the top entry",
-        "heads at τ = 0.15 or above",
+        "Name Copying score of every head of GPT-2 (12 layers × 12 heads)",
+        "n = 40 pairs",
         "beat the null",
-        "Best on one half of the pairs and measured on the other: L9H6 at 0.980 [0.900, 1.000] (n = 20).",
+        "on held-out pairs: L9H6 at 0.980 [0.900, 1.000] (n = 20).",
+    ):
+        assert words_ in made[2].caption
+    for words_ in (
+        "share of a relation's n pairs whose target is among the top k entries",
+        "Name Copying score: n = 40 pairs, target the top entry",
+        "heads at τ = 0.15 or above",
+        "best on one half of the pairs and measured on the other: L9H6 at 0.980 [0.900, 1.000] (n = 20)",
         "an ideal copier of the embedding 0.410, the highest head of a randomly initialised twin 0.050",
         "it may merely copy",
     ):
-        assert words_ in caption
-    assert "among the top 10 entries" in relation_figures(relations(), samples.view(*SIZE))[3].caption
-    assert "lowest entry" in relation_figures(relations(), samples.view(*SIZE))[0].caption
+        assert words_ in samples.said(made[2])
+    assert "among the top 10 entries" in samples.said(made[3])
+    assert "lowest entry" in samples.said(made[0])
 
 
 def test_a_run_without_facts_is_still_drawn() -> None:
     made = relation_figures(relations(facts={}), samples.view(*SIZE))
     assert len(made) == 4
-    assert "τ" not in made[2].caption
+    assert "τ" not in samples.said(made[2])
 
 
 def test_synthetic_runs_say_so_in_every_caption_and_figure() -> None:
@@ -190,8 +196,8 @@ def test_attention_has_a_map_per_measure_with_its_named_heads() -> None:
     ]  # fmt: skip
     induction = made["attention-induction"]
     assert [s.label for s in induction.head_sets] == ["Induction Heads"]
-    assert "A uniform causal row scores 0.031." in induction.caption
-    assert "blocks of 13, 17 tokens" in induction.caption
+    assert "A uniform causal row scores 0.031." in samples.said(induction)
+    assert "blocks of 13, 17 tokens" in samples.said(induction)
     assert [s.source for s in made["attention-previous_token"].head_sets] == ["wang2022ioi", "garcia2024acronyms"]
     assert made["attention-entropy"].head_sets == ()
 

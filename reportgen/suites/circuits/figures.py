@@ -80,6 +80,7 @@ def _notes(facts: Mapping[str, Any], view: View, scores: HeadScores, sets: list[
         _knock_out(facts),
         captions.missing(scores),
         captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        *captions.rules(sets),
         _opacity(facts, sets),
         captions.agreement(sets),
     )
@@ -190,6 +191,7 @@ def _total_notes(
         captions.caveat([total]),
         captions.missing(total),
         captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+        *captions.rules(sets),
     )
 
 

@@ -159,6 +159,7 @@ def _difference(result: SuiteResult, view: View, facts: Mapping[str, Any], pairs
             captions.caveat([left]),
             captions.missing(right),
             captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+            *captions.rules(sets),
             "Opacity: share of the tasks with a circuit that have the head." if sets else "",
         ),
     )

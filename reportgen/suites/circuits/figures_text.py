@@ -55,6 +55,7 @@ def figure(result: SuiteResult, view: View) -> Figure | None:
             captions.best_head(total, signed=True).replace("Highest:", "On the right, highest:"),
             captions.caveat([direct, total]),
             captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
+            *captions.rules(sets),
         ),
     )
 

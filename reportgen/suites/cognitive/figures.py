@@ -26,8 +26,8 @@ from reportgen.suites.cognitive.matrix import matrix
 BAR = "Heads Importance"
 CHANCE = 0.5  # of the area under an ROC curve
 _KINDS = {
-    "importance_own": ("cognitive-importance", "own importance", "the head's own part of importance, |I_own|"),
-    "importance": ("cognitive-importance-published", "importance", "importance as published, |I|"),
+    "importance_own": ("cognitive-importance", "own importance", "Own importance |I_own|"),
+    "importance": ("cognitive-importance-published", "importance", "Importance as published, |I|,"),
 }
 
 
@@ -61,21 +61,30 @@ def _maps(result: SuiteResult, view: View, measure: str) -> Figure:
         suite=result.suite,
         title=f"{name}: {short} of every head for each function",
         caption=captions.join(
-            f"Heads of {captions.grid_words(view)}; layer 0 on top. Colour: {meaning}, mean over n = {words.n(scores)} "
-            f"held-out rows of the function and {words.part(result.facts, 'probe').get('seeds')} probes.",
-            words.published_note(measure),
-            words.probe(result.facts),
-            words.clipped(scores, signed=False),
-            words.dots(result.facts, scores),
-            words.leading(sizes),
-            words.accuracy(result.facts),
-            words.causal(result.facts),
-            captions.missing(scores[0]),
+            f"{meaning} of every head of {captions.grid_words(view)} for {words.count(scores)} (n = {words.n(scores)} "
+            "rows each).",
+            words.dots(scores),
+            words.largest(result, scores),
+            words.probe_accuracy(result.facts),
             captions.synthetic(view),
         ),
         alt=f"{len(scores)} layer by head maps of {short} in {name}, one per function.",
         chart=maps(shown, BAR, view.style, down=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], f"{short} of every head"),
+        notes=captions.notes(
+            words.ON_TOP,
+            f"Importance is a mean over the held-out rows of the function (n = {words.n(scores)}) and "
+            f"{words.part(result.facts, 'probe').get('seeds')} probes.",
+            words.meaning(measure),
+            words.published_note(measure),
+            words.probe(result.facts),
+            words.clipped(scores, measure, signed=False),
+            words.line(result.facts, scores),
+            words.leading(sizes, measure),
+            words.accuracy(result.facts),
+            words.causal(result.facts),
+            captions.missing(scores[0]),
+        ),
     )
 
 
@@ -87,17 +96,25 @@ def _signed(result: SuiteResult, view: View) -> Figure:
         suite=result.suite,
         title=f"{name}: own importance with its sign",
         caption=captions.join(
-            f"Heads of {captions.grid_words(view)}; layer 0 on top. Colour: own importance with its sign; above zero "
-            f"the head's output speaks for the function in the probe, below zero against it (n = {words.n(scores)} "
-            "held-out rows per function).",
-            words.clipped(scores, signed=True),
-            words.dots(result.facts, scores),
-            captions.missing(scores[0]),
+            f"Own importance, with its sign, of every head of {captions.grid_words(view)} for {words.count(scores)} "
+            f"(n = {words.n(scores)} rows each): above zero for the function, below against it.",
+            words.dots(scores),
+            words.largest(result, scores, signed=True),
             captions.synthetic(view),
         ),
         alt=f"{len(scores)} layer by head maps of signed own importance in {name}.",
         chart=maps(shown, BAR, view.style, signed=True, down=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], "own importance with its sign"),
+        notes=captions.notes(
+            words.ON_TOP,
+            f"Importance is a mean over the held-out rows of the function (n = {words.n(scores)}) and "
+            f"{words.part(result.facts, 'probe').get('seeds')} probes.",
+            "Sign of own importance: above zero the head's output speaks for the function in the probe, below zero "
+            "against it.",
+            words.clipped(scores, "signed", signed=True),
+            words.line(result.facts, scores),
+            captions.missing(scores[0]),
+        ),
     )
 
 
@@ -110,18 +127,25 @@ def _alone(result: SuiteResult, view: View) -> Figure:
         suite=result.suite,
         title=f"{name}: what each head alone tells of the function",
         caption=captions.join(
-            f"Heads of {captions.grid_words(view)}; layer 0 on top. Colour: area under the ROC curve, function against "
-            "the others, of a logistic regression that sees this head's output and nothing else, on the test rows "
-            f"(n = {words.n(scores)} of the function). 0.5 is chance"
-            + (f"; {captions.plural(low, 'cell')} below it take the bar's lowest colour." if low else "."),
-            "In the titles: the largest value, which is too good as an estimate, since it is picked.",
-            words.alone_dots(result.facts, scores),
-            captions.missing(scores[0]),
+            f"What each head of {captions.grid_words(view)} alone tells of {words.count(scores)}: AUC of a logistic "
+            f"regression (n = {words.n(scores)} test rows each; chance 0.5).",
+            words.alone_dots(scores),
+            words.largest(result, scores),
             captions.synthetic(view),
         ),
         alt=f"{len(scores)} layer by head maps of what each head of {name} alone tells, one per function.",
         chart=maps(shown, "AUC of the head alone", view.style, start=CHANCE, down=True, synthetic=_synthetic(view)),
         data=table([(s, ()) for s in scores], "what each head alone tells"),
+        notes=captions.notes(
+            words.ON_TOP,
+            "AUC, area under the ROC curve: the function against the others, of a logistic regression that sees this "
+            f"head's output and nothing else, on the test rows (n = {words.n(scores)} of the function).",
+            "0.5 is chance"
+            + (f"; {captions.plural(low, 'cell')} below it take the bar's lowest colour." if low else "."),
+            "In the titles: the largest value, which is too good as an estimate, since it is picked.",
+            words.alone_null(result.facts, scores),
+            captions.missing(scores[0]),
+        ),
     )
 
 
@@ -154,12 +178,10 @@ def _decay(result: SuiteResult, view: View) -> Figure:
         suite=result.suite,
         title=f"{name}: how importance falls off from head to head",
         caption=captions.join(
-            f"Importance of the heads of {captions.grid_words(view)} in falling order, per function: |I| as published "
-            "(solid) and its own part (dashed).",
-            "Red dot: the published elbow, the point of |I| farthest below the chord of its ends, with the number of "
-            "heads before it.",
-            words.noise(facts),
-            f"Dotted: the family-wise line of the own part, {captions.number(line)}." if line is not None else "",
+            f"Heads of {captions.grid_words(view)} by falling importance, per function (n = {words.n(scores)} rows "
+            "each): |I| as published (solid), its own part (dashed).",
+            f"Red dot: the published elbow and the heads before it{words.noise_short(facts)}.",
+            f"Dotted: the own part's family-wise line, {captions.number(line)}." if line is not None else "",
             captions.synthetic(view),
         ),
         alt=f"{len(panels)} curves of falling importance with the elbow marked.",
@@ -167,6 +189,11 @@ def _decay(result: SuiteResult, view: View) -> Figure:
         data=Table(
             "cognitive/decay", "Importance in falling order",
             (Column("key"), Column("part"), Column("rank"), Column("size", digits=5)), tuple(rows),
+        ),
+        notes=captions.notes(
+            "Elbow: the point of |I| farthest below the chord of its ends.",
+            words.noise(facts),
+            words.line(facts, scores),
         ),
     )  # fmt: skip
 
@@ -202,13 +229,10 @@ def _masked(result: SuiteResult, view: View) -> Figure:
         suite=result.suite,
         title=f"{name}: answers while more and more heads are removed",
         caption=captions.join(
-            f"Heads of {captions.grid_words(view)} removed in the order of their own importance for a function "
-            f"(solid), against {said.get('curve_sets')} sets of random heads of the same layers and like output norm "
-            "(dashed: mean; band: 5 to 95 % of the sets), on the function's own test questions.",
-            f"A removed head's output is {words.how(said)} at the positions that predict the answer.",
-            "Blue: share still right of the questions that the intact model answers rightly (their number in the "
-            "titles). Red: share of all questions whose answer stays what it was, right or wrong; it covers the blue "
-            "where all questions were right.",
+            f"Answers of {captions.grid_words(view)} while heads are removed in the order of own importance (solid), "
+            f"against {said.get('curve_sets')} sets of random heads (dashed).",
+            "Blue: share still right of the questions answered rightly before (n in the titles); red: share of all "
+            "answers unchanged.",
             captions.synthetic(view),
         ),
         alt=f"{len(panels)} plots of right and unchanged answers against the number of removed heads.",
@@ -217,6 +241,16 @@ def _masked(result: SuiteResult, view: View) -> Figure:
             "cognitive/masked", "Answers while heads are removed",
             (Column("function"), Column("outcome"), Column("heads removed"), Column("leading heads"),
              Column("random heads, mean"), Column("random, 5 %"), Column("random, 95 %")), tuple(rows),
+        ),
+        notes=captions.notes(
+            "Heads are removed in the order of their own importance for a function, on the function's own test "
+            "questions.",
+            "Random heads: of the same layers and like output norm; dashed, mean; band, 5 to 95 % of the sets.",
+            words.removed(said),
+            "Blue: share still right of the questions that the intact model answers rightly (their number in the "
+            "titles).",
+            "Red: share of all questions whose answer stays what it was, right or wrong; it covers the blue where all "
+            "questions were right.",
         ),
     )  # fmt: skip
 
@@ -245,13 +279,11 @@ def _matrix(result: SuiteResult, view: View) -> Figure:
         suite=result.suite,
         title=f"{name}: every function's heads removed, every function's questions asked",
         caption=captions.join(
-            f"Mean change of the log-probability of the right answer, in nats, on the questions {which} (n in "
-            f"brackets), with each head of the column's function {words.how(said)} at the positions that predict the "
-            "answer.",
-            words.sets_words(said),
-            f"Own heads minus other functions' heads over all questions: {words.signed_number(said.get('contrast'))} "
-            f"[{words.signed_number(said.get('low'))}, {words.signed_number(said.get('high'))}] nats, p = "
-            f"{words.p(said.get('p'))} (sign flips over chains).",
+            f"Change of the right answer's log-probability (nats) in {captions.grid_words(view)} without the column's "
+            "heads (n in brackets).",
+            f"Own minus other functions' heads: {words.signed_number(said.get('contrast'))} "
+            f"[{words.signed_number(said.get('low'))}, {words.signed_number(said.get('high'))}], p = "
+            f"{words.p(said.get('p'))}.",
             words.specific(functions),
             captions.synthetic(view),
         ),
@@ -260,6 +292,12 @@ def _matrix(result: SuiteResult, view: View) -> Figure:
         data=Table(
             "cognitive/ablation_matrix", "Change of the answer's log-probability",
             (Column("questions of"), Column("heads of"), Column("change", "nats"), Column("n")), tuple(rows),
+        ),
+        notes=captions.notes(
+            f"Change: the mean over the questions {which}.",
+            words.removed(said),
+            words.sets_words(said),
+            "Own minus other functions' heads: over all questions, with p from sign flips over chains.",
         ),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Sentences of the captions, with numbers computed from the result."""
+"""Sentences of captions and notes, with numbers computed from the result."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from reportgen.suites.cognitive.heads import starts_words
 
 Facts = Mapping[str, Any]
 ALPHA = 0.05
+ON_TOP = "Layer 0 is on top."
+_NAMES = {"importance_own": "own importance", "importance": "importance as published", "signed": "signed importance"}
 
 
 def label(result: SuiteResult, task: str) -> str:
@@ -44,12 +46,21 @@ def n(scores: Sequence[HeadScores]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def count(scores: Sequence[HeadScores]) -> str:
+    return captions.plural(len(scores), "function")
+
+
+def meaning(measure: str) -> str:
+    own = "Colour of own importance: the size of the head's own part of importance, |I_own|."
+    return own if measure == "importance_own" else "Colour of importance as published: its size, |I|."
+
+
 def published_note(measure: str) -> str:
     if measure == "importance_own":
-        return "What the probe reads from the layer's mean is not in it."
+        return "Own importance is without what the probe reads from the layer's mean."
     return (
-        "It holds what the probe reads from the layer's mean, which all heads of a layer share, and the bias: bands "
-        "along a layer are no finding about its heads."
+        "Importance as published holds what the probe reads from the layer's mean, which all heads of a layer share, "
+        "and the bias: bands along a layer are no finding about its heads."
     )
 
 
@@ -65,41 +76,59 @@ def probe(facts: Facts) -> str:
     )
 
 
-def clipped(scores: Sequence[HeadScores], *, signed: bool) -> str:
+def clipped(scores: Sequence[HeadScores], what: str, *, signed: bool) -> str:
     bar, beyond = shared_bar(scores, signed=signed)
     cells = sum(int(np.isfinite(s.values).sum()) for s in scores)
     end = bar.labels()[-1]
     return (
-        f"{captions.plural(beyond, 'cell')} of {cells:,} beyond the bar's end at {end} take its colour."
+        f"On the map of {_NAMES[what]}, {captions.plural(beyond, 'cell')} of {cells:,} beyond the bar's end at {end} "
+        "take its colour."
         if beyond
         else ""
     )
 
 
-def dots(facts: Facts, scores: Sequence[HeadScores]) -> str:
-    null = part(facts, "null")
+def dots(scores: Sequence[HeadScores]) -> str:
+    """How many cells are beyond the family-wise line."""
     if scores[0].p is None or scores[0].line is None:
         return f"No family-wise line: {scores[0].no_null}."
-    count = sum(int((np.nan_to_num(s.p, nan=1.0) <= ALPHA).sum()) for s in scores if s.p is not None)
-    cells = sum(int(np.isfinite(s.values).sum()) for s in scores)
+    return f"Dots: {_beyond(scores)} beyond the family-wise line {captions.number(scores[0].line)}."
+
+
+def line(facts: Facts, scores: Sequence[HeadScores]) -> str:
+    """What the family-wise line is."""
+    null = part(facts, "null")
+    if scores[0].p is None or scores[0].line is None:
+        return ""
     return (
-        f"Dots: {count:,} of {cells:,} cells beyond the family-wise line {captions.number(scores[0].line)} (the "
-        f"largest size over all heads and functions under {null.get('permutations')} permutations of the labels within "
-        f"{null.get('strata')}, probes trained for the same number of steps{starts_words(null)})."
+        f"The family-wise line is the largest size over all heads and functions under {null.get('permutations')} "
+        f"permutations of the labels within {null.get('strata')}, probes trained for the same number of "
+        f"steps{starts_words(null)}."
     )
 
 
-def alone_dots(facts: Facts, scores: Sequence[HeadScores]) -> str:
-    null = part(facts, "null")
+def alone_dots(scores: Sequence[HeadScores]) -> str:
     if any(s.p is None for s in scores):
         return f"No family-wise test: {scores[0].no_null}."
+    return f"Dots: {_beyond(scores)} beat permuted labels (family-wise p \u2264 {ALPHA})."
+
+
+def alone_null(facts: Facts, scores: Sequence[HeadScores]) -> str:
+    null = part(facts, "null")
+    if any(s.p is None for s in scores):
+        return ""
+    return (
+        f"Dots of heads alone: beyond {null.get('permutations')} permutations of the test rows' labels within "
+        f"{null.get('strata')} (family-wise p \u2264 {ALPHA} over all heads and functions, values standardised by "
+        "their own null)."
+    )
+
+
+def _beyond(scores: Sequence[HeadScores]) -> str:
+    """`501 of 2,160 cells`."""
     count = sum(int(marks.sum()) for s in scores if (marks := beyond(s)) is not None)
     cells = sum(int(np.isfinite(s.values).sum()) for s in scores)
-    return (
-        f"Dots: {count:,} of {cells:,} cells beyond {null.get('permutations')} permutations of the test rows' labels "
-        f"within {null.get('strata')} (family-wise p \u2264 {ALPHA} over all heads and functions, values standardised "
-        "by their own null)."
-    )
+    return f"{count:,} of {cells:,} cells"
 
 
 def highest(scores: HeadScores) -> str:
@@ -110,11 +139,35 @@ def highest(scores: HeadScores) -> str:
     return f"largest {head_name(*at)} {float(scores.values[at]):.2f}"
 
 
-def leading(sizes: Sequence[npt.NDArray[np.float32]]) -> str:
-    """The head that is largest for most functions, and how many heads lead anywhere."""
+def leading(sizes: Sequence[npt.NDArray[np.float32]], what: str) -> str:
+    """The head that is largest for each function."""
     leaders = [divmod(int(np.nanargmax(grid)), grid.shape[1]) for grid in sizes]
-    names = dict.fromkeys(head_name(*head) for head in leaders)
-    return f"Largest, function by function: {', '.join(head_name(*head) for head in leaders)}." if names else ""
+    names = ", ".join(head_name(*head) for head in leaders)
+    return f"Largest {_NAMES[what]}, function by function: {names}." if names else ""
+
+
+def largest(result: SuiteResult, scores: Sequence[HeadScores], *, signed: bool = False) -> str:
+    """The one head that is largest of all functions' maps, for which function; with `signed` with its sign."""
+    found = [(float(np.nanmax(np.abs(s.values))), s) for s in scores if np.isfinite(s.values).any()]
+    if not found:
+        return ""
+    size, of = max(found, key=lambda pair: pair[0])
+    head = divmod(int(np.nanargmax(np.abs(of.values))), of.values.shape[1])
+    at = captions.number(float(of.values[head]) if signed else size)
+    return f"Largest: {head_name(*head)} for {label(result, of.task)}, {at}."
+
+
+def probe_accuracy(facts: Facts) -> str:
+    """Held-out accuracy beside the best baseline, in few words."""
+    found, margin = part(facts, "accuracy"), part(facts, "margin")
+    best = part(part(facts, "baselines"), str(facts.get("best_baseline")))
+    if "value" not in found or "accuracy" not in best:
+        return ""
+    verdict = "above" if margin.get("above") else "NOT above"
+    return (
+        f"Probe accuracy {float(found['value']):.2f} [{float(found['low']):.2f}, {float(found['high']):.2f}], "
+        f"{verdict} the best baseline's {float(best['accuracy']):.2f}."
+    )
 
 
 def accuracy(facts: Facts) -> str:
@@ -152,6 +205,15 @@ def noise(facts: Facts) -> str:
         f"Of pure noise the elbow keeps {float(noise['mean']):.1f} heads on average (5 to 95 %: "
         f"{float(noise['low']):.0f} to {float(noise['high']):.0f}){drawn}: it is no evidence of sparsity."
     )
+
+
+def noise_short(facts: Facts) -> str:
+    noise = part(facts, "elbow_noise")
+    return f" (of pure noise {float(noise['mean']):.1f})" if "mean" in noise else ""
+
+
+def removed(said: Facts) -> str:
+    return f"A removed head's output is {how(said)} at the positions that predict the answer."
 
 
 def how(said: Facts) -> str:

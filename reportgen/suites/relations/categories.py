@@ -260,3 +260,9 @@ def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The mapping under `name`; empty where there is none: facts come from a file."""
     found = facts.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+def span(counts: Sequence[int]) -> str:
+    """`43 to 510`, `40` where all are the same."""
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"

@@ -5,9 +5,10 @@ Panel titles, axes, colour bars and legend titles of the pairs follow Elhelo and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from reportgen.suites.relations.figures_ablation import ablation_figure
 from reportgen.suites.relations.figures_categories import category_figure
 from reportgen.suites.relations.figures_dynamic import dynamic_figure
 from reportgen.suites.relations.figures_k import k_figure
-from reportgen.suites.relations.figures_published import Found, gathered, published_figure
+from reportgen.suites.relations.figures_published import NO_PRECISION, Found, gathered, published_figure
 from reportgen.suites.relations.figures_published import words as published_words
 
 _NAMES = {"name_copying": "Name Copying"}  # how the pairs print a relation's name
@@ -74,20 +75,12 @@ def _pair(result: SuiteResult, view: View, left: tuple[str, str], right: tuple[s
         id="relations-name_copying-suppression" if suppression else "relations-name_copying-country_to_capital",
         suite=result.suite,
         title=f"{name}: name copying and {'its suppression' if suppression else 'country to capital'}",
-        caption=captions.join(
-            _opening(view),
-            f"Left: {_caption(result, view, scores, sets, found)}",
-            f"Right: {_caption(result, view, other, other_sets, found)}",
-            _flagged(both),
-            _inputs(result),
-            captions.caveat([scores, other]),
-            _limits(result, scores),
-            captions.synthetic(view),
-        ),
+        caption=_pair_caption(result, view, scores, other),
         alt=f"Two layer by head maps of {name}: {scores.label} and {other.label}.",
         chart=pair((scores, sets, titles[0]), (other, other_sets, titles[1]), view),
         data=table([(scores, sets), (other, other_sets)], f"{scores.label} and {other.label}"),
         head_sets=tuple({s.key: s for s in [*sets, *other_sets]}.values()),
+        notes=_notes(result, view, [(scores, sets), (other, other_sets)], found, _flagged(both)),
     )
 
 
@@ -128,18 +121,12 @@ def _single(result: SuiteResult, view: View, stem: str, found: Found) -> Figure:
         id=f"relations-{stem}",
         suite=result.suite,
         title=title,
-        caption=captions.join(
-            _opening(view),
-            f"Colour: {_caption(result, view, scores, sets, found)}",
-            _inputs(result),
-            captions.caveat([scores]),
-            _limits(result, scores),
-            captions.synthetic(view),
-        ),
+        caption=_caption(result, view, scores),
         alt=f"Layer by head map of the {scores.label} in {captions.model_name(view)}.",
         chart=heatmap(scores, view, sets, title),
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
+        notes=_notes(result, view, [(scores, sets)], found),
     )
 
 
@@ -165,8 +152,98 @@ def _sets(view: View, measure: str, stem: str) -> list[HeadSet]:
     )  # no paper lists heads of these relations
 
 
-def _opening(view: View) -> str:
-    return f"Relation scores of the attention heads of {captions.grid_words(view)}, read from the weights alone."
+def _caption(result: SuiteResult, view: View, scores: HeadScores) -> str:
+    order, held = scores.ranking(), _held_out(result, scores)
+    highest = captions.best_head(scores)
+    if order and held:
+        at = captions.number(float(scores.values[order[0]]))
+        highest = (
+            f"Highest: {head_name(*order[0])} at {at}; on held-out pairs: {held} (n = {_best(result, scores)['n']})."
+        )
+    return captions.join(
+        f"{scores.label} of every head of {captions.grid_words(view)}, from the weights; n = {scores.n} pairs.",
+        captions.beats_null(scores),
+        highest,
+        captions.synthetic(view),
+    )
+
+
+def _pair_caption(result: SuiteResult, view: View, scores: HeadScores, other: HeadScores) -> str:
+    """Both panels in one sentence each time; on held-out pairs where both have such a head."""
+    names = [one.label.removesuffix(" score") for one in (scores, other)]
+    held = [_held_out(result, one).replace(" at ", ", ") for one in (scores, other)]
+    if all(held):
+        best = f"Held-out best: left {held[0]}; right {held[1]}."
+    else:
+        most = [captions.best_head(one).replace(" at ", ", ") for one in (scores, other)]
+        best = captions.join(*(f"{side}, {_lower(of)}" for side, of in zip(("Left", "Right"), most, strict=True) if of))
+    return captions.join(
+        f"{names[0]} (left, n = {scores.n} pairs) and {names[1]} (right, n = {other.n}) scores of "
+        f"{captions.grid_words(view)}.",
+        _both_beat(scores, other),
+        best,
+        captions.synthetic(view),
+    )
+
+
+def _both_beat(scores: HeadScores, other: HeadScores) -> str:
+    """`5 and 7 heads beat the null (family-wise p ≤ 0.05).`; a sentence each where one panel has no p."""
+    said = [captions.beats_null(one) for one in (scores, other)]
+    if scores.p is None or other.p is None:
+        return captions.join(*dict.fromkeys(said))
+    return (
+        f"{said[0].split(' of ')[0]} and {said[1].split(' of ')[0]} heads beat the null{said[0].split('the null')[1]}"
+    )
+
+
+def _notes(
+    result: SuiteResult, view: View, panels: Sequence[tuple[HeadScores, Sequence[HeadSet]]], found: Found, *more: str
+) -> tuple[str, ...]:
+    """What all relations share, and what is said of one score with its name, so that it can stand anywhere."""
+    scores = [of for of, _ in panels]
+    own = [sentence for of, sets in panels for sentence in _own(result, view, of, sets, found)]
+    listed = any(published_words(found, of, sets, threshold(result)) for of, sets in panels)
+    return captions.notes(
+        "Relation scores are read from the weights alone.",
+        "Colour: the share of a relation's n pairs whose target is among the top k entries of the source's row of "
+        "E W_V W_O W_U.",
+        "A (Suppression) score takes the k lowest entries."
+        if any(of.measure == "suppression" for of in scores)
+        else "",
+        _inputs(result),
+        *dict.fromkeys(own),
+        NO_PRECISION if listed else "",
+        *more,
+        captions.caveat(scores),
+        _limits(result, scores[0]),
+    )
+
+
+def _own(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[HeadSet], found: Found) -> Sequence[str]:
+    """What holds for one score alone."""
+    held = _held_out(result, scores)
+    numbers = captions.notes(
+        _entries(result, scores),
+        _threshold(result, scores),
+        captions.best_head(scores),
+        f"Best on one half of the pairs and measured on the other: {held} (n = {_best(result, scores)['n']})."
+        if held
+        else "",
+        _controls(result, scores),
+    )
+    marked = captions.markers(sets, (view.model.n_layers, view.model.n_heads))
+    listed = published_words(found, scores, sets, threshold(result))
+    return (
+        f"{scores.label}: {'; '.join(_lower(sentence).rstrip('.') for sentence in numbers)}.",
+        captions.missing(scores),
+        f"{scores.label}, {_lower(marked)}" if marked else "",
+        f"{scores.label}, {_lower(listed)}" if listed else "",
+        captions.agreement(sets),
+    )
+
+
+def _lower(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
 
 
 def _inputs(result: SuiteResult) -> str:
@@ -177,24 +254,8 @@ def _inputs(result: SuiteResult) -> str:
     return f"E: token embeddings{', from layer 1 on as the first MLP maps them' if mlp else ' in every layer'}."
 
 
-def _caption(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[HeadSet], found: Found) -> str:
-    shape = (view.model.n_layers, view.model.n_heads)
-    return captions.join(
-        _meaning(result, scores),
-        _threshold(result, scores),
-        captions.beats_null(scores),
-        captions.best_head(scores),
-        _held_out(result, scores),
-        _controls(result, scores),
-        captions.missing(scores),
-        captions.markers(sets, shape),
-        published_words(found, scores, sets, threshold(result)),
-        captions.agreement(sets),
-    )
-
-
-def _meaning(result: SuiteResult, scores: HeadScores) -> str:
-    """What the colour says, with k and n."""
+def _entries(result: SuiteResult, scores: HeadScores) -> str:
+    """Which entries of the row count."""
     k, lowest = relation_facts(result, scores.task).get("k"), scores.measure == "suppression"
     if k is None:
         where = "one of the lowest entries" if lowest else "one of the top entries"
@@ -202,8 +263,8 @@ def _meaning(result: SuiteResult, scores: HeadScores) -> str:
         where = "the lowest entry" if lowest else "the top entry"
     else:
         where = f"among the {'lowest' if lowest else 'top'} {k} entries"
-    words = f"share of n = {scores.n} pairs whose target is {where} of the source's row of E W_V W_O W_U"
     chance = relation_facts(result, scores.task).get("k_over_vocab")
+    words = f"n = {scores.n} pairs, target {where}"
     return f"{words} (by chance {captions.number(chance)})." if isinstance(chance, float) else f"{words}."
 
 
@@ -214,16 +275,19 @@ def _threshold(result: SuiteResult, scores: HeadScores) -> str:
     return f"{captions.plural(captions.at_least(scores, float(tau)), 'head')} at τ = {tau:g} or above."
 
 
-def _held_out(result: SuiteResult, scores: HeadScores) -> str:
-    """The head that is best on one half of the pairs, measured on the other half."""
+def _best(result: SuiteResult, scores: HeadScores) -> Mapping[str, Any]:
+    """The head that is best on one half of the pairs, measured on the other half; empty without."""
     found = part(part(relation_facts(result, scores.task), "best"), scores.measure)
-    if not {"head", "value", "low", "high", "n"} <= set(found):
+    return found if {"head", "value", "low", "high", "n"} <= set(found) else {}
+
+
+def _held_out(result: SuiteResult, scores: HeadScores) -> str:
+    """`L4H1 at 0.929 [0.774, 0.980]`."""
+    found = _best(result, scores)
+    if not found:
         return ""
     value, low, high = (captions.number(float(found[key])) for key in ("value", "low", "high"))
-    return (
-        f"Best on one half of the pairs and measured on the other: {found['head']} at {value} [{low}, {high}] "
-        f"(n = {found['n']})."
-    )
+    return f"{found['head']} at {value} [{low}, {high}]"
 
 
 def _controls(result: SuiteResult, scores: HeadScores) -> str:

@@ -10,7 +10,7 @@ from reportgen.figures import captions
 from reportgen.figures.ablation_curves import Curve, Step, ablation_curves
 from reportgen.figures.figure import Figure, View
 from reportgen.scores import Cell, SuiteResult, Table
-from reportgen.suites.relations.categories import part, title_of
+from reportgen.suites.relations.categories import part, span, title_of
 
 # Columns of the table ablation_curves, in the order of Step's fields; the column before them is the relation.
 _COLUMNS = ("Relation", "Heads removed", "Accuracy", "low", "high", "Random heads", "5 %", "95 %", "Controls")
@@ -28,13 +28,14 @@ def ablation_figure(result: SuiteResult, view: View) -> Figure | None:
         id="relations-ablation",
         suite=result.suite,
         title=title,
-        caption=_caption(result, view, curves),
+        caption=_caption(_facts(result), view, curves),
         alt=f"Accuracy of {name} on {len(curves)} relations against the number of heads ablated, with controls.",
         chart=ablation_curves(
             list(curves.values()), view.style, "random heads, 5 to 95 %",
             synthetic=view.synthetic or view.model.synthetic,
         ),
         data=Table("relations-ablation", title, table.columns, table.rows),
+        notes=_notes(_facts(result), curves),
     )  # fmt: skip
 
 
@@ -62,24 +63,31 @@ def _line(at: Step, steps: Sequence[Step]) -> str:
     return f"{at.removed}: {at.accuracy:.2f}, {last.removed} random {band}"
 
 
-def _caption(result: SuiteResult, view: View, curves: Mapping[str, Curve]) -> str:
-    facts = _facts(result)
+def _caption(facts: Mapping[str, Any], view: View, curves: Mapping[str, Curve]) -> str:
+    found = [about["n_prompts"] for about in part(facts, "relations").values() if "n_prompts" in about]
+    n = f" (n = {span(found)} prompts each)" if found else ""
     at = [step for curve in curves.values() for step in curve.steps if step.removed == curve.reported]
     banded = [step for step in at if not math.isnan(step.random_low)]
     below = sum(1 for step in banded if step.accuracy < step.random_low)
     return captions.join(
-        f"Accuracy of {captions.grid_words(view)} on {captions.plural(len(curves), 'relation')}: the share of prompts "
-        "whose most likely next token is the target.",
+        f"Accuracy of {captions.grid_words(view)} on {captions.plural(len(curves), 'relation')}{n} while heads are "
+        "removed: those of the highest static score (blue), random ones (grey).",
+        "At the dotted line accuracy is below the band of random heads on "
+        f"{below} of {captions.plural(len(banded), 'relation')}." if banded else "",
+        captions.synthetic(view),
+    )  # fmt: skip
+
+
+def _notes(facts: Mapping[str, Any], curves: Mapping[str, Curve]) -> tuple[str, ...]:
+    return captions.notes(
+        "Accuracy: the share of prompts whose most likely next token is the target.",
         "Blue: the relation's heads removed cumulatively, highest static score first, at the last position of the "
         f"prompt{_how(facts)}; shaded, 95 % interval clustered by target.",
         _random(facts),
         "Dashed: the mean accuracy of other tasks with the same heads removed." if _has_controls(curves)
         else "No other task was alike in accuracy and other in its heads, as a control would be.",
         "Dotted: the reported number of heads, the first without a right answer, else all.",
-        f"There, accuracy is below the band of random heads on {below} of {captions.plural(len(banded), 'relation')}."
-        if banded else "",
         _fallbacks(facts),
-        captions.synthetic(view),
     )  # fmt: skip
 
 

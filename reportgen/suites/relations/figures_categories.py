@@ -20,6 +20,7 @@ from reportgen.suites.relations.categories import (
     class_of,
     expected,
     memberships,
+    span,
     table,
     threshold,
     why_missing,
@@ -27,7 +28,7 @@ from reportgen.suites.relations.categories import (
 
 _CONTROLS = {"twin": "a randomly initialised twin", "matched": "random OV maps of the same spectra"}
 _SHORT = {"twin": "twin", "matched": "random OV"}
-_NAMED = 6  # heads that the caption names
+_NAMED = 6  # heads that the notes name
 
 
 def category_figure(result: SuiteResult, view: View) -> Figure | None:
@@ -52,6 +53,7 @@ def category_figure(result: SuiteResult, view: View) -> Figure | None:
             unsure=f"95 % interval spans τ = {tau:g}", synthetic=view.synthetic or view.model.synthetic,
         ),
         data=table(members, result, title),
+        notes=_notes(members, result, view),
     )  # fmt: skip
 
 
@@ -98,11 +100,34 @@ def _number(value: float) -> str:
 
 
 def _caption(members: Sequence[Membership], result: SuiteResult, view: View) -> str:
+    m, n = members[0], [result[f"score/{stem}"].n for stem in result.tasks("score")]
+    pairs = f" (n = {span(n)} pairs each)" if n else ""
+    counts = [f"{int((m.count > 0).sum())} of {captions.plural(int((~m.absent).sum()), 'head')}"]
+    counts += [f"copier-adjusted (second row) {int((one.count > 0).sum())}" for one in members[1:]]
+    return captions.join(
+        f"Heads of {captions.grid_words(view)} by category of relations{pairs}: score ≥ τ = {m.tau:g} on at "
+        "least one of them.",
+        f"In a category: {'; '.join(counts)}.",
+        _twin(m, result),
+        captions.synthetic(view),
+    )
+
+
+def _twin(m: Membership, result: SuiteResult) -> str:
+    """How many heads a control has in a category: the twin, or without one the random OV maps."""
+    for control, words in _CONTROLS.items():
+        of = expected(result, control, m.measure, m.names).get(ALL)
+        if of is not None:
+            return f"With {words}: {'none' if of.high == 0 else _between(of)}."
+    return ""
+
+
+def _notes(members: Sequence[Membership], result: SuiteResult, view: View) -> tuple[str, ...]:
     m = members[0]
     tau, n = m.tau, len(m.names)
     several = f"; heads of more than one show how many (2 to {n})" if n > 2 else "; heads of both show 2" * (n == 2)
-    return captions.join(
-        f"Categories of the attention heads of {captions.grid_words(view)}, read from the weights alone.",
+    return captions.notes(
+        "Relation scores are read from the weights alone.",
         f"A head belongs to a category if it implements at least one of its relations: score ≥ τ = {tau:g}, counted "
         f"in whole pairs (100 × hits ≥ {_number(100 * tau)} × n).",
         f"All Categories colours a head by its only category{several}.",
@@ -112,7 +137,6 @@ def _caption(members: Sequence[Membership], result: SuiteResult, view: View) -> 
         _unsure(m),
         _absent(members),
         _groups(view),
-        captions.synthetic(view),
     )
 
 

@@ -13,7 +13,7 @@ from reportgen.figures.data import round6
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.scatter import Cloud, scatter
 from reportgen.scores import Cell, Column, HeadScores, SuiteResult, Table, head_name
-from reportgen.suites.relations.categories import part, title_of
+from reportgen.suites.relations.categories import part, span, title_of
 
 _MOST = 12  # panels
 _KINDS = (("dynamic", "w/o context"), ("dynamic_context", "w/ context"))
@@ -40,6 +40,7 @@ def dynamic_figure(result: SuiteResult, view: View) -> Figure | None:
             ("without context", "with context"), synthetic=view.synthetic or view.model.synthetic,
         ),
         data=_table(result, stems, title),
+        notes=_notes(result, stems, shown, numbers),
     )  # fmt: skip
 
 
@@ -109,6 +110,32 @@ def _table(result: SuiteResult, stems: Sequence[str], title: str) -> Table:
 def _caption(
     result: SuiteResult, view: View, stems: Sequence[str], shown: Sequence[str], numbers: Mapping[str, list[Numbers]]
 ) -> str:
+    some = f"{len(shown)} of " if len(shown) < len(stems) else ""
+    r = [_median_r(numbers, i) for i in range(2)]
+    return captions.join(
+        f"Static against dynamic relation scores of n = {_heads(result, stems)} heads of {captions.grid_words(view)} "
+        f"on {some}{captions.plural(len(stems), 'relation')}.",
+        f"Without context (circles) median r is {r[0]}, with (crosses) {r[1]}; r's 95 % interval is above 0 on "
+        f"{_above(numbers, 0)} and {_above(numbers, 1)} of all {len(stems)}."
+        if all(r)
+        else "Circles: without context; crosses: with context.",
+        captions.synthetic(view),
+    )
+
+
+def _median_r(numbers: Mapping[str, list[Numbers]], kind: int) -> str:
+    known = [r for found in numbers.values() if (r := found[kind][0]) is not None]
+    return captions.number(median(known)) if known else ""
+
+
+def _above(numbers: Mapping[str, list[Numbers]], kind: int) -> int:
+    """On how many relations the interval of r is above zero."""
+    return sum(1 for found in numbers.values() if (low := found[kind][1]) is not None and low > 0)
+
+
+def _notes(
+    result: SuiteResult, stems: Sequence[str], shown: Sequence[str], numbers: Mapping[str, list[Numbers]]
+) -> tuple[str, ...]:
     templates = part(result.facts, "dynamic").get("templates")
     over = (
         f", averaged over {captions.plural(len(templates), 'template')}" if isinstance(templates, list | tuple) else ""
@@ -118,27 +145,25 @@ def _caption(
         f"Shown: the {len(shown)} of {len(stems)} relations on which a head has the highest static scores; the table "
         "of correlations has all."
     )
-    return captions.join(
-        f"Heads of {captions.grid_words(view)}, {captions.plural(len(stems), 'relation')}. Across: the static score, "
-        f"read from the weights (n = {min(n)} to {max(n)} pairs).",
+    return captions.notes(
+        f"Across: the static score, read from the weights (n = {span(n)} pairs).",
         f"Up: the share of pairs whose target the head writes among its top k when a prompt with the source is "
         f"read{over}.",
         "Circles: without context (the last position attends to the source alone); crosses: with context, as run.",
         f"r and ρ: Pearson's and Spearman's correlation over n = {_heads(result, stems)} heads, with 95 % bootstrap "
-        "intervals over heads "
-        "(key-value groups drawn whole).",
+        "intervals over heads (key-value groups drawn whole).",
         *(_medians(numbers, i) for i in range(2)),
-        "Heads at one point are drawn once, larger where they are more. Dashed: both scores equal. Axes differ "
-        "between panels.",
+        "Heads at one point are drawn once, larger where they are more.",
+        "Dashed: both scores equal.",
+        "Axes differ between panels.",
         chosen if len(shown) < len(stems) else "",
-        captions.synthetic(view),
     )
 
 
 def _heads(result: SuiteResult, stems: Sequence[str]) -> str:
     """How many heads have a static score: `48`, or `46 to 48`."""
     counts = [int(np.isfinite(result[f"score/{stem}"].values).sum()) for stem in stems]
-    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return span(counts)
 
 
 def _medians(numbers: Mapping[str, list[Numbers]], kind: int) -> str:
@@ -148,9 +173,8 @@ def _medians(numbers: Mapping[str, list[Numbers]], kind: int) -> str:
     known, ranks = [r for r in rs if r is not None], [r for r in rhos if r is not None]
     if not known or not ranks:
         return ""
-    above = sum(1 for found in numbers.values() if (low := found[kind][1]) is not None and low > 0)
     words = ("Without", "With")[kind]
     return (
         f"{words} context: median r {captions.number(median(known))}, ρ {captions.number(median(ranks))}; "
-        f"r's interval is above 0 on {above} of {captions.plural(len(known), 'relation')}."
+        f"r's interval is above 0 on {_above(numbers, kind)} of {captions.plural(len(known), 'relation')}."
     )

@@ -12,7 +12,7 @@ from reportgen.figures.curves import BLUE, GREY, Curve, Panel, curves
 from reportgen.figures.data import round6
 from reportgen.figures.figure import Figure, View
 from reportgen.scores import Cell, Column, Head, SuiteResult, Table, head_name
-from reportgen.suites.relations.categories import Floats, relation_facts, threshold, title_of
+from reportgen.suites.relations.categories import Floats, relation_facts, span, threshold, title_of
 from reportgen.suites.relations.enrichment import wilson
 
 _MOST = 12  # panels
@@ -56,6 +56,7 @@ def k_figure(result: SuiteResult, view: View) -> Figure | None:
             synthetic=view.synthetic or view.model.synthetic,
         ),
         data=_table(found, title),
+        notes=_notes(found, shown),
     )  # fmt: skip
 
 
@@ -95,17 +96,24 @@ def _caption(found: Mapping[str, Course], shown: Sequence[str], view: View, tau:
     steep = [course for course in found.values() if tau is not None and course.best[course.used - 1] >= tau]
     half = sum(1 for c in steep if c.best[max(0, c.used // 2 - 1)] >= (tau or 0))
     return captions.join(
-        f"Relation scores of heads of {captions.grid_words(view)} against k, from the stored ranks: the share of a "
-        "relation's n pairs whose target has rank ≤ k.",
-        "Blue: the head that is highest at the k used (red dot), with Wilson's 95 % interval, not corrected for "
-        "picking it; grey: the median over heads.",
-        f"At half of k, {half} of the {len(steep)} relations with such a head at τ = {tau:g} still have it there."
+        f"Relation scores of heads of {captions.grid_words(view)} against k (n = "
+        f"{span([found[stem].n for stem in shown])} pairs).",
+        "Blue: the highest head at the k used (red dot); grey: the median.",
+        f"At half of k it still reaches τ = {tau:g} on {half} of {captions.plural(len(steep), 'relation')}."
         if steep
         else "",
+        captions.synthetic(view),
+    )
+
+
+def _notes(found: Mapping[str, Course], shown: Sequence[str]) -> tuple[str, ...]:
+    return captions.notes(
+        "Score at k, from the stored ranks: the share of a relation's n pairs whose target has rank ≤ k.",
+        "Blue band: Wilson's 95 % interval of the head that is highest at the k used, not corrected for picking it.",
+        "Grey: the median over heads.",
         f"Shown: the {len(shown)} of {len(found)} relations with the highest scores."
         if len(shown) < len(found)
         else "",
-        captions.synthetic(view),
     )
 
 

@@ -1,7 +1,8 @@
-"""What lists of heads are worth on the relation scores: words for the maps' captions, and a figure with the table."""
+"""What lists of heads are worth on the relation scores: words for the maps' notes, and a figure with the table."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from reportgen.figures import captions
@@ -15,8 +16,9 @@ from reportgen.suites.relations.enrichment import Evidence, as_table, evidence_t
 Found = Mapping[tuple[str, str], Evidence]  # (set's key, score's key)
 _MEASURES = ("score", "suppression")
 _MOST = 20  # lines of the figure
-_NAMED = 6  # heads that a caption names
+_NAMED = 6  # heads that a note names
 _KINDS = ("published", "computed", "user")
+NO_PRECISION = "No precision is given: lists are not exhaustive, a head on none of them is no false alarm."
 
 
 def gathered(result: SuiteResult, view: View, marked: Sequence[tuple[HeadScores, Sequence[HeadSet]]]) -> Found:
@@ -51,9 +53,7 @@ def words(found: Found, scores: HeadScores, sets: Sequence[HeadSet], tau: float 
     more = f" and {len(extra) - _NAMED:,} more" if len(extra) > _NAMED else ""
     which = f" ({', '.join(extra[:_NAMED])}{more})" if extra else ""
     others = f"{captions.plural(len(extra), 'other head')} at τ or above {verb} on none of these lists{which}"
-    return (
-        f"Listed heads at τ or above: {'; '.join(parts)}. {others}; lists are not exhaustive, so that is no precision."
-    )
+    return f"Listed heads at τ or above: {'; '.join(parts)}; {others}."
 
 
 def _one(e: Evidence) -> str:
@@ -77,13 +77,14 @@ def published_figure(result: SuiteResult, view: View, found: Found, marked: set[
         id="relations-published",
         suite=result.suite,
         title=title,
-        caption=_caption(drawn, len(on_maps) - len(drawn), found, view, tau),
+        caption=_caption(drawn, view, tau),
         alt=f"Shares at the threshold and AUROC of listed heads of {name}, {len(lines)} lines.",
         chart=forest(
             lines, view.style, f"share at τ = {tau:g} or above", synthetic=view.synthetic or view.model.synthetic
         ),
         data=as_table(list(found.values()), title),
         head_sets=tuple({e.head_set.key: e.head_set for e in drawn}.values()),
+        notes=_notes(drawn, len(on_maps) - len(drawn), found, tau),
     )
 
 
@@ -105,30 +106,41 @@ def _line(e: Evidence, result: SuiteResult) -> Line:
     )  # fmt: skip
 
 
-def _caption(drawn: Sequence[Evidence], left_out: int, found: Found, view: View, tau: float) -> str:
+def _caption(drawn: Sequence[Evidence], view: View, tau: float) -> str:
+    tested = [e for e in drawn if not math.isnan(e.p)]
+    low = sum(1 for e in tested if e.p <= captions.SIGNIFICANT)
+    return captions.join(
+        f"Heads of {captions.grid_words(view)} that others listed or another suite found, on the relation scores.",
+        f"Left: share at τ = {tau:g} or above; right: AUROC against all other heads.",
+        f"Layer-matched p ≤ {captions.SIGNIFICANT} (not adjusted) on {low} of {captions.plural(len(tested), 'line')}; "
+        f"highest AUROC {max(e.auroc for e in tested):.2f}."
+        if tested
+        else "",
+        captions.synthetic(view),
+    )
+
+
+def _notes(drawn: Sequence[Evidence], left_out: int, found: Found, tau: float) -> tuple[str, ...]:
     enumerated = sorted({e.sets for e in drawn if e.enumerated})
     sampled = sorted({e.sets for e in drawn if not e.enumerated and e.sets})
     counted = f"all {enumerated[0]:,} sets" if len(enumerated) == 1 else "all such sets"
     how = [f"as a share of {counted} where they can be enumerated"] if enumerated else []
     how += [f"from {sampled[0]:,} draws"] if sampled else []
-    hollow = "Hollow: unconfirmed lists." if not all(e.head_set.verified for e in drawn) else ""
     absent = sum(e.absent for e in drawn)
-    return captions.join(
-        f"Heads of {captions.grid_words(view)} that others listed or another suite found, on the relation scores.",
-        f"Left: share of a list's heads with score ≥ τ = {tau:g}, with Wilson's 95 % interval.",
-        "Right: AUROC of listed against all other heads, mid-ranks for ties (0.5, dashed: no higher than others); "
-        "grey: 5 to 95 % of sets with as many heads in every layer.",
+    return captions.notes(
+        f"Share: a list's heads with score ≥ τ = {tau:g} out of its heads with a value, with Wilson's 95 % interval.",
+        "AUROC: listed against all other heads, mid-ranks for ties (0.5, dashed: no higher than others); grey: 5 to "
+        "95 % of sets with as many heads in every layer.",
         f"p, one-sided: how often such a set scores as high, {', else '.join(how)}; not adjusted for "
         f"{captions.plural(len(drawn), 'line')}."
         if how
         else "",
         f"The table has {captions.plural(len(found), 'row')}, every list on every relation, with the heads at τ that "
         "are on no list.",
-        "No precision is given: lists are not exhaustive, a head on none of them is no false alarm.",
-        hollow,
+        NO_PRECISION,
+        "Hollow: unconfirmed lists." if not all(e.head_set.verified for e in drawn) else "",
         f"Of your own lists those with the smallest p are drawn, {captions.plural(left_out, 'line')} not."
         if left_out
         else "",
         f"{captions.plural(absent, 'listed head')} without a value left out." if absent else "",
-        captions.synthetic(view),
     )

@@ -17,6 +17,7 @@ from reportgen.figures import export
 from reportgen.figures.figure import Figure, Style, View
 from reportgen.scores import SuiteResult
 from reportgen.suites.cognitive.figures import figures
+from tests.figures import samples
 from tests.fixtures import model_record
 
 IDS = [
@@ -43,6 +44,8 @@ def _layers(figure: Figure) -> dict[str, list[dict[str, Any]]]:
 def test_all_figures(drawn: dict[str, Figure]) -> None:
     assert list(drawn) == IDS
     for figure in drawn.values():
+        assert "(3 layers × 4 heads)" in figure.caption
+        assert samples.said(figure)
         svg = export.svg(figure, Style())
         assert "NaN" not in svg
         assert len(export.csv(figure).splitlines()) > 5
@@ -73,14 +76,16 @@ def test_heads_alone_are_shown_from_chance_on(drawn: dict[str, Figure], result: 
     spec = json.dumps(export.spec(figure))
     assert '"domain": [0.5, ' in spec
     below = sum(int((result[f"alone/{task}"].values < 0.5).sum()) for task in result.tasks("alone"))
-    assert (f"; {below} cell" in figure.caption) == (below > 0)
+    assert (f"; {below} cell" in samples.said(figure)) == (below > 0)
 
 
 def test_captions_say_what_the_ablation_gave(drawn: dict[str, Figure], result: SuiteResult) -> None:
     said = result.facts["ablation"]
     hurts = said["p"] <= 0.05 and said["contrast"] < 0  # type: ignore[index]
     verb = "hurts its own questions more" if hurts else "does NOT hurt its own questions more"
-    assert verb in drawn["cognitive-importance"].caption
+    assert verb in samples.said(drawn["cognitive-importance"])
+    contrast = f"{said['contrast']:+.3f}".replace("-", "\u2212")  # type: ignore[index]
+    assert f"heads: {contrast} [" in drawn["cognitive-ablation"].caption
 
 
 def test_the_signed_map_keeps_the_sign(drawn: dict[str, Figure], result: SuiteResult) -> None:
@@ -103,7 +108,7 @@ def test_decay_curves_fall_and_mark_the_elbow(drawn: dict[str, Figure], result: 
     layers = _layers(drawn["cognitive-decay"])
     assert len(layers["dots"]) == sum(n > 0 for n in result.facts["elbow"].values())  # type: ignore[attr-defined]
     assert len(layers["levels"]) == 3
-    assert "no evidence of sparsity" in drawn["cognitive-decay"].caption
+    assert "no evidence of sparsity" in samples.said(drawn["cognitive-decay"])
 
 
 def test_masked_curves_start_with_everything_right(drawn: dict[str, Figure]) -> None:
@@ -142,6 +147,7 @@ from pathlib import Path
 from reportgen import codec
 from reportgen.figures.figure import View
 from reportgen.suites.cognitive.figures import figures
+from tests.figures import samples
 from tests.fixtures import model_record
 folder = Path({json.dumps(str(tmp_path))})
 files = [(folder / name).read_bytes() for name in ("meaning", "arrays")]

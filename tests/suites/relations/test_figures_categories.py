@@ -46,9 +46,10 @@ def test_panels_follow_the_paper_in_a_row_per_rule() -> None:
 
 
 def test_the_caption_is_computed() -> None:
-    caption = figure(made()).caption
+    found = figure(made())
+    assert "Heads of GPT-2 (3 layers × 4 heads) by category of relations (n = 40 pairs each)" in found.caption
+    assert "In a category: 2 of 11 heads; copier-adjusted (second row) 1." in found.caption
     for said in (
-        "GPT-2 (3 layers × 4 heads)",
         "score ≥ τ = 0.15, counted in whole pairs (100 × hits ≥ 15 × n)",
         "heads of both show 2",
         "By the relation score, in a category: 2 of 11 heads (Algorithmic 2, Knowledge 1).",
@@ -59,9 +60,9 @@ def test_the_caption_is_computed() -> None:
         "1 head with a cross is not computed.",
         "Without pairs to count in the second row: Copying.",
     ):
-        assert said in caption
-    assert "Brackets" not in caption
-    assert "Brackets: the 2 heads of a key-value group share W_V" in figure(made(), n_kv_heads=2).caption
+        assert said in samples.said(found)
+    assert "Brackets" not in samples.said(found)
+    assert "Brackets: the 2 heads of a key-value group share W_V" in samples.said(figure(made(), n_kv_heads=2))
 
 
 def test_a_random_twins_heads_are_in_subtitles_and_caption() -> None:
@@ -69,16 +70,19 @@ def test_a_random_twins_heads_are_in_subtitles_and_caption() -> None:
     found = figure(made(control_categories={"twin": counts}))
     assert words(found, "panel_subtitles")[:3] == ["2 heads, twin 1.5", "2 heads, twin 1.5", "1 head, twin 0"]
     said = "heads that reach τ by the relation score: All Categories 1.5, Algorithmic 1.5, Knowledge 0."
-    assert said in found.caption
+    assert said in samples.said(found)
+    assert "With a randomly initialised twin: 1.5." in found.caption
     nothing = figure(made(control_categories={"twin": {"score": {"All Categories": 0.0, "Knowledge": 0.0}}}))
-    assert "With a randomly initialised twin no head reaches τ." in nothing.caption
+    assert "With a randomly initialised twin no head reaches τ." in samples.said(nothing)
+    assert "With a randomly initialised twin: none." in nothing.caption
     relations = {
         stem: {**about, "twin": {"draws": 1, "n_heads": 12, "measures": {"score": {"n_at_tau": 2}}}}
         for stem, about in made().facts["relations"].items()  # type: ignore[attr-defined]
     }
     bounded = figure(made(relations=relations))
     assert words(bounded, "panel_subtitles")[:2] == ["2 heads, twin ≤ 4", "2 heads, twin 2"]
-    assert "All Categories 2 to 4, Algorithmic 2" in bounded.caption
+    assert "All Categories 2 to 4, Algorithmic 2" in samples.said(bounded)
+    assert "With a randomly initialised twin: 2 to 4." in bounded.caption
 
 
 def test_without_a_twin_the_random_maps_are_in_the_subtitles() -> None:
@@ -89,7 +93,8 @@ def test_without_a_twin_the_random_maps_are_in_the_subtitles() -> None:
         "2 heads, random OV 0",
         "1 head, random OV 1",
     ]
-    assert "No randomly initialised twin was scored in this run. With random OV maps" in found.caption
+    assert "No randomly initialised twin was scored in this run. With random OV maps" in samples.said(found)
+    assert "With random OV maps of the same spectra: 1." in found.caption
 
 
 @pytest.mark.parametrize("facts", [{"tau": None}, {"relations": {}}, {"relations": {"copying": {"title": "Copying"}}}])
@@ -100,7 +105,7 @@ def test_a_run_without_threshold_or_categories_has_no_such_figure(facts: dict[st
 def test_a_run_without_adjusted_scores_has_one_row() -> None:
     old = replace(made(), scores=made().scores[:2])
     assert words(figure(old), "row_titles") == ["GPT-2: relation score ≥ 0.15"]
-    assert "second row" not in figure(old).caption
+    assert "second row" not in samples.said(figure(old))
 
 
 def test_the_safe_palette_is_used() -> None:

@@ -70,23 +70,29 @@ def test_every_relation_has_a_panel_with_r_and_rho_and_their_intervals() -> None
 
 
 def test_the_caption_of_the_scatter_is_computed() -> None:
-    caption = dynamic(made("capital", "language")).caption
+    figure = dynamic(made("capital", "language"))
     for said in (
-        "GPT-2 (3 layers × 4 heads), 2 relations.",
+        "scores of n = 11 heads of GPT-2 (3 layers × 4 heads) on 2 relations.",
+        "Without context (circles) median r is 0.825, with (crosses) −0.050;",
+        "interval is above 0 on 2 and 0 of all 2.",
+    ):
+        assert said in figure.caption
+    for said in (
         "averaged over 4 templates",
         "correlation over n = 11 heads, with 95 % bootstrap intervals",
         "Without context: median r 0.825, ρ 0.610; r's interval is above 0 on 2 of 2 relations.",
         "With context: median r −0.050, ρ 1.000; r's interval is above 0 on 0 of 2 relations.",
     ):
-        assert said in caption
-    assert "Shown:" not in caption
+        assert said in samples.said(figure)
+    assert "Shown:" not in samples.said(figure)
 
 
 def test_the_strongest_relations_are_shown_and_the_data_have_all() -> None:
     stems = [f"r{i}" for i in range(15)]
     figure = dynamic(made(*stems, r0=1, r7=2, r14=3))
     assert [title for (title,) in texts(figure, "head0")] == [f"R{i}" for i in range(15) if i not in (0, 7, 14)]
-    assert "Shown: the 12 of 15 relations" in figure.caption
+    assert "Shown: the 12 of 15 relations" in samples.said(figure)
+    assert "on 12 of 15 relations" in figure.caption
     assert len(figure.data.rows) == 15 * 12
     assert figure.data.rows[0] == ("r0", "L0H0", 0.025, 0.25, 0.25)
     assert figure.data.rows[3] == ("r0", "L0H3", None, None, None)
@@ -98,7 +104,7 @@ def test_a_run_without_dynamic_scores_or_without_correlations() -> None:
     assert dynamic_figure(old, samples.view()) is None
     figure = dynamic(replace(of, tables=()))
     assert texts(figure, "head1") == [["○ r not computed"]]
-    assert "median" not in figure.caption
+    assert "median" not in samples.said(figure)
 
 
 COLUMNS = ("Relation", "Heads removed", "Accuracy", "low", "high", "Random heads", "5 %", "95 %", "Controls")
@@ -150,23 +156,27 @@ def test_where_fewer_other_heads_are_left_the_last_band_is_printed() -> None:
 
 
 def test_the_caption_of_the_curves_is_computed() -> None:
-    caption = ablation(ablated()).caption
+    figure = ablation(ablated())
+    assert "Accuracy of GPT-2 (3 layers × 4 heads) on 2 relations while" in figure.caption
+    assert "accuracy is below the band of random heads on 1 of 1 relation." in figure.caption
     for said in (
-        "on 2 relations: the share of prompts",
+        "the share of prompts whose most likely next token is the target",
         "output set to its mean over the relation's prompts",
         "mean and 5 to 95 % of 20 random sets, as far as there are others.",
         "Dashed: the mean accuracy of other tasks",
-        "There, accuracy is below the band of random heads on 1 of 1 relation.",
+        "Dotted: the reported number of heads, the first without a right answer, else all.",
         "Of 20 random heads, 5 % came from the nearest layer with heads left and 20 % were not within",
     ):
-        assert said in caption
+        assert said in samples.said(figure)
     without = tuple((*row[:-1], None) for row in ROWS)
     lonely = replace(ablated(), tables=(replace(ablated().tables[-1], rows=without),))
-    assert "No other task was alike" in ablation(lonely).caption
-    bare = ablation(ablated(facts={})).caption
+    assert "No other task was alike" in samples.said(ablation(lonely))
+    bare = samples.said(ablation(ablated(facts={})))
     assert "mean over" not in bare
     assert "random sets" not in bare
-    assert "set to zero" in ablation(ablated(facts={**ABOUT, "mode": "zero"})).caption
+    assert "set to zero" in samples.said(ablation(ablated(facts={**ABOUT, "mode": "zero"})))
+    counted = {**ABOUT, "relations": {"capital": {"n_prompts": 40}, "language": {"n_prompts": 100}}}
+    assert "on 2 relations (n = 40 to 100 prompts each)" in ablation(ablated(facts=counted)).caption
 
 
 def test_a_run_without_curves_or_with_other_columns_has_no_such_figure() -> None:

@@ -41,8 +41,12 @@ def test_the_curve_counts_ranks_up_to_k_and_a_half_rank_from_the_next() -> None:
 
 def test_the_caption_says_what_half_of_k_leaves() -> None:
     caption = figure(made()).caption
-    assert "At half of k, 1 of the 1 relations with such a head at τ = 0.15 still have it there." in caption
-    assert "Shown:" not in caption
+    assert "At half of k it still reaches τ = 0.15 on 1 of 1 relation." in caption
+    assert "(n = 10 pairs)" in caption
+    said = samples.said(figure(made()))
+    for fact in ("has rank ≤ k", "Wilson's 95 % interval", "not corrected for picking it", "the median over heads"):
+        assert fact in said
+    assert "Shown:" not in said
     assert "SYNTHETIC" in figure(made(), synthetic=True).caption
 
 

@@ -39,8 +39,9 @@ def spots(figure: Figure, index: int, layer: str) -> list[tuple[float, float, fl
 
 def test_heads_bright_in_both_panels_are_circled_counted_and_named() -> None:
     figure = pair({(1, 2): 20, (2, 1): 40, (2, 0): 19, (0, 3): 40})
-    assert "2 heads score 0.5 or more in both panels (L1H2, L2H1)" in figure.caption
-    assert "wide circles around, Generic Copiers (computed: these two maps)" in figure.caption
+    assert "Name Copying (left, n = 40 pairs) and Country to capital (right, n = 40) scores of GPT-2" in figure.caption
+    assert "2 heads score 0.5 or more in both panels (L1H2, L2H1)" in samples.said(figure)
+    assert "wide circles around, Generic Copiers (computed: these two maps)" in samples.said(figure)
     left, right = spots(figure, 0, "overlay1"), spots(figure, 1, "overlay0")  # the movers of IOI stand left alone
     assert [spot[:2] for spot in left] == [spot[:2] for spot in right] == [(1, 2), (2, 1)]
     cross = spots(figure, 0, "overlay0")[0]
@@ -51,7 +52,7 @@ def test_heads_bright_in_both_panels_are_circled_counted_and_named() -> None:
 
 def test_where_no_head_is_bright_in_both_the_caption_says_so() -> None:
     figure = pair({(2, 1): 19, (0, 3): 40})
-    assert "No head scores 0.5 or more in both panels, so none is flagged as a generic copier." in figure.caption
+    assert "No head scores 0.5 or more in both panels, so none is flagged as a generic copier." in samples.said(figure)
     assert "Generic Copiers" not in str(export.spec(figure))
 
 
@@ -61,4 +62,4 @@ def test_heads_that_tasks_share_are_marked_on_both_panels_under_the_papers_legen
     spec = export.spec(figure)
     titles = [row["text"] for rows in spec["datasets"].values() for row in rows if "text" in row]
     assert "'Circuits Components" in " ".join(titles)
-    assert "Reused Heads (computed: circuits of IOI, Capitals on this model)" in figure.caption
+    assert "Reused Heads (computed: circuits of IOI, Capitals on this model)" in samples.said(figure)

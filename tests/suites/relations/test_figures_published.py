@@ -1,4 +1,4 @@
-"""Lists of heads on relation scores: the figure, the table behind it, and the sentence in the maps' captions."""
+"""Lists of heads on relation scores: the figure, the table behind it, and the sentence in the maps' notes."""
 
 from __future__ import annotations
 
@@ -41,16 +41,19 @@ def panel(figure: Figure, index: int, layer: str) -> list[dict[str, object]]:
     return samples.values_of(spec, next(one for name, one in named.items() if re.fullmatch(rf"{layer}(_\d+)?", name)))
 
 
-def test_a_maps_caption_says_how_the_marked_heads_score() -> None:
-    caption = drawn(made(), *sets_for("gpt2"))["relations-name_copying"].caption
+def test_a_maps_notes_say_how_the_marked_heads_score() -> None:
+    said = samples.said(drawn(made(), *sets_for("gpt2"))["relations-name_copying"])
     assert (
-        "Listed heads at τ or above: Name-Mover Heads 3 of 3 [0.44, 1.00], AUROC 1.00, layer-matched p = 1/792; "
-        "Backup Name-Mover Heads 1 of 8 [0.02, 0.47]" in caption
+        "Name Copying score, listed heads at τ or above: Name-Mover Heads 3 of 3 [0.44, 1.00], AUROC 1.00, "
+        "layer-matched p = 1/792; Backup Name-Mover Heads 1 of 8 [0.02, 0.47]" in said
     )
-    assert "1 other head at τ or above is on none of these lists (L3H3); lists are not exhaustive" in caption
-    assert "Listed heads" not in drawn(made())["relations-name_copying"].caption
+    assert "1 other head at τ or above is on none of these lists (L3H3)." in said
+    assert "lists are not exhaustive" in said
+    bare = samples.said(drawn(made())["relations-name_copying"])
+    assert "listed heads" not in bare
+    assert "lists are not exhaustive" not in bare
     old = replace(made(), facts={})
-    assert "Listed heads" not in drawn(old, *sets_for("gpt2"))["relations-name_copying"].caption
+    assert "listed heads" not in samples.said(drawn(old, *sets_for("gpt2"))["relations-name_copying"])
 
 
 def test_the_figure_draws_what_the_maps_mark_under_their_scores() -> None:
@@ -66,8 +69,9 @@ def test_the_figure_draws_what_the_maps_mark_under_their_scores() -> None:
     assert len(panel(figure, 1, "shares")) == 3
     assert len(panel(figure, 1, "shares_unconfirmed")) == 1
     assert panel(figure, 2, "aurocs")[0]["x"] == 1.0
-    assert "Hollow: unconfirmed lists." in figure.caption
-    assert "No precision is given" in figure.caption
+    assert "highest AUROC 1.00" in figure.caption
+    assert "Hollow: unconfirmed lists." in samples.said(figure)
+    assert "No precision is given" in samples.said(figure)
 
 
 def test_the_table_has_every_list_on_every_relation_drawn_ones_first() -> None:
@@ -89,17 +93,17 @@ def test_sets_of_other_suites_count_and_this_suites_own_do_not() -> None:
     user = HeadSet("user/mine/a", "My heads", ((0, 0),), "'mine'", "mine.toml", "listed", "user")
     found = drawn(made(), own, other, user)
     assert {row["set"] for row in rows(found["relations-published"])} == {"Name movers", "My heads"}
-    assert "Name copying heads" not in found["relations-name_copying"].caption
+    assert "Name copying heads" not in samples.said(found["relations-name_copying"])
     assert "relations-published" not in drawn(made(), own)
 
 
-def test_a_users_many_lines_are_cut_and_the_caption_says_so() -> None:
+def test_a_users_many_lines_are_cut_and_the_notes_say_so() -> None:
     users = [
         HeadSet(f"user/mine/{i}", f"Set {i}", ((i, i),), "'mine'", "mine.toml", "listed", "user") for i in range(9)
     ]
     figure = drawn(made(), *users)["relations-published"]
     assert len(panel(figure, 0, "names")) == 20
-    assert "7 lines not" in figure.caption  # 9 sets on 3 maps
+    assert "7 lines not" in samples.said(figure)  # 9 sets on 3 maps
 
 
 def test_without_lists_or_threshold_there_is_no_figure() -> None:
