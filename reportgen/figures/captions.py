@@ -43,8 +43,8 @@ def join(*sentences: str) -> str:
 
 
 def notes(*sentences: str) -> tuple[str, ...]:
-    """The sentences that say something, for a figure's notes."""
-    return tuple(sentence for sentence in sentences if sentence)
+    """The sentences that say something, each once, for a figure's notes."""
+    return tuple(dict.fromkeys(sentence for sentence in sentences if sentence))
 
 
 def number(value: float) -> str:
@@ -78,7 +78,8 @@ def beats_null(scores: HeadScores) -> str:
     total = int(scores.exact.sum())
     if scores.p is not None:
         count = int((np.nan_to_num(scores.p, nan=1.0) <= SIGNIFICANT).sum())
-        return f"{count} of {plural(total, 'head')} {'beats' if count == 1 else 'beat'} the null (family-wise p ≤ {SIGNIFICANT})."
+        verb = "beats" if count == 1 else "beat"
+        return f"{count} of {plural(total, 'head')} {verb} the null (family-wise p ≤ {SIGNIFICANT})."
     if scores.line is not None:
         count = int((np.nan_to_num(scores.exact_values, nan=-math.inf) > scores.line).sum())
         return f"{count} of {plural(total, 'head')} are above the family-wise line {number(scores.line)}."

@@ -38,9 +38,7 @@ def gaps(training: Training, tracks: Sequence[Track]) -> str:
 
 def mark(synthetic: bool) -> str:
     """What a caption says of numbers that no trained model gave."""
-    return (
-        "SYNTHETIC: untrained weights or made-up numbers; this says nothing about a trained model." if synthetic else ""
-    )
+    return "SYNTHETIC: untrained weights or made-up numbers." if synthetic else ""
 
 
 def text(*sentences: str) -> str:

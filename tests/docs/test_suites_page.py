@@ -54,7 +54,7 @@ def test_the_short_one_does_what_the_page_types(
     assert section.measures[0].formula == "mean over queries q >= 1 of pattern[q, 0]"
     (plate,) = section.plates
     for words in ("mean over queries q >= 1", "n = 64 sequences of 32 random tokens", "bootstrap", "No null"):
-        assert words in plate.caption
+        assert words in " ".join((plate.caption, *plate.notes))
 
 
 def test_the_null_of_the_page_finds_what_is_there_and_nothing_else() -> None:

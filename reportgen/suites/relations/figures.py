@@ -237,6 +237,7 @@ def _own(result: SuiteResult, view: View, scores: HeadScores, sets: Sequence[Hea
         f"{scores.label}: {'; '.join(_lower(sentence).rstrip('.') for sentence in numbers)}.",
         captions.missing(scores),
         f"{scores.label}, {_lower(marked)}" if marked else "",
+        *captions.rules(sets),
         f"{scores.label}, {_lower(listed)}" if listed else "",
         captions.agreement(sets),
     )
