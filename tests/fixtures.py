@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
-from reportgen.report import kept
-from reportgen.report.build import build
 from reportgen.runfolder import Run, RunWriter
 from reportgen.scores import Column, HeadScores, HeadSet, NamedArray, NotComputed, SuiteResult, Table
 from reportgen.suites import Measure, Samples, Suite, samples
@@ -83,6 +81,9 @@ def own_suite() -> Suite:
 
 def write_kept(folder: Path) -> Run:
     """A stored run of `own_suite` that keeps what it drew."""
+    from reportgen.report import kept  # drawing brings scipy, which tests of imports look for
+    from reportgen.report.build import build
+
     suite = own_suite()
     found = samples.result(suite.name, suite.measures, suite.score(None), (3, 4), 0)  # type: ignore[operator]
     with RunWriter(folder, manifest()) as writer:

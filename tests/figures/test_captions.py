@@ -35,7 +35,7 @@ def test_the_null_is_told_by_p_by_line_or_by_its_absence() -> None:
     p = np.ones((3, 4), np.float32)
     p[1, 2], p[0, 0] = 0.05, np.nan
     assert captions.beats_null(samples.scores(dead=[(0, 0)], p=p)) == (
-        "1 of 11 heads beat the null (family-wise p ≤ 0.05)."
+        "1 of 11 heads beats the null (family-wise p ≤ 0.05)."
     )
     line = samples.scores(p=None, line=0.1)
     assert (
