@@ -113,6 +113,14 @@ class Reporter:
         for line in ["Left out:", *(f"  {line}" for line in lines)] if lines else []:
             self.console.print(one_line_kept_indent(line), markup=False, soft_wrap=True)
 
+    def failed(self, names: Sequence[str]) -> None:
+        """What to do about suites that ended in an error: the other suites are whole."""
+        if names:
+            line = f"{', '.join(names)} failed: a fault of reportgen or of the suite. Where: the same command after"
+            self.console.print(
+                f"{line} 'python -X dev -m', with --suite {','.join(names)}.", markup=False, soft_wrap=True
+            )
+
     def _whole(self) -> str:
         return f"[{self.share:.0%} of the run, {duration(self.left_s)} left]"
 

@@ -191,9 +191,10 @@ class Run:
         """`suite: words` of all that this run was given or brings and does not have: data without tokens, parts that
         could not be computed. What settings switched off is not among it."""
         lines = []
-        for name in self.done():
-            gone = [f"{n.what}: {n.why}" for n in self.result(name).not_computed if not n.is_switched_off]
-            lines += [f"{name}: {words}" for words in dict.fromkeys([*self.manifest.suites[name].dropped, *gone])]
+        for name, record in self.manifest.suites.items():
+            missing = self.result(name).not_computed if record.status == "done" else ()
+            gone = [f"{n.what}: {n.why}" for n in missing if not n.is_switched_off]
+            lines += [f"{name}: {words}" for words in dict.fromkeys([*record.dropped, *gone])]
         return lines
 
     def overlay_files(self) -> list[Path]:

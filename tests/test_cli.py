@@ -270,9 +270,12 @@ def test_what_a_tokenizer_drops_is_said_before_the_scoring_and_at_the_end(tmp_pa
     (tmp_path / "text.txt").write_text("Mary went to the store with a xylophone. " * 400)
     given = ("--suite", "relations", "--suite", "attention", "--relations", str(lists))
     given = ("run", "mini", *given, "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "runs"))
+    gone = [f"word{i} -> clove" for i in range(4)]
     told = [
         "relations: relation few: 0 of 12 pairs are single tokens; it takes 30",
-        "relations: 1 of 41 pairs, not single tokens or not to be told apart: own 1",
+        "relations: 13 of 53 pairs, not of one token each: few 12 ("
+        + ", ".join(gone)
+        + ", ...), own 1 (Zanzibar -> clove)",
     ]
     planned = reportgen(*given, "--dry-run").stdout
     assert all(f"  {line}" in planned.splitlines() for line in told)

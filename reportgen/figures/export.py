@@ -89,13 +89,26 @@ def png(svg_text: str, ppi: int = PNG_PPI, mark: str = "") -> bytes:
     return _with_notes(_typeset(svg_text, "", "", "png", ppi), ppi, mark)
 
 
+PARTS = {"numbers": slice(0, 6), "words": slice(6, 11), "marked heads": slice(11, 16)}  # digits of a stamp's hash
+
+
 def stamp(figure: Figure) -> str:
     """What a figure shows, whatever its size and colours: `reportgen:<id>:<hash of its numbers, caption and notes>`.
 
-    PDF and PNG carry it, so that a paper's copy can be checked against its run.
+    PDF and PNG carry it, so that a paper's copy can be checked against its run. PARTS: which of the hash's digits are of
+    what.
     """
-    content = "\n".join((figure.id, figure.caption, *figure.notes, csv(figure)))
-    return f"reportgen:{figure.id}:{hashlib.sha256(content.encode(errors='replace')).hexdigest()[:16]}"
+    marks = [i for i, column in enumerate(figure.data.columns) if column.name == "sets"]
+    rows = [[cell for i, cell in enumerate(row) if i not in marks] for row in figure.data.rows]
+    heads = [[str(row[i]) for i in marks] for row in figure.data.rows]
+    parts = (
+        repr((figure.id, [[_csv_cell(cell) for cell in row] for row in rows])),
+        "\n".join((figure.caption, *figure.notes)),
+        repr((heads, [(s.label, s.heads) for s in figure.head_sets])),
+    )
+    sums = [hashlib.sha256(part.encode(errors="replace")).hexdigest() for part in parts]
+    told = zip(sums, PARTS.values(), strict=True)
+    return f"reportgen:{figure.id}:{''.join(found[: part.stop - part.start] for found, part in told)}"
 
 
 def csv(figure: Figure) -> str:

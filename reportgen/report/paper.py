@@ -164,7 +164,10 @@ def _figures(drawings: Sequence[Path], stamps: dict[str, str]) -> Iterator[str]:
         elif found is not None and found[0] not in stamps:
             yield f"{path.name}: the run has no figure {found[0]!r} any more."
         elif found is not None and found[1] != stamps[found[0]]:
-            yield f"{path.name}: not the run's figure: other numbers, words or marked heads; write it again."
+            mine, its = found[1].rsplit(":", 1)[1], stamps[found[0]].rsplit(":", 1)[1]
+            other = [name for name, part in export.PARTS.items() if mine[part] != its[part]]
+            again = f"reportgen figure RUN {found[0]} --out {path.name}"
+            yield f"{path.name}: the run's figure has other {', '.join(other)}: write it again, {again}."
 
 
 def _stamp(path: Path) -> tuple[str, str] | None:

@@ -114,6 +114,7 @@ def _run_and_render(options: Options, json_lines: bool) -> int:
     else:
         reporter.times(done.manifest)
         reporter.left_out(left_out)
+        reporter.failed(failed)
         say_undrawn(undrawn)
         print(page)
     return 1 if failed or undrawn else 0

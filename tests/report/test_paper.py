@@ -74,7 +74,7 @@ def test_a_number_a_caption_and_a_figure_of_an_older_run_are_named(paper: Path, 
     problems = " ".join(check_paper(paper, changed(run)).problems)
     assert "made-up/alpha-capital/n: the paper has 40, the run has 41." in problems
     assert "made-up/alpha-capital/caption: the paper has" in problems
-    assert "alpha-capital.pdf: not the run's figure" in problems
+    assert "alpha-capital.pdf: the run's figure has other numbers, words: write it again" in problems
 
 
 def test_a_name_that_came_to_mean_something_else_is_caught_though_its_value_agrees(
@@ -241,3 +241,11 @@ def test_figures_that_mark_other_heads_agree_only_with_the_same_option(
     with pytest.raises(SettingsError, match="contradict"):
         typed(*drawn, "--overlay", str(mine), "--no-overlay")
     capsys.readouterr()
+
+
+def test_a_stamp_says_which_of_numbers_words_and_heads_changed(run: sample.FakeRun) -> None:
+    figure = find_figure(run, "alpha-capital")
+    other = dataclasses.replace(figure, head_sets=())
+    digits = [export.stamp(f).rsplit(":", 1)[1] for f in (figure, dataclasses.replace(figure, caption="x"), other)]
+    assert [digits[0][part] == digits[1][part] for part in export.PARTS.values()] == [True, False, True]
+    assert [digits[0][part] == digits[2][part] for part in export.PARTS.values()] == [True, True, False]

@@ -5,6 +5,7 @@ Sources and pairs are those of the bundled lists on a large vocabulary; on a sma
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from reportgen.manifest import ModelRecord
@@ -22,6 +23,7 @@ PAIRS = 110  # of a relation
 TEMPLATES = 4
 PROMPT = 10  # tokens
 FIXED = 50_000  # calls between the passes of a phase
+SHOWN = 4  # pairs named one by one
 SIZES = 8  # numbers of heads removed in an ablation
 
 
@@ -94,14 +96,31 @@ def drops(s: RelationsSettings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     """The relations that this tokenizer leaves too few pairs, and the pairs that the others lose."""
     lists = [keep(relation, tokens) for relation in load_relations(s.relations_dir, s.only)]
     few = [k for k in lists if len(k.pairs) < s.min_pairs]
-    gone = {k.relation.stem: len(k.relation.pairs) - len(k.pairs) for k in lists if k not in few}
-    lost = {stem: n for stem, n in gone.items() if n}
     words = [f"relation {k.relation.stem}: {too_few(k, s.min_pairs)}" for k in few]
+    lost = {
+        k.relation.stem: k for k in lists if (k not in few or s.relations_dir) and len(k.relation.pairs) > len(k.pairs)
+    }
     if lost:
-        whole = sum(len(k.relation.pairs) for k in lists if k.relation.stem in lost)
-        each = ", ".join(f"{stem} {n}" for stem, n in lost.items())
-        words.append(f"{sum(lost.values()):,} of {whole:,} pairs, not single tokens or not to be told apart: {each}")
-    return tuple(words)
+        whole = sum(len(k.relation.pairs) for k in lost.values())
+        gone = {stem: len(k.relation.pairs) - len(k.pairs) for stem, k in lost.items()}
+        each = ", ".join(f"{stem} {n}{_which(lost[stem], s)}" for stem, n in gone.items())
+        words.append(f"{sum(gone.values()):,} of {whole:,} pairs, not of one token each: {each}")
+    return (*words, *(_twice(k) for k in lists if s.relations_dir and len(set(k.pairs)) < len(k.pairs)))
+
+
+def _which(kept: Kept, s: RelationsSettings) -> str:
+    """The first pairs of a list of the user's own that are left out."""
+    gone = [pair for pair in kept.relation.pairs if pair not in set(kept.pairs)] if s.relations_dir else []
+    shown = ", ".join(f"{source} -> {target}" for source, target in gone[:SHOWN])
+    return f" ({shown}{', ...' if len(gone) > SHOWN else ''})" if gone else ""
+
+
+def _twice(kept: Kept) -> str:
+    """That pairs stand more than once: each counts as often, so that n is too large and the interval too narrow."""
+    again = [pair for pair, count in Counter(kept.pairs).items() if count > 1]
+    shown = ", ".join(f"{source} -> {target}" for source, target in again[:SHOWN])
+    more = ", ..." if len(again) > SHOWN else ""
+    return f"relation {kept.relation.stem}: pairs that stand twice count twice, remove one: {shown}{more}"
 
 
 def too_few(kept: Kept, least: int) -> str:
