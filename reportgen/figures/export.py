@@ -95,8 +95,8 @@ PARTS = {"numbers": slice(0, 6), "words": slice(6, 11), "marked heads": slice(11
 def stamp(figure: Figure) -> str:
     """What a figure shows, whatever its size and colours: `reportgen:<id>:<hash of its numbers, caption and notes>`.
 
-    PDF and PNG carry it, so that a paper's copy can be checked against its run. PARTS: which of the hash's digits are of
-    what.
+    PDF and PNG carry it, so that a paper's copy can be checked against its run. PARTS says which digits of the hash are
+    of what.
     """
     marks = [i for i, column in enumerate(figure.data.columns) if column.name == "sets"]
     rows = [[cell for i, cell in enumerate(row) if i not in marks] for row in figure.data.rows]

@@ -15,7 +15,7 @@ from reportgen.errors import DataError, SettingsError
 from reportgen.figures import export
 from reportgen.figures.figure import Style
 from reportgen.imported.store import Source, import_table
-from reportgen.report.build import all_figures
+from reportgen.report.build import all_figures, find_figure
 from reportgen.report.numbers import expected, numbers_tex, read
 from reportgen.report.paper import _numbers, check_paper
 from reportgen.runfolder import keep_marks
@@ -149,7 +149,7 @@ def test_graphicspath_and_inputs_are_followed_once(paper: Path, run: sample.Fake
     paper.write_text(body.replace("\\input{numbers", "\\graphicspath{{./}{figures/}}\\input{numbers"))
     (paper.parent / "more.tex").write_text("\\begin{document}\\input{paper}\\rgnum{made-up/alpha-capital/nn}")
     found = check_paper(paper, changed(run))
-    assert any("alpha-capital.pdf: not the run's" in p for p in found.problems)
+    assert any("alpha-capital.pdf: the run's figure has other" in p for p in found.problems)
     assert any("/nn: the run has no number" in p for p in found.problems)
 
 
