@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Overlays = Mapping[str, Sequence[str]] | Sequence[str | os.PathLike[str]] | str | os.PathLike[str] | bool | None
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "figure", "heatmap", "load_run", "render", "run"]
+__all__ = ["__version__", "figure", "heatmap", "load_run", "render", "run", "save_figure"]
 
 
 def run(
@@ -122,6 +122,30 @@ def figure(
         return found.chart
     chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt, style.width_in)
     return chart
+
+
+def save_figure(run: Run, figure_id: str, path: str | os.PathLike[str], **choices: Any) -> None:
+    """Write one figure as `reportgen figure RUN ID --out PATH` does: at its printed width, fonts embedded.
+
+    path     its ending says the format: svg, pdf, png, csv, tex or json
+    choices  those of `figure`: width, cmap, palette, legend, overlays
+
+    Raises reportgen.errors.SettingsError for another ending, and as `figure` does.
+    """
+    from pathlib import Path
+
+    from reportgen.errors import SettingsError
+    from reportgen.figures.export import FORMATS
+    from reportgen.files import write_atomic
+    from reportgen.report.build import printed_figure
+
+    ending = Path(path).suffix.lower().removeprefix(".")
+    if ending not in FORMATS:
+        raise SettingsError(f"{path} does not say a format.", f"End it with one of .{', .'.join(FORMATS)}.")
+    said = {"width": None, "cmap": "viridis", "palette": "published", "legend": "outside", "overlays": None, **choices}
+    marks = _marks(run, said.pop("overlays"))
+    found, style = printed_figure(run, figure_id, _style(**said), marks)
+    write_atomic(Path(path), FORMATS[ending](found, style))
 
 
 def heatmap(

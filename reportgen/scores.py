@@ -187,7 +187,7 @@ class HeadScores:
 
     def top(self, k: int = 5) -> Rows:
         """Rows of the `k` heads with the highest values."""
-        return rows_of([self], self.ranking()[:k])
+        return rows_of([self], self.ranking()[: max(0, k)])
 
     def __repr__(self) -> str:
         layers, heads = self.values.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pypdf
 import pytest
 
 import reportgen
@@ -139,3 +140,11 @@ def test_a_figure_in_python_has_the_command_lines_choices() -> None:
         reportgen.figure(run, "attention-induction", overlays={"Mine": ["L9H9"]})
     array = reportgen.heatmap(np.eye(3), width=3.25, cmap="magma")
     assert 'width="3.25in"' in array._repr_mimebundle_()["image/svg+xml"]
+
+
+def test_a_saved_figure_has_its_printed_width(tmp_path: Path) -> None:
+    run = reportgen.load_run(str(MINI))
+    reportgen.save_figure(run, "attention-induction", tmp_path / "x.pdf", width="icml", overlays={"Mine": ["L0H3"]})
+    assert float(pypdf.PdfReader(tmp_path / "x.pdf").pages[0].mediabox.width) == pytest.approx(3.25 * 72, abs=0.5)
+    with pytest.raises(SettingsError, match="does not say a format"):
+        reportgen.save_figure(run, "attention-induction", tmp_path / "x")

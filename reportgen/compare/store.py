@@ -124,6 +124,9 @@ def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str
         arrays=arrays,
         facts={
             "names": list(names),
+            "described": [
+                f"{n} ({r.model.dequantised})" if r.model.dequantised else n for n, r in zip(names, runs, strict=True)
+            ],
             "keys": list(shared),
             "labels": {key: scored[0].label for key, scored in shared.items()},
             "ranges": {key: _range(scored) for key, scored in shared.items()},
@@ -224,7 +227,8 @@ def _table(names: Sequence[str], differ: Sequence[Row]) -> Table:
 def _said(name: str, run: Run) -> str:
     model = run.model
     grid = f"{model.n_layers} × {model.n_heads} heads"
-    return f"{name}: {grid}, {model.weights} {model.dtype}, {run.manifest.created[:10]}".replace(" ,", ",")
+    weights = ", ".join(filter(None, (f"{model.weights} {model.dtype}".strip(), model.dequantised)))
+    return f"{name}: {grid}, {weights}, {run.manifest.created[:10]}"
 
 
 def _manifest(names: Sequence[str], runs: Sequence[Run], slug: str) -> Manifest:

@@ -74,7 +74,7 @@ def _colours(view: View) -> tuple[str, ...]:
 
 def _words(result: SuiteResult, name: str) -> str:
     """What all captions say: the runs, and that something differs in the suite of `name` (suite/measure)."""
-    names = [str(name) for name in _list(result, "names")]
+    names = [str(name) for name in _list(result, "described") or _list(result, "names")]
     differ = _differ(result, name)
     first = [line.split(":")[0].split(" (")[0] for line in differ[:2]]
     more = f", and {len(differ) - 2} more" if len(differ) > 2 else ""
