@@ -160,7 +160,7 @@ def test_transfers_do_not_grow_with_heads(tmp_path: Path) -> None:
 
 def test_transfers_do_not_grow_with_relations(tmp_path: Path) -> None:
     build.compiled()
-    names = ("name_copying", "name_copying,word_to_antonym,word_to_plural")
+    names = ("name_copying", "name_copying,word_to_antonym,word_to_synonym")
     paths = [tmp_path / f"{i}.json" for i in range(2)]
     settings = [json.dumps({"relations": {**STATIC["relations"], "relations": some}}) for some in names]
     made = [
