@@ -124,28 +124,32 @@ def figure(
     return chart
 
 
-def save_figure(run: Run, figure_id: str, path: str | os.PathLike[str], **choices: Any) -> None:
+def save_figure(
+    run: Run,
+    figure_id: str,
+    path: str | os.PathLike[str],
+    *,
+    width: str | float | None = None,
+    cmap: str = "viridis",
+    palette: str = "published",
+    legend: str = "outside",
+    overlays: Overlays = None,
+) -> None:
     """Write one figure as `reportgen figure RUN ID --out PATH` does: at its printed width, fonts embedded.
 
-    path     its ending says the format: svg, pdf, png, csv, tex or json
-    choices  those of `figure`: width, cmap, palette, legend, overlays
+    path  its ending says the format: svg, pdf, png, csv, tex or json; the others are those of `figure`
 
     Raises reportgen.errors.SettingsError for another ending, and as `figure` does.
     """
     from pathlib import Path
 
-    from reportgen.errors import SettingsError
-    from reportgen.figures.export import FORMATS
+    from reportgen.figures.export import FORMATS, format_of
     from reportgen.files import write_atomic
     from reportgen.report.build import printed_figure
 
-    ending = Path(path).suffix.lower().removeprefix(".")
-    if ending not in FORMATS:
-        raise SettingsError(f"{path} does not say a format.", f"End it with one of .{', .'.join(FORMATS)}.")
-    said = {"width": None, "cmap": "viridis", "palette": "published", "legend": "outside", "overlays": None, **choices}
-    marks = _marks(run, said.pop("overlays"))
-    found, style = printed_figure(run, figure_id, _style(**said), marks)
-    write_atomic(Path(path), FORMATS[ending](found, style))
+    name = format_of(Path(path))
+    style, marks = _style(width, cmap, palette, legend), _marks(run, overlays)
+    write_atomic(Path(path), FORMATS[name](*printed_figure(run, figure_id, style, marks)))
 
 
 def heatmap(

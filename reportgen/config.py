@@ -156,8 +156,7 @@ def options_of(**said: object) -> Options:
     for name in ("suites", "overlays"):
         if name in words:
             words[name] = _several(words[name])
-    if isinstance(several := words.get("suites"), tuple):
-        words["suites"] = listed(several)
+    chosen = words["suites"] = listed(_several(words.get("suites")))
     own = words.pop("settings", None)
     settings: Given = {suite: dict(values) for suite, values in own.items()} if isinstance(own, Mapping) else {}
     for path, value in dotted.items():
@@ -165,8 +164,7 @@ def options_of(**said: object) -> Options:
         if not (suite and dot and name):
             raise SettingsError(f"set={{{path!r}: ...}} is not SUITE.FIELD.", 'For example set={"relations.tau": 0.2}')
         settings.setdefault(suite, {})[name] = value
-    chosen = words.get("suites", ())
-    words["settings"] = with_aliases(settings, given, chosen if isinstance(chosen, tuple) else ())
+    words["settings"] = with_aliases(settings, given, chosen)
     kept = {name: value for name, value in words.items() if value is not None}
     return replace(Options(), **{k: str(v) if isinstance(v, Path) else v for k, v in kept.items()})  # type: ignore[arg-type]
 
@@ -175,9 +173,9 @@ _IN_PYTHON = {"suite": "suites", "overlay": "overlays"}  # the command line's wo
 
 
 def _several(value: object) -> tuple[str, ...]:
-    """One name, names between commas, or a sequence of them."""
+    """One name or path, or a sequence of them."""
     if isinstance(value, str | Path):
-        return tuple(part for part in str(value).split(",") if part)
+        return (str(value),)
     return tuple(str(part) for part in value) if isinstance(value, Iterable) else ()
 
 

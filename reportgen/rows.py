@@ -70,12 +70,17 @@ def row(score: HeadScores, head: Head) -> dict[str, Any]:
     """One head's row; numbers as Python numbers, None where there is none."""
     grids: Mapping[str, Any] = {"value": score.values, "low": score.low, "high": score.high, "p": score.p}
     numbers = {name: None if grid is None else _number(grid[head]) for name, grid in grids.items()}
-    no_null = f"no null: {score.no_null}" if score.p is None and score.line is None else ""
     return {
         "suite": score.suite, "measure": score.measure, "task": score.task, "head": f"L{head[0]}H{head[1]}",
         "layer": head[0], "head_index": head[1], **numbers, "n": score.n, "line": score.line,
-        "note": score.note(*head) or no_null,
+        "note": note(score, head),
     }  # fmt: skip
+
+
+def note(score: HeadScores, head: Head) -> str:
+    """Why a head has no value or an estimate, else why the score has no null; "" for an exact value with one."""
+    no_null = f"no null: {score.no_null}" if score.p is None and score.line is None else ""
+    return score.note(*head) or no_null
 
 
 def _number(value: Any) -> float | None:

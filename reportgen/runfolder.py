@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -145,7 +145,7 @@ class Run:
 
         Of measures that begin alike the one of just this name is taken. UnknownScore names the candidates.
         """
-        known = {score.key: score for result in self.results.values() for score in result.scores}
+        known = {score.key: score for score in self._every()}
         if key in known:
             return known[key]
         parts = key.split("/")
@@ -159,18 +159,21 @@ class Run:
 
     def _ipython_key_completions_(self) -> list[str]:
         """What a notebook offers after run[" ."""
-        return [score.key for result in self.results.values() for score in result.scores]
+        return [score.key for score in self._every()]
 
     def scores(self, key: str = "", head: str = "") -> Rows:
         """Rows of all scores: those whose key begins with `key`, of one head where one is named ("L4H5").
 
         SettingsError where nothing is left; `.to_pandas()` makes a data frame.
         """
-        every = [score for result in self.results.values() for score in result.scores]
+        every = self._every()
         some = [score for score in every if score.key.startswith(key)]
         if every and not some:
             raise UnknownScore(f"There is no score {key!r}.", nearest(key, [score.key for score in every]))
         return rows_of(some, [self._head(head)] if head else None)
+
+    def _every(self) -> list[HeadScores]:
+        return [score for result in self.results.values() for score in result.scores]
 
     def _head(self, name: str) -> Head:
         try:
@@ -375,12 +378,20 @@ class RunWriter:
         return f"{self.path} keeps {', '.join(files)}{instead}." if files else ""
 
 
-def keep_marks(run: Run, overlays: Iterable[Path] = (), published: str = "", *, no_overlay: bool = False) -> Run:
+def keep_marks(
+    run: Run,
+    overlays: Iterable[Path] = (),
+    published: str = "",
+    *,
+    no_overlay: bool = False,
+    tell: Callable[[str], None] = lambda words: None,
+) -> Run:
     """The run with what its figures mark from now on, in run.json: what `render`, `figure`, `check` and `site` draw.
 
     overlays    TOML files, in place of those kept; none = those kept
     published   key of a catalogue model; "" = the one kept
     no_overlay  draw none of them, until this is called again
+    tell        is told which files are kept, and in whose place
 
     Raises UserError: a malformed file or unknown key, and then nothing is changed; the folder is in use.
     """
@@ -391,7 +402,7 @@ def keep_marks(run: Run, overlays: Iterable[Path] = (), published: str = "", *, 
         manifest = _read_manifest(run.path)
         writer = RunWriter(run.path, manifest)
         if files:
-            writer.keep_overlays(files)
+            tell(writer.keep_overlays(files))
         key = published or manifest.published_as
         marked = msgspec.structs.replace(writer.manifest, published_as=key, no_overlay=no_overlay)
         if marked != writer.manifest:

@@ -146,5 +146,5 @@ def test_a_saved_figure_has_its_printed_width(tmp_path: Path) -> None:
     run = reportgen.load_run(str(MINI))
     reportgen.save_figure(run, "attention-induction", tmp_path / "x.pdf", width="icml", overlays={"Mine": ["L0H3"]})
     assert float(pypdf.PdfReader(tmp_path / "x.pdf").pages[0].mediabox.width) == pytest.approx(3.25 * 72, abs=0.5)
-    with pytest.raises(SettingsError, match="does not say a format"):
+    with pytest.raises(SettingsError, match="has no ending"):
         reportgen.save_figure(run, "attention-induction", tmp_path / "x")

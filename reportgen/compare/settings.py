@@ -36,7 +36,7 @@ class Row:
 
 
 def differences(runs: Sequence[Run], compared: Sequence[str]) -> list[Row]:
-    """Everything that could make scores of the suites `compared` differ although the models do not."""
+    """Everything but a suite's own that could make scores of the suites `compared` differ although models do not."""
 
     def each(words: Callable[[SuiteRecord], str]) -> list[str]:
         of = [{name: run.manifest.suites[name] for name in compared} for run in runs]
@@ -55,10 +55,7 @@ def differences(runs: Sequence[Run], compared: Sequence[str]) -> list[Row]:
         _row("first token", [run.model.bos for run in runs]),
         _row("synthetic scores", [value_words(run.manifest.synthetic or run.model.synthetic) for run in runs]),
     ]
-    found = [row for row in rows if row is not None]
-    for suite in compared:
-        found += _suite(runs, suite)
-    return found
+    return [row for row in rows if row is not None]
 
 
 def sentences(names: Sequence[str], runs: Sequence[Run], rows: Sequence[Row]) -> list[str]:
@@ -86,7 +83,8 @@ def _short(value: str) -> str:
     return value[:12] if _DIGEST.fullmatch(value) else value or "–"
 
 
-def _suite(runs: Sequence[Run], suite: str) -> Iterator[Row]:
+def of_suite(runs: Sequence[Run], suite: str) -> Iterator[Row]:
+    """What differs in one suite: version, settings, data files, and the examples scored."""
     done = [run.manifest.suites[suite] for run in runs]
     rows = [_row(f"{suite}: version", [str(record.version) for record in done])]
     names = dict.fromkeys(name for record in done for name in record.settings)

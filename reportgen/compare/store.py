@@ -16,7 +16,7 @@ from reportgen import __version__, suites
 from reportgen.compare.classes import by_depth, changed
 from reportgen.compare.lineage import lineage
 from reportgen.compare.numbers import Correlation, at_depths, difference, profile, sized, spearman
-from reportgen.compare.settings import TITLE, Row, differences, sentences
+from reportgen.compare.settings import TITLE, Row, differences, of_suite, sentences
 from reportgen.errors import RunError, SettingsError, nearest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
 from reportgen.report.labels import is_signed
@@ -107,7 +107,8 @@ def _first(kinds: Sequence[str], keys: Sequence[str]) -> list[str]:
 def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str) -> SuiteResult:
     """Everything the figures and tables of a comparison are made from."""
     compared = list(dict.fromkeys(key.split("/")[0] for key in shared))
-    differ = differences(runs, compared)
+    own = {suite: list(of_suite(runs, suite)) for suite in compared}
+    differ = [*differences(runs, compared), *(row for rows in own.values() for row in rows)]
     scores = _differences(names, shared) if words else []
     tables = [ranks(names, shared, bool(words))]
     tables.append(changed(names, runs) if words else by_depth(names, runs))
@@ -134,7 +135,7 @@ def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str
             "n": {key: [s.n for s in scored] for key, scored in shared.items()},
             "lineage": words,
             "banner": sentences(names, runs, differ),
-            "banner_of": {suite: sentences(names, runs, differences(runs, [suite])) for suite in compared},
+            "banner_of": {s: sentences(names, runs, [*differences(runs, [s]), *rows]) for s, rows in own.items()},
             "titles": _titles(compared),
         },
         not_computed=(*_left_out(names, runs, compared), *(() if words else (NotComputed("difference maps", _APART),))),

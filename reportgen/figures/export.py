@@ -15,11 +15,12 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import typst
 
-from reportgen.errors import SettingsError
+from reportgen.errors import SettingsError, nearest
 from reportgen.figures import latex, theme
 from reportgen.figures.figure import Figure, Kept, Style
 from reportgen.figures.fonts import settable, shipped
@@ -205,3 +206,18 @@ def _safe(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def format_of(path: Path | None, said: str = "") -> str:
+    """The format: as `said`, else by the ending of `path`, else svg. SettingsError for neither, or a contradiction."""
+    if said and said not in FORMATS:
+        raise SettingsError(f"No format {said!r}.", nearest(said, FORMATS))
+    ending = path.suffix.lower().removeprefix(".") if path is not None else ""
+    if ending not in FORMATS:
+        if path is not None and not said:
+            problem = f"{path}: its ending says no format." if ending else f"{path} has no ending."
+            raise SettingsError(problem, f"End it with one of .{', .'.join(FORMATS)}, or add --format.")
+        return said or "svg"
+    if said and said != ending:
+        raise SettingsError(f"{path} ends in .{ending}, --format says {said}.", "Give one of them.")
+    return ending

@@ -7,14 +7,12 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 
+from reportgen import rows
 from reportgen.manifest import ModelRecord
 from reportgen.report.text import clean
 from reportgen.scores import FloatGrid, HeadScores, SuiteResult, head_name
 
-COLUMNS = (
-    "suite", "measure", "task", "head", "layer", "head_index", "value", "low", "high", "n", "p", "line", "note",
-    "model",
-)  # fmt: skip
+COLUMNS = (*rows.COLUMNS, "model")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -38,11 +36,10 @@ def scores_csv(results: Mapping[str, SuiteResult], model: ModelRecord) -> str:
 def _rows(scores: HeadScores) -> Iterator[tuple[str, ...]]:
     names = (scores.suite, scores.measure, scores.task)
     line = _number(scores.line)
-    no_null = f"no null: {scores.no_null}" if scores.p is None and scores.line is None else ""
     layers, heads = scores.values.shape
     for layer in range(layers):
         for head in range(heads):
-            note = scores.note(layer, head) or no_null
+            note = rows.note(scores, (layer, head))
             cells = (_cell(grid, layer, head) for grid in (scores.values, scores.low, scores.high))
             p = _cell(scores.p, layer, head)
             yield (*names, head_name(layer, head), str(layer), str(head), *cells, str(scores.n), p, line, escape(note))

@@ -48,6 +48,7 @@ def _map(suite: Suite, result: SuiteResult, view: View, scores: HeadScores) -> F
             f"n = {scores.n:,}." if scores.n else "",
             captions.beats_null(scores) if has_null else f"{NO_NULL.capitalize()}: {scores.no_null}.",
             captions.best_head(scores, signed=scores.range[0] < 0),
+            _held_out(result, scores),
             captions.synthetic(view),
         ),
         alt=f"Layer by head map of {name} in {captions.model_name(view)}.",
@@ -64,6 +65,16 @@ def _map(suite: Suite, result: SuiteResult, view: View, scores: HeadScores) -> F
             captions.markers(sets, (view.model.n_layers, view.model.n_heads)),
         ),
     )
+
+
+def _held_out(result: SuiteResult, scores: HeadScores) -> str:
+    """The head picked on one half of the samples, estimated on the other; run folders come from anywhere."""
+    held = result.facts.get("held_out")
+    found = held.get(scores.key) if isinstance(held, Mapping) else None
+    if not isinstance(found, Mapping) or not {"head", "value", "low", "high"} <= set(found):
+        return ""
+    value, low, high = (captions.number(float(found[name])) for name in ("value", "low", "high"))
+    return f"Held out: {found['head']} at {value} [{low}, {high}]."
 
 
 def _computed(scores: HeadScores, made: Any) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reportgen.errors import FigureError, SettingsError, UnknownFigure, nearest
+from reportgen.errors import FigureError, SettingsError, UnknownFigure
 from reportgen.verbs.options import (
     Cmap,
     Legend,
@@ -67,12 +68,7 @@ def _marked(run: Run, overlay: Sequence[Path], published: str, no_overlay: bool)
 
     if no_overlay and (overlay or published):
         raise SettingsError("--no-overlay contradicts --overlay and --published.", "Give one of them.")
-    marked = keep_marks(run, overlay, published, no_overlay=no_overlay)
-    if overlay:
-        gone = [name for name in run.manifest.overlays if name not in marked.manifest.overlays]
-        instead = f" in place of {', '.join(gone)}" if gone else ""
-        typer.echo(f"{run.path} keeps {', '.join(marked.manifest.overlays)}{instead}.", err=True)
-    return marked
+    return keep_marks(run, overlay, published, no_overlay=no_overlay, tell=partial(typer.echo, err=True))
 
 
 def _no_marks(folder: Path, overlay: Sequence[Path] | None, other: bool) -> None:
@@ -101,7 +97,7 @@ def figure_verb(
     """Write one figure of a stored run or sweep, or list the figures there are."""
     from reportgen import suites
     from reportgen.figures.alone import attempt
-    from reportgen.figures.export import FORMATS, as_drawn
+    from reportgen.figures.export import FORMATS, as_drawn, format_of
     from reportgen.figures.figure import Kept
     from reportgen.figures.widths import inches
     from reportgen.files import write_atomic
@@ -113,7 +109,7 @@ def figure_verb(
         for line in _listed(run):
             print(line)
         return
-    name = _format(format_, out)
+    name = format_of(out, format_)
     style = checked_style(cmap, palette, legend=legend, width_in=inches(width), font_size=font_size)
     try:
         figure, style = _printed(run, figure_id, style, marks)
@@ -129,23 +125,6 @@ def figure_verb(
         raise FigureError(f"Figure {figure_id} could not be drawn: {problem}")
     write_atomic(path, content)
     print(path)
-
-
-def _format(said: str, out: Path | None) -> str:
-    """The format: as said, else by the ending of --out, else svg. SettingsError where the two contradict each other."""
-    from reportgen.figures.export import FORMATS
-
-    if said and said not in FORMATS:
-        raise SettingsError(f"No format {said!r}.", nearest(said, FORMATS))
-    ending = out.suffix.lower().removeprefix(".") if out is not None else ""
-    if ending not in FORMATS:
-        if out is not None and not said:
-            problem = f"--out {out}: its ending says no format." if ending else f"--out {out} has no ending."
-            raise SettingsError(problem, f"End it with one of .{', .'.join(FORMATS)}, or add --format.")
-        return said or "svg"
-    if said and said != ending:
-        raise SettingsError(f"--out {out} ends in .{ending}, --format says {said}.", "Give one of them.")
-    return ending
 
 
 def _printed(run: Path, figure_id: str, style: Style, marks: Marks) -> tuple[Figure, Style]:

@@ -47,11 +47,6 @@ def drawn(figure: Figure) -> str:
     return json.dumps(export.spec(figure), ensure_ascii=False)
 
 
-def told(figure: Figure) -> str:
-    """Everything said of a figure: caption and notes."""
-    return " ".join((figure.caption, *figure.notes))
-
-
 def words(figure: Figure, panel: int, layer: str) -> list[str]:
     spec = export.spec(figure)
     part = spec["hconcat"][panel] if "hconcat" in spec else spec
@@ -165,7 +160,7 @@ def test_the_users_own_heads_are_on_every_score_map() -> None:
     ]  # fmt: skip
     made = [figure for figure in made if figure.id != "relations-published"]  # no map
     assert len(made) == 11
-    assert all("My heads" in drawn(figure) and "My heads" in told(figure) for figure in made)
+    assert all("My heads" in drawn(figure) and "My heads" in samples.said(figure) for figure in made)
     assert all([s.key for s in figure.head_sets] == ["user/mine/a"] for figure in made)
 
 

@@ -159,25 +159,35 @@ def largest(result: SuiteResult, scores: Sequence[HeadScores], *, signed: bool =
 
 def probe_accuracy(facts: Facts) -> str:
     """Held-out accuracy beside the best baseline, in few words."""
+    said = _beside_the_best(facts)
+    if said is None:
+        return ""
+    found, verdict, best = said
+    return f"Probe accuracy {_share(found)}, {verdict} the best baseline's {float(best['accuracy']):.2f}."
+
+
+def _beside_the_best(facts: Facts) -> tuple[Facts, str, Facts] | None:
+    """(held-out accuracy, above or NOT above, the best baseline); None where the run does not say them."""
     found, margin = part(facts, "accuracy"), part(facts, "margin")
     best = part(part(facts, "baselines"), str(facts.get("best_baseline")))
     if "value" not in found or "accuracy" not in best:
-        return ""
-    verdict = "above" if margin.get("above") else "NOT above"
-    return (
-        f"Probe accuracy {float(found['value']):.2f} [{float(found['low']):.2f}, {float(found['high']):.2f}], "
-        f"{verdict} the best baseline's {float(best['accuracy']):.2f}."
-    )
+        return None
+    return found, "above" if margin.get("above") else "NOT above", best
+
+
+def _share(found: Facts) -> str:
+    """`0.83 [0.76, 0.89]`."""
+    value, low, high = (float(found[name]) for name in ("value", "low", "high"))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def accuracy(facts: Facts) -> str:
-    found, margin = part(facts, "accuracy"), part(facts, "margin")
-    best = part(part(facts, "baselines"), str(facts.get("best_baseline")))
-    if "value" not in found or "accuracy" not in best:
+    said = _beside_the_best(facts)
+    if said is None:
         return ""
-    verdict = "above" if margin.get("above") else "NOT above"
+    found, verdict, best = said
     return (
-        f"Held-out accuracy {float(found['value']):.2f} [{float(found['low']):.2f}, {float(found['high']):.2f}] (n = "
+        f"Held-out accuracy {_share(found)} (n = "
         f"{found['n']}, chance {float(found['chance']):.3f}), {verdict} the best surface baseline "
         f"({best['words']}, {float(best['accuracy']):.2f})."
     )
