@@ -24,10 +24,11 @@ real-fetch: $(DEV)
 real-test: $(DEV)  ## the tests of real models alone: minutes
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m real tests/real
 
-check: $(DEV)  ## ruff and mypy --strict
+check: $(DEV)  ## ruff, mypy --strict, and oxlint for the page's scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/oxlint --deny-warnings templates
 
 bench: $(DEV)  ## timings as ratios against a plain reference, one run
 	$(BIN)/python -m benchmarks

@@ -31,14 +31,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks.shapes import gpt2_small_shape, mark_synthetic, wide_tokenizer
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.circuits.attribution import attribution
-from reportgen.suites.circuits.effects import attributions
-from reportgen.suites.circuits.estimates import choose
+from reportgen.suites.circuits.scoring.effects import attribution, attributions, choose_exact, total_effects
+from reportgen.suites.circuits.scoring.passes import Batches
+from reportgen.suites.circuits.scoring.task_runs import trace
 from reportgen.suites.circuits.settings import Settings
-from reportgen.suites.circuits.sides import Batches
-from reportgen.suites.circuits.tasks import BUILDERS, Pair, Task
-from reportgen.suites.circuits.totals import total_effects
-from reportgen.suites.circuits.traces import trace
+from reportgen.suites.circuits.tasks import BUILDERS
+from reportgen.suites.circuits.tasks.task import Pair, Task
 
 CPU = "cpu" in sys.argv[1:]
 THREADS, CLOCK = (1, time.process_time) if CPU else (2, time.perf_counter)
@@ -119,7 +117,7 @@ def verified(model: Model, task: Task) -> tuple[int, Floats]:
         clean.attention[:, 0].mean(0).numpy(),
     ]
     rng = np.random.default_rng(0)
-    chosen = choose(estimate.shape, rankings, 0, SETTINGS.verified, SETTINGS.sampled, rng)
+    chosen = choose_exact(estimate.shape, rankings, 0, SETTINGS.verified, SETTINGS.sampled, rng)
     return int(chosen.exact.sum()), total_effects(prompts, chosen.exact, denoising=False).noising
 
 

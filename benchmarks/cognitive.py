@@ -24,10 +24,10 @@ from transformers import AutoModelForCausalLM
 from benchmarks.shapes import gpt2_small_shape
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.cognitive import baselines, dataset, features, null, probe
-from reportgen.suites.cognitive.fit import Rows
-from reportgen.suites.cognitive.prompts import Encoded, Encoder
-from reportgen.suites.cognitive.recipe import Recipe, preset
+from reportgen.suites.cognitive.scoring import dataset, null, probe, prompts
+from reportgen.suites.cognitive.scoring.fit import LabelledRows
+from reportgen.suites.cognitive.scoring.prompts import Encoded, Encoder
+from reportgen.suites.cognitive.suite import Recipe, preset
 
 RECIPE = preset("recommended")
 SAME_SIZE = replace(RECIPE, proj=64, hidden=512, learning_rate=1e-3)
@@ -44,7 +44,7 @@ def main() -> None:
     planted_and_null(10, 1)
     planted_and_null(5, SEEDS)
     rows, encoded = _rows(model, "in_vocabulary")
-    z = features.head_outputs(model, encoded, 16, lambda *_: None)
+    z = prompts.head_outputs(model, encoded, 16, lambda *_: None)
     permuted_runs(rows, z)
     speed("mini", model, Path(folder) if folder != "mini" else None, encoded, 800)
     with tempfile.TemporaryDirectory() as scratch:
@@ -55,20 +55,20 @@ def main() -> None:
 
 
 def _rows(model: Model, name: str) -> tuple[dataset.DataSet, list[Encoded]]:
-    data = dataset.prepare(name, dataset.load(name), 12, "drop", 0)
+    data = dataset.make_dataset(name, dataset.load(name), 12, "drop", 0)
     encoder = Encoder(model.tokens, data.rows, RECIPE, 5, "predict")
     return data, [encoder.encode(row, row.answer) for row in data.rows]
 
 
-def _job(z: Tensor, labels: Ints, at: Sequence[Tensor], classes: int) -> null.Job:
+def _job(z: Tensor, labels: Ints, at: Sequence[Tensor], classes: int) -> null.ProbeJob:
     """Features and labels with the number of steps that an early-stopped run on the true labels takes."""
     made = probe.make_features(z, at[0], standardise=True, layer_mean=True)
     known = torch.from_numpy(labels)
     first = probe.train(made, known[None], at[0], RECIPE, 300, [99], classes=classes, validation=at[1])
-    return null.Job(made, known, at[0], at[2], at[3], classes, RECIPE, first.steps)
+    return null.ProbeJob(made, known, at[0], at[2], at[3], classes, RECIPE, first.steps)
 
 
-def _sizes(job: null.Job) -> Tensor:
+def _sizes(job: null.ProbeJob) -> Tensor:
     """|own importance| [function head], mean over starts, as the suite computes it."""
     found = []
     for seed in range(SEEDS):
@@ -94,8 +94,8 @@ def planted_and_null(
         for layer, head in PLANTED:
             z[:, layer, head] += 1.2 * z[:, layer, head].std() * rng.standard_normal((classes, d_head))[labels]
         job = _job(torch.from_numpy(z), labels, at, classes)
-        drawn = null.run(job, np.zeros(800, np.int64), PERMUTATIONS, starts, seed, lambda done, total: None)
-        beyond = (_sizes(job) > null.line(drawn.maxima("own"), 0.05)).any(0).view(shape)
+        drawn = null.train_permuted(job, np.zeros(800, np.int64), PERMUTATIONS, starts, seed, lambda done, total: None)
+        beyond = (_sizes(job) > null.family_line(drawn.maxima("own"), 0.05)).any(0).view(shape)
         found += int((beyond & is_planted).sum())
         false += int((beyond & ~is_planted).sum())
         sets_with_false += bool((beyond & ~is_planted).any())
@@ -110,15 +110,15 @@ def permuted_runs(data: dataset.DataSet, z: Tensor) -> None:
 
     Runs and their nulls are permutations alike, so that all are drawn from one pool.
     """
-    rows = Rows.of(data)
-    strata, _ = baselines.strata(data.rows)
+    rows = LabelledRows.of(data)
+    strata, _ = null.strata_of(data.rows)
     at = [torch.from_numpy(rows.at[part]) for part in ("train", "validation", "selection", "test")]
     job = _job(z, rows.labels, at, len(data.functions))
-    runs = null.run(job, strata, RUNS, SEEDS, 1, lambda done, total: None).maxima("own")
+    runs = null.train_permuted(job, strata, RUNS, SEEDS, 1, lambda done, total: None).maxima("own")
     for starts in (1, SEEDS):
-        pool = null.run(job, strata, POOL, starts, 2, lambda done, total: None).maxima("own")
+        pool = null.train_permuted(job, strata, POOL, starts, 2, lambda done, total: None).maxima("own")
         rng = np.random.default_rng(3)
-        lines = [null.line(rng.choice(pool, PERMUTATIONS, replace=False), 0.05) for _ in range(RUNS)]
+        lines = [null.family_line(rng.choice(pool, PERMUTATIONS, replace=False), 0.05) for _ in range(RUNS)]
         shown = sum(run > line for run, line in zip(runs, lines, strict=True))
         print(f"Permuted labels, {job.steps} steps, {starts} starts per permutation: {shown} of {RUNS} runs show a "
               "head (at most 6)")  # fmt: skip
@@ -128,7 +128,7 @@ def speed(name: str, model: Model, folder: Path | None, encoded: Sequence[Encode
     """Features and probe, ours and the original way, on the same rows."""
     some = list(encoded)[:count]
     plain = AutoModelForCausalLM.from_pretrained(folder or _bundled(), dtype=torch.float32).eval()
-    ours, z = _timed(lambda: features.head_outputs(model, some, 16, lambda *_: None))
+    ours, z = _timed(lambda: prompts.head_outputs(model, some, 16, lambda *_: None))
     theirs, kept = _timed(lambda: decoded(plain, some, model.record.n_heads))
     difference = max(float((a - b).abs().max()) for a, b in zip(z, kept, strict=True))
     tokens = np.mean([len(e.ids) - e.first for e in some])  # what the original keeps: every decoded step

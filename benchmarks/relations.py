@@ -32,11 +32,11 @@ from torch import Tensor
 
 from benchmarks.shapes import gpt2_small_shape
 from reportgen.models.load import stream
-from reportgen.models.statics import Weights
+from reportgen.models.weights import Weights
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.relations.passes import read_inputs
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring.score import score
+from reportgen.suites.relations.scoring.static import read_inputs
 from reportgen.suites.relations.suite import RelationsSettings
 
 CPU = "cpu" in sys.argv[1:]

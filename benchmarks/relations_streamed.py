@@ -24,11 +24,11 @@ import torch
 
 from benchmarks.shapes import first_pairs, llama_8b_shape
 from reportgen.models.load import stream
-from reportgen.models.statics import Weights
+from reportgen.models.weights import Weights
 from reportgen.suites.base import Context
-from reportgen.suites.relations.engine import exact_float32
-from reportgen.suites.relations.passes import read_inputs
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring.ranks import exact_float32
+from reportgen.suites.relations.scoring.score import score
+from reportgen.suites.relations.scoring.static import read_inputs
 from reportgen.suites.relations.suite import RelationsSettings
 
 GIB = 2**30

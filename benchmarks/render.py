@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reportgen.figures.data import table
+from reportgen.figures.chart_data import table
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
@@ -102,7 +102,7 @@ def write_run(folder: Path) -> Run:
 def draw(folder: Path) -> Path:
     """Render a run with every format; the synthetic suite is drawn by this module."""
     from reportgen import suites
-    from reportgen.figures.figure import Style
+    from reportgen.figures.theme import Style
     from reportgen.report.build import build
     from reportgen.report.render import ENDINGS, write
 

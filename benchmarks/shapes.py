@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from reportgen.suites.relations import data as relation_data
+from reportgen.suites import pairs
 
-DATA = Path(relation_data.__file__).parent / "data"
+DATA = Path(pairs.__file__).parent / "pair_lists"
 SHARD = 10**9  # bytes of one weight file
 
 
@@ -29,6 +30,24 @@ def gpt2_small_shape(folder: Path, seed: int = 0, *, d_vocab: int = 50257) -> Pa
     GPT2LMHeadModel(config).eval().save_pretrained(folder)
     mark_synthetic(folder)
     wide_tokenizer(d_vocab).save_pretrained(folder)
+    return folder
+
+
+def llama_1b_shape(folder: Path, seed: int = 0) -> Path:
+    """Random weights in the shape of Llama-3.2-1B: 16 layers x 32 heads, 8 key-value heads, d_model 2048; 2.5 GB."""
+    if (folder / "model.safetensors").exists():
+        return folder
+    torch.manual_seed(seed)
+    vocab = 128256
+    config = LlamaConfig(
+        vocab_size=vocab, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=64, max_position_embeddings=131072, rope_theta=500000.0,
+        bos_token_id=vocab - 1, eos_token_id=vocab - 1, tie_word_embeddings=True,
+    )  # fmt: skip
+    model: Any = LlamaForCausalLM(config)  # half-typed upstream
+    model.to(torch.bfloat16).eval().save_pretrained(folder)
+    mark_synthetic(folder)
+    wide_tokenizer(vocab).save_pretrained(folder)
     return folder
 
 
@@ -52,10 +71,10 @@ def wide_tokenizer(size: int) -> PreTrainedTokenizerFast:
 
 
 def llama_8b_shape(folder: Path, seed: int = 0) -> Path:
-    """The static tensors of a model in the shape of Llama-3.1-8B: random bfloat16, sharded; about 3.9 GB on disk.
+    """The static tensors of a model in the shape of Llama-3.1-8B: random bfloat16, sharded; about 5.3 GB on disk.
 
     32 layers x 32 heads, 8 key-value heads, d_model 4096, d_head 128, vocabulary 128256. It holds both embeddings,
-    W_V and W_O of every layer, the norms' scales, and the MLP of block 0: what `--stream` reads, nothing to run.
+    attention of every layer, the norms' scales, and the MLP of block 0: what `--stream` reads, nothing to run.
     """
     if (folder / "model.safetensors.index.json").exists():
         return folder
@@ -64,6 +83,8 @@ def llama_8b_shape(folder: Path, seed: int = 0) -> Path:
     shapes: list[tuple[str, tuple[int, ...]]] = [("embed_tokens.weight", (vocab, d_model))]
     for layer in range(layers):
         block: dict[str, tuple[int, ...]] = {
+            "self_attn.q_proj": (d_model, d_model),
+            "self_attn.k_proj": (n_kv, d_model),
             "self_attn.v_proj": (n_kv, d_model),
             "self_attn.o_proj": (d_model, d_model),
         }

@@ -8,11 +8,11 @@ import torch
 
 from reportgen.models.load import load
 from reportgen.suites.base import Context
-from reportgen.suites.sparse import texts
-from reportgen.suites.sparse.gates import Gate
-from reportgen.suites.sparse.score import score
+from reportgen.suites.sparse.scoring.gates import Gate
+from reportgen.suites.sparse.scoring.score import score
 from reportgen.suites.sparse.suite import SUITE
-from reportgen.suites.sparse.trainees import loss, trainee
+from reportgen.suites.sparse.training import texts
+from reportgen.suites.sparse.training.networks import loss, trainee
 
 STEPS, SEQUENCES = 5, 16
 

@@ -139,7 +139,7 @@ def done_already(home: Path) -> None:
     import msgspec
 
     from reportgen.manifest import Manifest
-    from reportgen.models.hashing import content_hash
+    from reportgen.models.hub import content_hash
     from reportgen.runfolder import resume_key
     from tests.tiny import tiny_folder
 

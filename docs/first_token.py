@@ -1,4 +1,4 @@
-"""How much each head attends to the first token: a suite of twenty lines."""
+"""How much each head attends to the first token: a suite in twenty lines."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from reportgen.suites import Measure, Samples, Suite
 
 def score(model, context):
     """Attention to the first token, on random tokens."""
-    import torch  # here and not above: figures are drawn where torch is not installed
+    import torch  # imported here because figures are drawn without torch
 
     ids = np.random.default_rng(context.seed).integers(0, model.tokens.size, (64, 32))
     shares = [None] * model.record.n_layers
@@ -22,5 +22,5 @@ def score(model, context):
 
 
 FORMULA = "mean over queries q >= 1 of pattern[q, 0]"
-SHARE = Measure("share", "Attention to the first token", FORMULA, "High: the head rests there.", range=(0, 1))
+SHARE = Measure("share", "Attention to the first token", FORMULA, "High: the head attends mostly there.", range=(0, 1))
 SUITE = Suite("first_token", score=score, measures=SHARE)

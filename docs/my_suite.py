@@ -1,4 +1,4 @@
-"""How far back each head looks: a whole suite in one file."""
+"""How far back each head looks: a full suite in one file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import partial
 from reportgen.errors import NotApplicable
 from reportgen.suites.base import Check, Measure, Planted, Suite
 
-FIRST = 8  # queries before this one have little to look back on
+FIRST = 8  # earlier queries have few keys to attend to
 
 
 @dataclass(frozen=True)
 class Settings:
     sequences: int = field(default=64, metadata={"help": "sequences of random tokens"})
-    tokens: int = field(default=32, metadata={"help": "tokens in each of them"})
+    tokens: int = field(default=32, metadata={"help": "tokens per sequence"})
     batch: int = field(default=16, metadata={"help": "sequences per forward pass"})
     resamples: int = field(default=2000, metadata={"help": "bootstrap draws over sequences"})
 
@@ -23,15 +23,16 @@ def score(model, settings, context):
     import numpy as np
     import torch
 
-    from reportgen.scores import HeadScores, SuiteResult
+    from reportgen.scores import Control, HeadScores, SuiteResult
     from reportgen.stats import bootstrap_interval
+    from reportgen.suites.samples import held_out
 
     if settings.tokens > model.record.n_ctx:
         raise NotApplicable(f"the context has {model.record.n_ctx} tokens, fewer than {settings.tokens}")
     rng = np.random.default_rng(context.seed)
     ids = torch.from_numpy(rng.integers(0, model.tokens.size, (settings.sequences, settings.tokens)))
     if model.tokens.bos_id is not None:
-        ids[:, 0] = model.tokens.bos_id  # as the model is used to
+        ids[:, 0] = model.tokens.bos_id  # as in training
     at = torch.arange(settings.tokens, device=model.device)
     back = (at[:, None] - at[None, :]).clamp(min=0).float()  # [query key]
 
@@ -55,15 +56,17 @@ def score(model, settings, context):
         n=settings.sequences,
         low=low.astype(np.float32),
         high=high.astype(np.float32),
-        no_null="a distance is a description; there is no claim to test",
+        no_null="a distance is descriptive; there is no claim to test",
         range=(0.0, float(settings.tokens - 1)),
+        held_out=held_out(each, context.seed, of="sequences", bounds=(0, settings.tokens - 1)),
+        controls=(Control("head with uniform attention", (FIRST + settings.tokens - 1) / 4),),
     )
     return SuiteResult("reach", (reach,), facts={"tokens": settings.tokens})
 
 
 def figures(result, view):
     from reportgen.figures import captions
-    from reportgen.figures.data import table
+    from reportgen.figures.chart_data import table
     from reportgen.figures.figure import Figure
     from reportgen.figures.heatmap import heatmap
 
@@ -71,7 +74,7 @@ def figures(result, view):
     sets = view.sets("user/")  # what --overlay gave
     title = f"{captions.model_name(view)}: how far back heads look"
     caption = captions.join(
-        f"Mean distance in tokens between a query and what it attends to, in {captions.grid_words(view)}.",
+        f"Mean distance in tokens between a query and the keys it attends to, in {captions.grid_words(view)}.",
         f"Mean over n = {scores.n} sequences of {result.facts['tokens']} random tokens, queries from {FIRST} on.",
         captions.beats_null(scores),
         captions.best_head(scores),
@@ -96,7 +99,7 @@ SUITE = Suite(
     name="reach",
     title="Reach",
     summary="How far back each head looks on random tokens.",
-    version=1,  # raised when the scores would change: stored ones are then computed again
+    version=1,  # raise it when scores change, so that stored ones are recomputed
     settings=Settings,
     score=score,
     figures=figures,
@@ -105,11 +108,11 @@ SUITE = Suite(
             name="distance",
             title="Mean distance",
             formula=f"mean over queries q >= {FIRST} of sum_k pattern[q, k] (q - k)",
-            meaning="High: the head looks far back, or rests on the first token. What it writes is not seen.",
+            meaning="High: the head looks far back, or attends mostly to the first token. Outputs are not measured.",
             unit="tokens",
             source="ours",
             range=(0.0, float("inf")),
-            null="none: a distance is a description",
+            null="none: a distance is descriptive",
         ),
     ),
     check=Check(

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import altair as alt
     import numpy as np
 
-    from reportgen.figures.figure import Kept, Style
-    from reportgen.report.scene import Marks
+    from reportgen.figures.figure import KeptDrawing
+    from reportgen.figures.theme import Style
+    from reportgen.report.build import Marks
     from reportgen.runfolder import Run
 
     Overlays = Mapping[str, Sequence[str]] | Sequence[str | os.PathLike[str]] | str | os.PathLike[str] | bool | None
@@ -37,16 +38,16 @@ def run(
     progress: bool | None = None,
     **options: Any,
 ) -> Run:
-    """Score every head of `model`, keep the run, render its report, and return the run.
+    """Score every head of `model`, store the run, render its report, and return the run.
 
     model    "mini", a hub id, a local Hugging Face folder or a GGUF file
-    suites   names, or files of your own; none = all
-    report   False leaves the report unwritten
-    progress  how far the run is: a line in a notebook, bars on a terminal; None = where one of them is
+    suites   names, or your own files; none = all
+    report   False skips the report
+    progress  show progress: a line in a notebook, bars on a terminal; None = only there
     options  the command line's: preset, set={"relations.tau": 0.2}, relations, tasks, text, device, threads, out, ...
 
-    Warns (LeftOutWarning) of what the model's tokenizer has no tokens for; `Run.left_out` lists it. Raises
-    reportgen.errors.UserError for what the caller can mend.
+    Warns (LeftOutWarning) of data that is not used, such as words that are no single token; `Run.left_out` lists it.
+    Raises reportgen.errors.UserError for what the caller can mend.
     """
     import warnings
 
@@ -64,7 +65,7 @@ def run(
     dropped = [f"{name}: {words}" for name, record in done.manifest.suites.items() for words in record.dropped]
     if dropped:
         more = f" and {len(dropped) - 3} more, see .left_out()" if len(dropped) > 3 else ""
-        warnings.warn(f"Left out for want of tokens: {'; '.join(dropped[:3])}{more}", LeftOutWarning, stacklevel=2)
+        warnings.warn(f"Left out: {'; '.join(dropped[:3])}{more}", LeftOutWarning, stacklevel=2)
     return done
 
 
@@ -78,7 +79,7 @@ def load_run(path: str) -> Run:
 def render(run: Run) -> str:
     """Write the report of a run (HTML, PDF, CSV, every figure) and return the page's path; never imports torch.
 
-    Warns of each figure that could not be drawn; the others are there.
+    Warns of each figure that could not be drawn; the others are written.
     """
     import warnings
 
@@ -96,29 +97,29 @@ def figure(
     palette: str = "published",
     legend: str = "outside",
     overlays: Overlays = None,
-) -> alt.TopLevelMixin | Kept:
+) -> alt.TopLevelMixin | KeptDrawing:
     """One figure of the run as an Altair chart, e.g. figure(run, "relations-name_copying"); never imports torch.
 
     width     printed width: inches, "8.3cm", or a column such as "icml"; text is then 6 pt or more
     cmap      Vega colour scheme of score maps
     palette   "published", or "safe" for the colour-blind
-    legend    of a score map: "outside", below it, or "inside", a half-transparent box in its quiet corner
-    overlays  head sets in place of those that the run keeps: {"Mine": ["L4H5"]}, or paths of overlay files; False draws
-              no published and no own set
+    legend    of a score map: "outside", below it, or "inside", a half-transparent box in an empty corner
+    overlays  head sets instead of those stored in the run: {"Mine": ["L4H5"]}, or paths of overlay files; False draws
+              neither published nor user sets
 
-    Of a suite whose file is not at hand it is the drawing that the run keeps (attribute `svg`).
+    For a suite whose file is not given, it is the drawing stored in the run (attribute `svg`).
 
-    Notebooks show it without a network: as SVG or PNG, interactive where they can draw Vega-Lite themselves.
+    Notebooks display it offline: as SVG or PNG, interactive if they can draw Vega-Lite themselves.
 
-    Raises reportgen.errors.SettingsError that names the figures there are, or the marked head, or head above the line,
+    Raises reportgen.errors.SettingsError that lists the figures, or names the marked head, or head above the line,
     that a legend inside would cover.
     """
-    from reportgen.figures.figure import Kept
-    from reportgen.figures.shown import shown
+    from reportgen.figures.export import shown
+    from reportgen.figures.figure import KeptDrawing
     from reportgen.report.build import printed_figure
 
     found, style = printed_figure(run, figure_id, _style(width, cmap, palette, legend), _marks(run, overlays))
-    if isinstance(found.chart, Kept):
+    if isinstance(found.chart, KeptDrawing):
         return found.chart
     chart: alt.TopLevelMixin = shown(found.chart, found.id, found.title, found.alt, style.width_in)
     return chart
@@ -137,9 +138,9 @@ def save_figure(
 ) -> None:
     """Write one figure as `reportgen figure RUN ID --out PATH` does: at its printed width, fonts embedded.
 
-    path  its ending says the format: svg, pdf, png, csv, tex or json; the others are those of `figure`
+    path  its extension sets the format: svg, pdf, png, csv, tex or json; other arguments as in `figure`
 
-    Raises reportgen.errors.SettingsError for another ending, and as `figure` does.
+    Raises reportgen.errors.SettingsError for another extension, and as `figure` does.
     """
     from pathlib import Path
 
@@ -162,17 +163,17 @@ def heatmap(
     cmap: str = "viridis",
     legend: str = "outside",
 ) -> alt.LayerChart:
-    """A layer x head heatmap of your own numbers, drawn as the report draws its own.
+    """A layer x head heatmap of your own numbers, in the style of the report.
 
     values    [layer head]; NaN = not computed
     overlays  legend entry -> head names, e.g. {"Name movers": ["L9H6"]}
-    label     words on the colour bar
+    label     label of the colour bar
     width     printed width: inches, "8.3cm", or a column such as "icml"
     cmap      Vega colour scheme
-    legend    "outside", or "inside": refused with SettingsError where it would cover a marked head
+    legend    "outside", or "inside": SettingsError if it would cover a marked head
     """
+    from reportgen.figures.export import shown
     from reportgen.figures.heatmap import array_heatmap
-    from reportgen.figures.shown import shown
 
     style = _style(width, cmap, "published", legend)
     made = array_heatmap(values, overlays=overlays or {}, label=label, title=title, style=style)
@@ -181,9 +182,9 @@ def heatmap(
 
 
 def _style(width: str | float | None, cmap: str, palette: str, legend: str) -> Style:
-    from reportgen.figures.figure import Style
-    from reportgen.figures.marks import check_style
-    from reportgen.figures.widths import inches
+    from reportgen.figures.chart_data import check_style
+    from reportgen.figures.export import inches
+    from reportgen.figures.theme import Style
 
     width_in = None if width is None else inches(str(width))
     return check_style(Style(cmap=cmap, palette=palette, legend=legend, width_in=width_in))
@@ -194,7 +195,7 @@ def _marks(run: Run, overlays: Overlays) -> Marks:
     from pathlib import Path
 
     from reportgen.figures.heatmap import named_sets
-    from reportgen.report.scene import Marks
+    from reportgen.report.build import Marks
 
     if overlays is None or isinstance(overlays, bool):
         return Marks(overlays=overlays)

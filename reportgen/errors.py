@@ -1,28 +1,28 @@
-"""What can go wrong, drawn as a tree.
+"""The exception tree.
 
 ReportgenError
-├── UserError            the user can mend it: one line, the next thing to type, exit 2
+├── UserError            the user can fix it: one line, what to type next, exit 2
 │   ├── ModelError       a model that cannot be found, read or trusted
 │   ├── SettingsError    an option, suite, figure or config entry that does not exist or is out of range
-│   │   └── UnknownScore run["..."] that names no score, or several
+│   │   └── UnknownScore run["..."] that matches no score, or several
 │   ├── DataError        a data file: file, entry, what is expected
 │   └── RunError         a run folder: corrupt, newer schema, another model's, in use
-├── FigureError          a figure that was asked for could not be drawn: exit 1
-└── NotApplicable        a suite cannot run on this model: its section says why, the other suites go on
+├── FigureError          a requested figure could not be drawn: exit 1
+└── NotApplicable        a suite cannot run on this model: its section says why, the other suites run
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class ReportgenError(Exception):
-    """Base of every error that reportgen raises on purpose."""
+    """Base of all errors that reportgen raises deliberately."""
 
 
 class UserError(ReportgenError):
-    """A mistake the user can mend. `problem` says what is wrong, `hint` the next thing to type."""
+    """An error the user can fix. `problem` says what is wrong, `hint` what to type next."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         self.problem = _short(one_line(problem))
@@ -41,13 +41,17 @@ class SettingsError(UserError):
 
 
 class UnknownScore(SettingsError, KeyError):
-    """`run[...]` of a score that the run does not have, or of a beginning that several have."""
+    """`run[...]` for a score that the run does not have, or for a prefix that several share."""
 
     __str__ = UserError.__str__  # KeyError's would quote the message
 
 
 class UnknownFigure(SettingsError):
-    """A figure id that the run does not have; the verb lists those there are before the line."""
+    """A figure id that the run does not have; the verb first lists the known ids with their `titles`."""
+
+    def __init__(self, problem: str, hint: str = "", titles: Mapping[str, str] | None = None) -> None:
+        super().__init__(problem, hint)
+        self.titles = titles or {}
 
 
 class DataError(UserError):
@@ -59,11 +63,11 @@ class RunError(UserError):
 
 
 class FigureError(ReportgenError):
-    """A figure that was asked for and could not be drawn: the program's fault, exit 1."""
+    """A requested figure that could not be drawn: a bug in the program, exit 1."""
 
 
 class NotApplicable(ReportgenError):
-    """A suite that cannot run on this model: the reason its section prints, and the next thing to type."""
+    """A suite that cannot run on this model: the reason printed in its section, and what to type next."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         self.problem, self.hint = problem, hint
@@ -71,18 +75,18 @@ class NotApplicable(ReportgenError):
 
 
 class FontWarning(UserWarning):
-    """Letters that no font on this machine has are written out in PDF and PNG."""
+    """Characters that no font on this machine has are written as code points in PDF and PNG."""
 
 
 class LeftOutWarning(UserWarning):
-    """Data of a run that its model's tokenizer has no tokens for."""
+    """Data of a run that the model's tokenizer cannot encode."""
 
 
-_MOST = 600  # characters of a message; what is quoted in it may be any length
+_MOST = 600  # characters of a message; quoted text may be any length
 
 
 def _short(text: str) -> str:
-    """`text` with its middle left out where it is too long to be read."""
+    """`text` with its middle elided if it is too long to read."""
     return text if len(text) <= _MOST else f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
 
 
@@ -93,7 +97,7 @@ def one_line(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names the known names nearest to `name`, or all of them when none is near."""
+    """A hint with the known names nearest to `name`, or all of them if none is near."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:

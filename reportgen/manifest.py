@@ -1,10 +1,12 @@
-"""What run.json says: the record of a run, typed, so that a hostile or newer file is refused with the place named.
+"""The contents of run.json: the typed record of a run; a malformed or newer file is refused with the place named.
 
 msgspec checks every field on reading; nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +17,9 @@ SCHEMA_VERSION = 1  # raised when an old reader would misread a new run folder
 
 
 def command_line() -> list[str]:
-    """The command as typed, for the record; bytes that are no UTF-8 are written out."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    """The command as typed, with ~ for the user's home, since runs are published; bytes beyond UTF-8 are escaped."""
+    home = os.path.expanduser("~").rstrip("/") or "~"  # noqa: PTH111  Path.home raises where there is none
+    words = [Path(sys.argv[0]).name, *(re.sub(rf"{re.escape(home)}(?=/|$)", "~", word) for word in sys.argv[1:])]
     return [word.encode("utf-8", "backslashreplace").decode() for word in words]
 
 
@@ -30,21 +33,21 @@ class SelfCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     max_abs_diff: float  # largest |logit difference|
     logit_std: float  # standard deviation of the reference logits
-    tolerance: float  # what max_abs_diff had to stay below
+    tolerance: float  # limit for max_abs_diff
     tokens: int  # positions compared
     passed: bool
-    note: str = ""  # why it was not run, where it was not (then passed is False and tokens 0)
+    note: str = ""  # why it was not run, if so (then passed is False and tokens 0)
 
 
 class SelfTest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """What `reportgen selftest` found on the installation that scored: planted answers and identities."""
+    """Result of `reportgen selftest` on the installation that scored: planted answers and identities."""
 
     date: str  # ISO 8601, UTC
     sources: str  # sha256 over the package's Python files
     versions: dict[str, str]
     total: int  # checks run
     failed: list[str]  # their names
-    note: str = ""  # why it was not run, where it was not (then total is 0)
+    note: str = ""  # why it was not run, if so (then total is 0)
 
 
 class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -70,27 +73,27 @@ class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     title: str = ""  # printed name ("GPT-2 medium"); empty = id
     synthetic: bool = False  # weights that were never trained, or made-up scores: watermarked everywhere
     self_check: SelfCheck | None = None
-    hub_id: str = ""  # published head lists apply by this, never by shape or folder name
-    quantisation: str = ""  # of a GGUF file whose weights were dequantised, e.g. "Q4_1"; empty = as trained
+    hub_id: str = ""  # published head lists are matched by this, never by shape or folder name
+    quantisation: str = ""  # of the GGUF file whose weights were dequantised, e.g. "Q4_1"; empty = none
 
     @property
     def name(self) -> str:
-        """The name that titles print."""
+        """The name printed in titles."""
         return self.title or self.id
 
     @property
     def described(self) -> str:
-        """The printed name, and that the weights are those of a quantised file where they are."""
+        """The printed name, marked if the weights come from a quantised file."""
         return f"{self.name} ({self.dequantised})" if self.quantisation else self.name
 
     @property
     def dequantised(self) -> str:
-        """`dequantised from Q4_1`; "" for weights as they were trained."""
+        """`dequantised from Q4_1`; "" if the weights were never quantised."""
         return f"dequantised from {self.quantisation}" if self.quantisation else ""
 
 
 class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """One suite's place in the run."""
+    """One suite's record in the run."""
 
     status: Status
     version: int
@@ -99,18 +102,18 @@ class SuiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     resume_key: str = ""
     elapsed_s: float = 0.0
     peak_memory_bytes: int = 0  # of the process, in RAM, since it began
-    device_memory_bytes: int = 0  # most held by tensors on a GPU during this suite; 0 on a CPU
-    estimate_s: float | None = None  # seconds expected before it began; None = not estimated
+    device_memory_bytes: int = 0  # peak tensor memory on a GPU during this suite; 0 on a CPU
+    estimate_s: float | None = None  # estimated seconds before it started; None = not estimated
     phases: dict[str, float] = msgspec.field(default_factory=dict)  # phase -> seconds, longest first
     error: str = ""  # reason of a failure or skip, one line
     sha256: dict[str, str] = msgspec.field(default_factory=dict)  # file name in scores/ -> digest
     n: int = 0  # head scores stored
     data: dict[str, str] = msgspec.field(default_factory=dict)  # name of a data file -> digest
-    dropped: list[str] = msgspec.field(default_factory=list)  # data that the tokenizer has no tokens for, in words
-    # Where and how this suite was scored, which need not be how the run's other suites were. Empty: not known.
+    dropped: list[str] = msgspec.field(default_factory=list)  # data that the tokenizer cannot encode, in words
+    # Where and how this suite was scored; other suites of the run may differ. Empty: unknown.
     device: str = ""  # "cpu", "cuda:0", "mps"
     device_name: str = ""
-    dtype: str = ""  # that the model ran in
+    dtype: str = ""  # of the model during scoring
     threads: int = 0
     seed: int | None = None
     preset: str = ""
@@ -142,11 +145,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     self_test: SelfTest | None = None  # None: not known
 
     def scored(self) -> dict[str, SuiteRecord]:
-        """Every suite's record with where it was scored; runs of reportgen 0.1 know that for the whole run only."""
+        """Every suite's record with where it was scored; runs of reportgen 0.1 have that only for the run."""
         return {name: record if record.device else self.as_now(record) for name, record in self.suites.items()}
 
     def as_now(self, record: SuiteRecord) -> SuiteRecord:
-        """`record` as of a suite that is scored by this command."""
+        """`record` for a suite scored by this command."""
         return msgspec.structs.replace(
             record, device=self.device, device_name=self.device_name, dtype=self.model.dtype, threads=self.threads,
             seed=self.seed, preset=self.preset, versions=dict(self.versions),

@@ -1,13 +1,13 @@
-"""The run folder: a public format that joins scoring and rendering, and nothing else does.
+"""The run folder: a public format, and the only connection between scoring and rendering.
 
     <out>/<slug>/
       run.json                     the manifest, written last, by one process
       scores/<suite>.safetensors   arrays;  scores/<suite>.json  what they mean
-      overlays/*.toml              the user's head sets, copied so that the run re-renders anywhere
+      overlays/*.toml              the user's head sets, copied so that the run can be rendered anywhere
       report/                      index.html, report.pdf, scores.csv, figures/
 
 - Every file is written to a temporary name, fsynced and renamed; a suite is finished when run.json says so and the
-  digests agree. A crash leaves finished suites whole and unfinished ones absent.
+  digests agree. A crash leaves finished suites complete and unfinished ones absent.
 - One process at a time owns a folder (a lock that dies with the process).
 """
 
@@ -26,14 +26,22 @@ from typing import TypeVar
 import msgspec
 from filelock import FileLock, Timeout
 
-from reportgen import codec
+from reportgen import score_files, suites
 from reportgen.errors import RunError, SettingsError, UnknownScore, nearest
-from reportgen.files import check_inside, digest, unwritable, write_atomic
+from reportgen.files import (
+    as_text,
+    check_inside,
+    convert,
+    digest,
+    parse_json,
+    read_bytes,
+    there,
+    unwritable,
+    write_atomic,
+)
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
-from reportgen.published.catalogue import load_user, sets_for
-from reportgen.reading import as_text, convert, parse_json, read_bytes, there
-from reportgen.rows import Rows, rows_of
-from reportgen.scores import Head, HeadScores, SuiteResult, head_name, parse_head
+from reportgen.published import load_user, sets_for
+from reportgen.scores import Head, HeadScores, Rows, SuiteResult, head_name, parse_head, rows_of
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
 MANIFEST = "run.json"
@@ -47,7 +55,7 @@ def slug_of(model_id: str, revision: str = "") -> str:
 
 
 def own_name(model: ModelRecord) -> str:
-    """The run's name where --name gave it one that does not follow from the model's; "" else."""
+    """The run's name if --name gave it one that differs from the model's; else ""."""
     of_model = (slug_of(model.id, model.revision), slug_of(model.id), slug_of(model.title), slug_of(model.hub_id))
     follows = model.slug.lower() in {name.lower() for name in of_model} or model.source == "comparison"
     return "" if follows else model.slug
@@ -59,20 +67,20 @@ def is_slug(name: str) -> bool:
 
 
 def check_slug(slug: str) -> str:
-    """`slug` when it is one safe folder name, else RunError."""
+    """`slug` if it is a safe folder name, else RunError."""
     if not is_slug(slug):
         raise RunError(f"--name {slug!r} is not a plain folder name.", "Use letters, digits, '.', '-', '_' or '@'.")
     return slug
 
 
 def resume_key(**parts: object) -> str:
-    """sha256 of the canonical JSON of what decides a suite's scores (device, threads and tool version do not)."""
+    """sha256 of the canonical JSON of everything that determines a suite's scores (not device, threads or version)."""
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run folder, read. Scores are read when asked for, and checked against the manifest's digests."""
+    """A run folder, for reading. Scores are read on demand and checked against the manifest's digests."""
 
     path: Path
     manifest: Manifest
@@ -80,7 +88,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path | str) -> Run:
-        """The run at `path`; RunError in one line when there is none, it is damaged, or a newer reportgen wrote it."""
+        """The run at `path`; RunError in one line if it is missing, damaged, or written by a newer reportgen."""
         path = Path(path)
         return cls(path, _read_manifest(path))
 
@@ -89,8 +97,8 @@ class Run:
         return self.manifest.model
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: findings, the highest heads, where the page is."""
-        from reportgen.report.notebook import first_screen  # drawing is imported where it is asked for
+        """Notebook display: findings, the highest heads, the page's path."""
+        from reportgen.notebook import first_screen  # drawing is imported on demand
 
         return first_screen(self)
 
@@ -99,7 +107,7 @@ class Run:
         return [name for name, record in self.manifest.suites.items() if record.status == "done"]
 
     def result(self, suite: str) -> SuiteResult:
-        """What `suite` found. RunError when it is not finished or its files are damaged."""
+        """The result of `suite`. RunError if it is not finished or its files are damaged."""
         if suite in self._cache:
             return self._cache[suite]
         record = self.manifest.suites.get(suite)
@@ -111,13 +119,14 @@ class Run:
         try:
             meaning, arrays = blobs[f"{suite}.json"], blobs[f"{suite}.safetensors"]
         except KeyError as error:
-            raise RunError(f"{self.path / MANIFEST} names no {error} for suite {suite!r}.", _AGAIN) from error
+            raise RunError(f"{self.path / MANIFEST} has no {error} for suite {suite!r}.", _AGAIN) from error
         where = self.path / "scores" / suite
-        self._cache[suite] = self._fitting(codec.decode(meaning, arrays, str(where)), where)
+        found = self._fitting(score_files.decode(meaning, arrays, str(where)), where)
+        self._cache[suite] = suites.upgraded(found, record.settings)
         return self._cache[suite]
 
     def _fitting(self, result: SuiteResult, where: Path) -> SuiteResult:
-        """`result` when its scores and head sets are on the model's grid, else RunError."""
+        """`result` if its scores and head sets are on the model's grid, else RunError."""
         shape = (self.model.n_layers, self.model.n_heads)
         grid = f"the model has {shape[0]} layers x {shape[1]} heads"
         if result.suite != where.name:
@@ -141,9 +150,9 @@ class Run:
         return f"<Run {self.path}: {self.model.name}, {grid}; {', '.join(self.done()) or 'no suite done'}>"
 
     def __getitem__(self, key: str) -> HeadScores:
-        """The score of a key, suite/measure/task, or of a beginning of one: run["attention/induction"].
+        """The score of a key, suite/measure/task, or of a beginning of one: run["my_suite/share"].
 
-        Of measures that begin alike the one of just this name is taken. UnknownScore names the candidates.
+        An exact measure name takes precedence over longer ones. UnknownScore names the candidates.
         """
         known = {score.key: score for score in self._every()}
         if key in known:
@@ -154,17 +163,18 @@ class Run:
         if len(found) == 1:
             return known[found[0]]
         if found:
-            raise UnknownScore(f"{key!r} names {len(found)} scores.", f"Say which: {', '.join(found[:12])}.")
+            more = ", \u2026" if len(found) > 12 else "."
+            raise UnknownScore(f"{key!r} names {len(found)} scores.", f"Say which: {', '.join(found[:12])}{more}")
         raise UnknownScore(f"There is no score {key!r}.", nearest(key, known))
 
     def _ipython_key_completions_(self) -> list[str]:
-        """What a notebook offers after run[" ."""
+        """Completions of a notebook after run[" ."""
         return [score.key for score in self._every()]
 
     def scores(self, key: str = "", head: str = "") -> Rows:
-        """Rows of all scores: those whose key begins with `key`, of one head where one is named ("L4H5").
+        """Rows of all scores whose key begins with `key`, optionally of one head ("L4H5").
 
-        SettingsError where nothing is left; `.to_pandas()` makes a data frame.
+        SettingsError if none match; `.to_pandas()` makes a data frame.
         """
         every = self._every()
         some = [score for score in every if score.key.startswith(key)]
@@ -186,13 +196,13 @@ class Run:
 
     def figures(self) -> dict[str, str]:
         """Ids and titles of the run's figures, in the report's order; nothing is drawn."""
-        from reportgen.report.build import all_figures  # drawing is imported where it is asked for
+        from reportgen.report.build import all_figures  # drawing is imported on demand
 
         return {figure.id: figure.title for figure in all_figures(self)}
 
     def left_out(self) -> list[str]:
-        """`suite: words` of all that this run was given or brings and does not have: data without tokens, parts that
-        could not be computed. What settings switched off is not among it."""
+        """`suite: words` for everything left out of this run: data that could not be encoded, parts that could not be
+        computed. It excludes what settings switched off."""
         lines = []
         for name, record in self.manifest.suites.items():
             missing = self.result(name).not_computed if record.status == "done" else ()
@@ -201,11 +211,11 @@ class Run:
         return lines
 
     def overlay_files(self) -> list[Path]:
-        """The user's overlay files kept in the run."""
+        """The user's overlay files stored in the run."""
         return [self.path / "overlays" / check_slug(name) for name in self.manifest.overlays]
 
     def is_finished(self, suite: str, key: str) -> bool:
-        """True when `suite` is done under this resume key and its files are whole."""
+        """Whether `suite` is done under this resume key and its files are intact."""
         record = self.manifest.suites.get(suite)
         if record is None or record.status != "done" or record.resume_key != key or not record.sha256:
             return False
@@ -217,9 +227,9 @@ class Run:
 
 
 def overlay_files(paths: Iterable[Path | str], shape: tuple[int, int] | None = None) -> dict[str, bytes]:
-    """The user's overlay files by the name they get in the run, read and checked; `shape` as in `load_user`.
+    """The user's overlay files by their name in the run, read and checked; `shape` as in `load_user`.
 
-    Raises DataError for a malformed one, SettingsError where two would have one name.
+    Raises DataError for a malformed one, SettingsError if two would have the same name.
     """
     files: dict[str, bytes] = {}
     for path in map(Path, paths):
@@ -231,7 +241,7 @@ def overlay_files(paths: Iterable[Path | str], shape: tuple[int, int] | None = N
     return files
 
 
-_AGAIN = "Score it again with 'reportgen run', or restore the folder from a copy."
+_AGAIN = "Rescore it with 'reportgen run', or restore the folder from a copy."
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -243,7 +253,7 @@ def _read_manifest(path: Path) -> Manifest:
     names += [name for suite, record in manifest.suites.items() for name in (suite, *record.sha256)]
     for name in names:
         if not is_slug(name):
-            raise RunError(f"{file} names a file {name!r} that is not a plain name.", _AGAIN)
+            raise RunError(f"{file} has a file name {name!r} that is not a plain name.", _AGAIN)
     return manifest
 
 
@@ -252,7 +262,7 @@ class _Versioned(msgspec.Struct):
 
 
 def read_versioned(file: Path, kind: type[T], newest: int, again: str) -> T:
-    """A JSON file that says its schema_version, as a `kind`; RunError when it is damaged or newer than `newest`."""
+    """A JSON file with a schema_version, as a `kind`; RunError if it is damaged or newer than `newest`."""
     place = f"{file} is damaged"
     text = as_text(read_bytes(file, again, error=RunError), place, error=RunError)
     value = parse_json(text, place, again, error=RunError)
@@ -267,13 +277,13 @@ def read_versioned(file: Path, kind: type[T], newest: int, again: str) -> T:
 def _read_checked(path: Path, want: str) -> bytes:
     raw = read_bytes(path, _AGAIN, error=RunError)
     if hashlib.sha256(raw).hexdigest() != want:
-        raise RunError(f"{path} differs from the digest in {MANIFEST}: it was changed or cut short.", _AGAIN)
+        raise RunError(f"{path} differs from the digest in {MANIFEST}: it was changed or truncated.", _AGAIN)
     return raw
 
 
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
-    """Own the run folder `path` for the block. RunError when another process does, or it can't be written."""
+    """Lock the run folder `path` for the block. RunError if another process holds it, or it can't be written."""
     lock = FileLock(path / ".lock")
     try:
         check_inside(path)
@@ -292,7 +302,7 @@ def owned(path: Path) -> Iterator[None]:
 
 
 class RunWriter:
-    """The one process that writes a run folder; a context manager that holds the folder's lock.
+    """Writes a run folder; a context manager that holds the folder's lock.
 
     Raises RunError when another process holds it, the folder can't be written, or it holds another model's run.
     """
@@ -303,7 +313,7 @@ class RunWriter:
         self._held = ExitStack()
 
     def __enter__(self) -> RunWriter:
-        with ExitStack() as stack:  # the lock is given back when the folder can't be taken over
+        with ExitStack() as stack:  # the lock is released if the folder can't be taken over
             stack.enter_context(owned(self.path))
             self._take_over()
             self._held = stack.pop_all()
@@ -313,7 +323,7 @@ class RunWriter:
         self._held.close()
 
     def _take_over(self) -> None:
-        """Clear what a crash left behind, and keep an earlier run's finished suites."""
+        """Remove leftovers of a crash, and keep an earlier run's finished suites."""
         for part in self.path.glob("**/.*.part"):
             try:
                 part.unlink(missing_ok=True)
@@ -322,7 +332,7 @@ class RunWriter:
         self._keep_finished()
 
     def _keep_finished(self) -> None:
-        """Keep an earlier run's finished suites when it is the same model's, else RunError."""
+        """Keep an earlier run's finished suites if it is of the same model, else RunError."""
         if not there(self.path / MANIFEST):
             return
         old = _read_manifest(self.path)
@@ -340,12 +350,12 @@ class RunWriter:
 
     @property
     def run(self) -> Run:
-        """The run as it stands now."""
+        """The run in its current state."""
         return Run(self.path, self.manifest)
 
     def store(self, suite: str, result: SuiteResult, record: SuiteRecord) -> None:
         """Write a finished suite's two files, then the manifest that names their digests."""
-        meaning, arrays = codec.encode(result)
+        meaning, arrays = score_files.encode(result)
         blobs = {f"{suite}.safetensors": arrays, f"{suite}.json": meaning}
         for name, blob in blobs.items():
             write_atomic(self.path / "scores" / name, blob)
@@ -364,7 +374,7 @@ class RunWriter:
         write_atomic(self.path / MANIFEST, msgspec.json.format(msgspec.json.encode(self.manifest), indent=2) + b"\n")
 
     def keep_overlays(self, files: Mapping[str, bytes]) -> str:
-        """Put these overlay files into the run in place of those it has; in words what was done, "" for nothing."""
+        """Store these overlay files in the run, replacing its own; returns a description of the change, "" for none."""
         before = self.manifest.overlays
         for name in files:
             check_slug(name)
@@ -374,8 +384,8 @@ class RunWriter:
         gone = [name for name in before if name not in files]
         for name in gone:
             (self.path / "overlays" / check_slug(name)).unlink(missing_ok=True)
-        instead = f" in place of {', '.join(gone)}" if gone else ""
-        return f"{self.path} keeps {', '.join(files)}{instead}." if files else ""
+        instead = f" instead of {', '.join(gone)}" if gone else ""
+        return f"{self.path} now stores {', '.join(files)}{instead}." if files else ""
 
 
 def keep_marks(
@@ -386,14 +396,14 @@ def keep_marks(
     no_overlay: bool = False,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Run:
-    """The run with what its figures mark from now on, in run.json: what `render`, `figure`, `check` and `site` draw.
+    """The run with the head sets to mark from now on, stored in run.json: for `render`, `figure`, `check` and `site`.
 
-    overlays    TOML files, in place of those kept; none = those kept
-    published   key of a catalogue model; "" = the one kept
-    no_overlay  draw none of them, until this is called again
-    tell        is told which files are kept, and in whose place
+    overlays    TOML files that replace the stored ones; none = keep them
+    published   key of a catalogue model; "" = keep the stored one
+    no_overlay  draw none of them until this is called again
+    tell        called with a message about stored and replaced files
 
-    Raises UserError: a malformed file or unknown key, and then nothing is changed; the folder is in use.
+    Raises UserError for a malformed file or unknown key (nothing is changed then), or a folder in use.
     """
     shape = (run.model.n_layers, run.model.n_heads)
     files = overlay_files(overlays, shape)

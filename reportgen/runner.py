@@ -1,14 +1,15 @@
-"""One run: load the model, score suite after suite, keep each as soon as it is finished.
+"""One run: load the model, score suite by suite, store each as soon as it is finished.
 
 - The runner owns device, seeds, threads, the resume key and the manifest; a suite owns its method.
-- A suite that fails leaves its reason and does not stop the others. This is the program's one broad except.
-- Ctrl-C keeps what is done: finished suites are on disk before the next begins.
+- A suite that fails records its reason and does not stop the others: `except Exception` is deliberate here.
+- Ctrl-C keeps finished suites: each is on disk before the next begins.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import platform
 import resource
@@ -25,15 +26,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from reportgen import __version__, suites
+from reportgen import __version__, published, suites
 from reportgen.config import Given, Options
+from reportgen.console import REPORT, Pace, Phases
 from reportgen.errors import DataError, NotApplicable, RunError, SettingsError, one_line
-from reportgen.files import check_writable, digest
+from reportgen.files import check_writable, digest, is_file
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
-from reportgen.progress import REPORT, Pace, Phases
-from reportgen.published import catalogue
-from reportgen.reading import is_file
 from reportgen.runfolder import Run, RunWriter, check_slug, overlay_files, resume_key, slug_of
+from reportgen.score_files import set_record
 from reportgen.scores import BadScores, SuiteResult
 from reportgen.selftest.record import ensured, known
 from reportgen.suites.base import Context, Suite
@@ -41,8 +41,9 @@ from reportgen.suites.cost import rendering
 from reportgen.suites.settings import with_switched_off
 
 if TYPE_CHECKING:
-    from reportgen.models.model import Model, Weights
+    from reportgen.models.model import Model
     from reportgen.models.tokens import Tokens
+    from reportgen.models.weights import Weights
 
 _PACKAGES = (
     "torch",
@@ -60,7 +61,7 @@ WriterOf = Callable[[Path, Manifest], RunWriter]
 
 
 class Listener(Protocol):
-    """Who is told of the progress of a run (the terminal, a pipe, a test)."""
+    """Receives the progress of a run (the terminal, a pipe, a test)."""
 
     def stage(self, words: str) -> None: ...
     def suite_started(self, suite: Suite, index: int, total: int) -> None: ...
@@ -71,7 +72,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Silent:
-    """Tells nobody."""
+    """Ignores all progress."""
 
     def stage(self, words: str) -> None: ...
     def suite_started(self, suite: Suite, index: int, total: int) -> None: ...
@@ -81,7 +82,7 @@ class Silent:
 
 
 @dataclass(frozen=True)
-class Job:
+class SuiteJob:
     """One suite with the settings of this run."""
 
     suite: Suite
@@ -93,22 +94,35 @@ class Job:
         """Settings with defaults, as stored in run.json."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self.settings).items()}
 
+    def files(self) -> list[Path]:
+        """Files whose bytes decide whether stored scores are kept: data, and the suite itself if it has no version."""
+        with suites.answerable(self.suite):
+            files = [Path(path) for path in self.suite.data(self.settings)]
+        return files if self.suite.version or not self.suite.file else [*files, Path(self.suite.file)]
 
-def plan(options: Options) -> list[Job]:
+    def key(self, model: ModelRecord, seed: int, data: Sequence[str]) -> str:
+        """The resume key: scores stored under the same one are kept. data: digests of `files()`."""
+        return resume_key(
+            suite=self.suite.name, version=self.suite.version, model=model.content_hash, weights=model.weights,
+            dtype=model.dtype, seed=seed, settings=self.as_dict, data=list(data),
+        )  # fmt: skip
+
+
+def plan(options: Options) -> list[SuiteJob]:
     """The suites of a run with their settings; SettingsError before anything is loaded."""
     chosen = suites.choose(options.suites)
     names = {suite.name for suite in chosen}
     for name in options.settings:
         if name not in names:
-            suites.find(name)  # an unknown name is named as such; a known one is not part of this run
-            raise SettingsError(f"Settings for suite {name!r}, which this run leaves out.", f"Add --suite {name}.")
+            suites.find(name)  # raises for an unknown name; a known one is just not part of this run
+            raise SettingsError(f"Settings for suite {name!r}, which is not part of this run.", f"Add --suite {name}.")
     if options.name:
         check_slug(options.name)
     overlay_files(options.overlays)
-    catalogue.sets_for("", options.published)
+    published.sets_for("", options.published)
     jobs = [_job(suite, options.preset, options.settings) for suite in chosen]
     for job in jobs:
-        for path in _data(job):
+        for path in job.files():
             if not is_file(path):
                 raise DataError(f"There is no file {path} (suite {job.suite.name}).", "Check the path.")
             if not os.access(path, os.R_OK):
@@ -116,30 +130,23 @@ def plan(options: Options) -> list[Job]:
     return jobs
 
 
-def _job(suite: Suite, preset: str, given: Given) -> Job:
+def _job(suite: Suite, preset: str, given: Given) -> SuiteJob:
     said = given.get(suite.name, {})
     with suites.answerable(suite):
-        return Job(suite, suite.make_settings(preset, said), said)
+        return SuiteJob(suite, suite.make_settings(preset, said), said)
 
 
-def _data(job: Job) -> list[Path]:
-    """The files whose bytes decide whether stored scores are kept: the data, and the suite itself without a version."""
-    with suites.answerable(job.suite):
-        files = [Path(path) for path in job.suite.data(job.settings)]
-    return files if job.suite.version or not job.suite.file else [*files, Path(job.suite.file)]
-
-
-def _says(job: Job, seed: int) -> list[str]:
+def _says(job: SuiteJob, seed: int) -> list[str]:
     with suites.answerable(job.suite):
         return [str(line) for line in job.suite.says(job.settings, seed)]
 
 
 def run(options: Options, listener: Listener | None = None, writer_of: WriterOf = RunWriter) -> Run:
-    """Score a model with the suites asked for and return its run folder, opened.
+    """Score a model with the requested suites and return its run folder, opened.
 
     writer_of  makes the folder's writer; a sweep's worker has one that leaves run.json to the driver
 
-    Raises UserError for what the user can mend. Failed suites are in `run.manifest.suites`, not raised.
+    Raises UserError for errors the user can fix. Failed suites are recorded in `run.manifest.suites`, not raised.
     """
     listener = listener or Silent()
     jobs = plan(options)
@@ -167,13 +174,13 @@ def run(options: Options, listener: Listener | None = None, writer_of: WriterOf 
 
 @dataclass(frozen=True)
 class Told:
-    """The listener, told of the whole run's share before each word of a suite."""
+    """The listener, updated with the run's share before each progress message of a suite."""
 
     listener: Listener
     pace: Pace
 
     def progress(self, suite: Suite, phases: Phases) -> Callable[[int, int, str], None]:
-        """What a suite calls."""
+        """The progress function passed to a suite."""
 
         def tell(done: int, total: int, words: str) -> None:
             phases.word(done, total, words)
@@ -183,15 +190,15 @@ class Told:
         return tell
 
     def ended(self, suite: Suite, record: SuiteRecord, *, kept: bool) -> None:
-        """A suite is done with; what was kept took no time of this run."""
+        """A suite has finished; kept suites took no time in this run."""
         self.pace.end(suite.name, 0.0 if kept else record.elapsed_s)
         self.listener.overall(*self.pace.now())
         self.listener.suite_ended(suite, record, kept)
 
 
-def _estimates(model: Model | Weights, jobs: Sequence[Job]) -> dict[str, float | None]:
-    """Seconds per suite in the order they run, and of the report."""
-    from reportgen.models.speeds import measure
+def _estimates(model: Model | Weights, jobs: Sequence[SuiteJob]) -> dict[str, float | None]:
+    """Estimated seconds per suite in the order they run, and for the report."""
+    from reportgen.models.memory import measure
 
     speeds = measure(model.device)
     found: dict[str, float | None] = {}
@@ -202,24 +209,24 @@ def _estimates(model: Model | Weights, jobs: Sequence[Job]) -> dict[str, float |
     return found | {REPORT: rendering(len(jobs), speeds)}
 
 
-def is_scored(job: Job, model: Model | Weights) -> bool:
+def is_scored(job: SuiteJob, model: Model | Weights) -> bool:
     """Whether the suite can score what was loaded: streamed weights have no forward pass."""
     return job.suite.static or hasattr(model, "run")
 
 
-def drops(job: Job, tokens: Tokens, seed: int) -> list[str]:
-    """What of the suite's data this tokenizer leaves out, in words, before anything is scored."""
+def drops(job: SuiteJob, tokens: Tokens, seed: int) -> list[str]:
+    """Data of the suite that this tokenizer cannot encode, in words, before anything is scored."""
     with suites.answerable(job.suite):
         return [one_line(words) for words in job.suite.drops(job.settings, tokens, seed)]
 
 
-def needs_twin(jobs: Sequence[Job]) -> bool:
-    """Whether a suite will load a randomly initialised twin beside the model: those have a setting `twins`."""
+def needs_twin(jobs: Sequence[SuiteJob]) -> bool:
+    """Whether a suite will also load a randomly initialised twin: such suites have a setting `twins`."""
     return any(getattr(job.settings, "twins", 0) for job in jobs)
 
 
 def _load(options: Options, *, twin: bool) -> Model | Weights:
-    """The model, or its static weights alone with --stream; torch is imported here, once the settings are right."""
+    """The model, or only its static weights with --stream; torch is imported here, once the settings are valid."""
     from reportgen.models import load
 
     load.set_threads(options.threads)
@@ -236,22 +243,13 @@ def _load(options: Options, *, twin: bool) -> Model | Weights:
     )
 
 
-def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, offline: bool) -> None:
-    """Score one suite, or keep the finished one; its record goes into the manifest either way."""
+def _one_suite(model: Model | Weights, job: SuiteJob, writer: RunWriter, told: Told, offline: bool) -> None:
+    """Score one suite, or keep the finished one; either way its record goes into the manifest."""
     from reportgen.models import memory
 
     suite, seed = job.suite, writer.manifest.seed
-    data = [(path.name, digest(path)) for path in _data(job)]
-    key = resume_key(
-        suite=suite.name,
-        version=suite.version,
-        model=model.record.content_hash,
-        weights=model.record.weights,
-        dtype=model.record.dtype,
-        seed=seed,
-        settings=job.as_dict,
-        data=[sha for _, sha in data],
-    )
+    data = [(path.name, digest(path)) for path in job.files()]
+    key = job.key(model.record, seed, [sha for _, sha in data] + sets_read(suite, writer.run))
     if writer.run.is_finished(suite.name, key):
         told.ended(suite, writer.manifest.suites[suite.name], kept=True)
         return
@@ -281,27 +279,40 @@ def _one_suite(model: Model | Weights, job: Job, writer: RunWriter, told: Told, 
     told.ended(suite, writer.manifest.suites[suite.name], kept=False)
 
 
-def _as_planned(job: Job, key: str, data: dict[str, str], now: Manifest) -> SuiteRecord:
-    """The record of a suite that is about to be scored where `now` says."""
+def _as_planned(job: SuiteJob, key: str, data: dict[str, str], now: Manifest) -> SuiteRecord:
+    """The record of a suite about to be scored under the conditions in `now`."""
     settings, given = job.as_dict, dict(job.given)
     return now.as_now(SuiteRecord("done", job.suite.version, settings, given, resume_key=key, data=data))
 
 
 def _whole(run: Run, but: str) -> dict[str, SuiteResult]:
-    """The results of the finished suites other than `but`, without those whose files were damaged since."""
+    """The results of the finished suites other than `but`, without those whose files were damaged since.
+
+    In the order that suites are run in, whichever was scored last: what reads them must not depend on that.
+    """
     found: dict[str, SuiteResult] = {}
-    for name in run.done():
+    places = {suite.name: place for place, suite in enumerate(suites.BUILT_IN)}
+    for name in sorted(run.done(), key=lambda name: places.get(name, len(places))):
         if name != but:
             with contextlib.suppress(RunError):
                 found[name] = run.result(name)
     return found
 
 
+def sets_read(suite: Suite, run: Run) -> list[str]:
+    """A digest of the head sets in `run` that a suite's result depends on, for its resume key; empty for others."""
+    if not suite.reads_sets:
+        return []
+    results = _whole(run, but=suite.name)
+    sets = [msgspec.json.encode(set_record(heads)) for name in sorted(results) for heads in results[name].head_sets]
+    return [hashlib.sha256(b"\n".join(sets)).hexdigest()]
+
+
 _Store = Callable[[RunWriter, SuiteRecord], None]
 
 
 def _guarded(
-    model: Model | Weights, job: Job, context: Context, record: SuiteRecord
+    model: Model | Weights, job: SuiteJob, context: Context, record: SuiteRecord
 ) -> tuple[SuiteRecord, _Store | None]:
     suite = job.suite
     found = attempt(model, suite, job.settings, context)
@@ -314,19 +325,19 @@ def _guarded(
 
 
 def attempt(model: Model | Weights, suite: Suite, settings: Any, context: Context) -> SuiteResult | Exception:
-    """The boundary: what the suite found, or whatever it raised. Ctrl-C passes."""
+    """The boundary: the suite's result, or the exception it raised. Ctrl-C passes through."""
     try:
         if not suite.static and not hasattr(model, "run"):
             raise NotApplicable("not computed: streamed weights have no forward pass", "Leave --stream out.")
         result = suite.load_score()(model, settings, context)
         for score in result.scores:
             if stray := score.stray():
-                raise BadScores("NaN", f"{score.key}: {', '.join(stray)} of heads that have no value")
+                raise BadScores("NaN", f"{score.key}: {', '.join(stray)} for heads without a value")
         return result
     except NotApplicable as reason:
         return reason
     except Exception as error:  # noqa: BLE001  the one boundary: a suite's bug must not lose the other suites' work
-        if sys.flags.dev_mode:  # python -X dev shows where it broke
+        if sys.flags.dev_mode:  # python -X dev shows the traceback
             traceback.print_exc()
         return error
 
@@ -380,7 +391,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> tuple[str, bool]:
-    """Commit and dirty flag of the working folder, when it is a git checkout."""
+    """Commit and dirty flag of the working folder, if it is a git checkout."""
 
     def git(*words: str) -> str:
         try:

@@ -1,37 +1,39 @@
-"""The currency of the program: what a suite hands over, and what a run folder keeps.
+"""The core types: what a suite returns and a run folder stores.
 
-Plain dataclasses over numpy; nothing here knows torch, altair or the disk.
+Plain dataclasses over numpy; no torch, altair or disk access here.
 
 - `values[layer, head]` is float32 and NaN means "not computed", never 0 and never -1; a NaN has a reason.
-- Heads are query heads, always, also where keys and values are grouped.
-- A suite that has no interval, null or line says so in `no_null`; nothing is left silently empty.
-- A value that is an estimate where others are exact is marked as one, has no interval and no p, and takes part in no
-  ranking and no count beyond a null.
+- Heads are always query heads, even if keys and values are grouped.
+- A suite without interval, null or line says so in `no_null`; nothing is silently empty.
+- An estimate among exact values is marked as one, has no interval and no p, and is excluded from rankings and from
+  counts beyond a null.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.rows import Rows, rows_of
+from reportgen.errors import SettingsError
 
 FloatGrid = npt.NDArray[np.float32]  # [layer head]
 BoolGrid = npt.NDArray[np.bool_]  # [layer head]
 Head = tuple[int, int]  # (layer, head), both 0-based
 
-EVERY_HEAD = "*"  # the key in `HeadScores.reasons` that stands for all heads without an entry of their own
+TWIN = "random twin"  # the control whose heads give a score the null's mean and spread (atlas/fingerprint.py)
+EVERY_HEAD = "*"  # key in `HeadScores.reasons` for all heads without their own entry
 _KEY = re.compile(r"[a-z0-9_]+/[a-z0-9_]+/[A-Za-z0-9_.-]+")
 _HEAD_NAME = re.compile(r"L(\d{1,4})H(\d{1,4})")
 
 
 class BadScores(ValueError):
-    """Scores that are not what they say; `rule` is "shape", "range", "null" or "NaN"."""
+    """Inconsistent scores; `rule` is "shape", "range", "null" or "NaN"."""
 
     def __init__(self, rule: str, problem: str) -> None:
         self.rule = rule
@@ -51,22 +53,68 @@ def parse_head(name: str) -> Head:
     return int(match[1]), int(match[2])
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """The head that is highest on one half of the examples, measured on the other: at face value it is too good.
+
+    head             its name, e.g. "L9H6"
+    value, low, high its score on the other half, with a 95 % interval
+    n                examples of that half
+    chosen, measured what picked the head and what measured it, in words
+    """
+
+    head: str
+    value: float
+    low: float
+    high: float
+    n: int
+    chosen: str = "one half of the examples"
+    measured: str = "the other half"
+
+    def __post_init__(self) -> None:
+        parse_head(self.head)
+        if not all(math.isfinite(x) for x in (self.value, self.low, self.high)):
+            raise BadScores("range", f"held out: {self.head} at {self.value:g} [{self.low:g}, {self.high:g}]")
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """What something that has learnt nothing, or only copies, scores on the same scale.
+
+    name    in words without an article, e.g. "random twin"
+    value   its score; its highest head where it has heads
+    values  [layer head] float32 where it has a score per head, else None
+    bound   `value` is the highest of heads whose scores were not kept
+    meaning what it is, e.g. "the model at random initialisation"; one for a name
+    """
+
+    name: str
+    value: float
+    values: FloatGrid | None = None
+    bound: bool = False
+    meaning: str = ""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class HeadScores:
     """One number per attention head, for one measure of one task.
 
-    key      "suite/measure/task", e.g. "relations/score/name_copying"
+    key      "suite/measure/task", e.g. "my_suite/share/words"
     label    the words on the colour bar, e.g. "Name Copying score"
     values   [layer head] float32; NaN = not computed
     n        examples behind each value (pairs, prompts, cells); 0 = not given (imported scores)
     low,high [layer head] 95 % interval, or None
     p        [layer head] family-wise adjusted p-value per head, or None
-    line     one family-wise threshold in score units, only where a single line is valid for every head
+    line     one family-wise threshold in score units, only if a single line is valid for every head
     no_null  why there is no p and no line; empty when there is one
-    range    smallest and largest possible value; an infinity where there is no bound
+    range    smallest and largest possible value; infinity = no bound
     reasons  head name (or "*" for all) -> why its value is NaN
     estimated  [layer head] heads whose value is an estimate while the others are exact; None where there is none
     estimator  what estimated them, e.g. "attribution"
+    threshold  size that a head must reach, beside beating its null, to count along a training run; None: any
+    held_out   the best head, picked and measured on different halves of the examples; None where there are no halves
+    controls   what controls score on the same scale
+    p_each     [layer head] p of each head alone, not adjusted, or None: what a false-discovery rate is made from
     """
 
     key: str
@@ -82,6 +130,10 @@ class HeadScores:
     reasons: Mapping[str, str] = field(default_factory=dict)
     estimated: BoolGrid | None = None
     estimator: str = ""
+    threshold: float | None = None
+    held_out: HeldOut | None = None
+    controls: tuple[Control, ...] = ()
+    p_each: FloatGrid | None = None
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -90,16 +142,17 @@ class HeadScores:
             raise BadScores(
                 "shape", f"{self.key}: values are {self.values.dtype} {self.values.shape}, want float32 [layer head]"
             )
-        for name in ("low", "high", "p"):
+        for name in ("low", "high", "p", "p_each"):
             grid = getattr(self, name)
             if grid is not None and (grid.shape != self.values.shape or grid.dtype != np.float32):
                 raise BadScores(
                     "shape", f"{self.key}: {name} is {grid.dtype} {grid.shape}, want float32 {self.values.shape}"
                 )
         if self.p is None and self.line is None and not self.no_null:
-            raise BadScores("null", f"{self.key}: neither p, line nor a reason for having no null")
+            raise BadScores("null", f"{self.key}: no p, no line and no reason for having no null")
         self._check_values()
         self._check_estimates()
+        self._check_evidence()
 
     def _check_values(self) -> None:
         if np.isinf(self.values).any():
@@ -116,39 +169,54 @@ class HeadScores:
                 raise BadScores("NaN", f"{self.key}: {head_name(int(layer), int(head))} is NaN without a reason")
 
     def _check_estimates(self) -> None:
-        """An estimate is a number, says what made it, and claims no interval and no p."""
+        """Check that estimates are numbers, have an estimator, and have no interval or p."""
         if self.estimated is None:
             return
         if self.estimated.shape != self.values.shape or self.estimated.dtype != np.bool_:
             words = f"{self.estimated.dtype} {self.estimated.shape}, want bool {self.values.shape}"
             raise BadScores("shape", f"{self.key}: estimated is {words}")
         if not self.estimator:
-            raise BadScores("null", f"{self.key}: estimated values, and not by what")
+            raise BadScores("null", f"{self.key}: estimated values without estimator")
         if np.isnan(self.values[self.estimated]).any():
             raise BadScores("NaN", f"{self.key}: a head is both estimated and not computed")
-        grids = {"low": self.low, "high": self.high, "p": self.p}
+        grids = {"low": self.low, "high": self.high, "p": self.p, "p_each": self.p_each}
         for name, grid in grids.items():
             if grid is not None and np.isfinite(grid[self.estimated]).any():
                 raise BadScores("null", f"{self.key}: {name} is given for an estimated head")
 
+    def _check_evidence(self) -> None:
+        """The held-out head and the controls are on the grid and have values."""
+        shape = self.values.shape
+        layer, head = parse_head(self.held_out.head) if self.held_out else (0, 0)
+        if self.held_out and not (layer < shape[0] and head < shape[1]):
+            raise BadScores("shape", f"{self.key}: held out: {self.held_out.head} is outside {list(shape)}")
+        names = [control.name.strip() for control in self.controls]
+        if "" in names or len(set(names)) < len(names):
+            raise BadScores("shape", f"{self.key}: controls need a name each, and different ones: {names}")
+        for control in self.controls:
+            if control.values is not None and control.values.shape != shape:
+                raise BadScores("shape", f"{self.key}: {control.name} is {control.values.shape}, want {shape}")
+            if not math.isfinite(control.value):
+                raise BadScores("range", f"{self.key}: {control.name} has no value")
+
     @property
     def exact(self) -> BoolGrid:
-        """[layer head]: has a value, and it is no estimate."""
+        """[layer head]: has an exact value."""
         known = np.isfinite(self.values)
         return known if self.estimated is None else known & ~self.estimated
 
     @property
     def exact_values(self) -> FloatGrid:
-        """[layer head]: the values, NaN where they are estimates."""
+        """[layer head]: the values, NaN for estimates."""
         return np.where(self.exact, self.values, np.float32(np.nan))
 
     @property
     def how_estimated(self) -> str:
-        """What is said of an estimated head: by what, and what it lacks."""
+        """Note for an estimated head: the estimator, and what is missing."""
         return f"estimated by {self.estimator}: no interval and no p" if self.estimated is not None else ""
 
     def note(self, layer: int, head: int) -> str:
-        """Why this head has no value, or that it is an estimate; empty for an exact one."""
+        """Why this head has no value, or that it is an estimate; empty if it is exact."""
         if self.estimated is not None and self.estimated[layer, head]:
             return self.how_estimated
         return self.reason(layer, head)
@@ -166,19 +234,19 @@ class HeadScores:
         return self.key.split("/")[2]
 
     def reason(self, layer: int, head: int) -> str:
-        """Why this head has no value; empty when it has one."""
+        """Why this head has no value; empty if it has one."""
         if math.isfinite(float(self.values[layer, head])):
             return ""
         return self.reasons.get(head_name(layer, head), self.reasons.get(EVERY_HEAD, ""))
 
     def stray(self) -> list[str]:
-        """Which of low, high and p hold a number for a head without a value."""
+        """Which of low, high, p and p_each hold a number for a head without a value."""
         left_out = np.isnan(self.values)
-        grids = {"low": self.low, "high": self.high, "p": self.p}
+        grids = {"low": self.low, "high": self.high, "p": self.p, "p_each": self.p_each}
         return [name for name, grid in grids.items() if grid is not None and np.isfinite(grid[left_out]).any()]
 
     def ranking(self) -> list[Head]:
-        """Heads by descending value; NaN and estimates left out.
+        """Heads by descending value, without NaN and estimates.
 
         Equal values: the larger (layer, head) first, as Elhelo and Geva's code ranks them.
         """
@@ -197,21 +265,22 @@ class HeadScores:
 
 @dataclass(frozen=True)
 class HeadSet:
-    """A named set of heads: published, the user's, or computed on this very model.
+    """A named set of heads: published, the user's, or computed on this model.
 
-    key       "published/wang2022ioi/name_mover_heads", "circuits/ioi/movers", "user/my_heads"
+    key       "published/wang2022ioi/name_mover_heads", "my_suite/words/movers", "user/my_heads"
     label     the legend's entry, e.g. "Name-Mover Heads"
     heads     (layer, head), 0-based
     legend    the legend's title, e.g. "'Interp. in the Wild' classifications"
-    source    who says so: a citation key, a file name, or "computed: <task> on this model"
-    rule      how a head gets into the set, in words a reader could check
+    source    a citation key, a file name, or "computed: <task> on this model"
+    rule      the criterion for including a head, checkable by a reader
     kind      "published" | "user" | "computed"
     verified  False is drawn hollow, with 'unconfirmed list' in legend and caption
-    weights   head name -> 0..1, shown as opacity (stability); empty = all 1
+    weights   head name -> 0..1, shown as how dark its marker is (stability); empty = all 1
     evidence  rungs of the evidence ladder, of the whole set: rung -> "passed" | "failed" | "not run"
     by_head   of the rungs that were judged head by head: rung -> head name -> outcome
+    score     key of the score that the heads were picked by; they are followed by it along a training run. Or empty
     marker    the marker's name and
-    color     its colour "#rrggbb"; empty = chosen, one for a class in all figures of a run
+    color     its colour "#rrggbb"; empty = chosen, the same for a class in all figures of a run
     """
 
     key: str
@@ -227,13 +296,40 @@ class HeadSet:
     marker: str = ""
     color: str = ""
     by_head: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    score: str = ""
 
     def judged(self, rung: str, outcomes: Mapping[Head, str]) -> HeadSet:
-        """The set with a rung judged head by head: passed where every head passed, failed where any failed."""
+        """The set with a rung judged per head: passed if every head passed, failed if any failed."""
         found = set(outcomes.values())
         whole = "failed" if "failed" in found else "passed" if found == {"passed"} else "not run"
         own = {head_name(*head): outcome for head, outcome in outcomes.items()}
         return replace(self, evidence={**self.evidence, rung: whole}, by_head={**self.by_head, rung: own})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a suite judges heads of another suite's set, for that set's evidence ladder.
+
+    key       of the set
+    test      the rung or a test of it: "natural text (wide)"
+    by_head   head name -> "passed" | "failed" | "not run"
+    replaces  a rung whose other tests the set loses; empty: it keeps all
+    """
+
+    key: str
+    test: str
+    by_head: Mapping[str, str]
+    replaces: str = ""
+
+    def applied(self, heads: HeadSet) -> HeadSet:
+        """The set with this judgement; unchanged where it has no ladder or none of its heads was judged."""
+        own = {head: self.by_head[head_name(*head)] for head in heads.heads if head_name(*head) in self.by_head}
+        if not heads.evidence or not own or set(own.values()) == {"not run"}:
+            return heads
+        gone = [test for test in heads.evidence if self.replaces and test.startswith(self.replaces)]
+        kept = {test: outcome for test, outcome in heads.evidence.items() if test not in gone}
+        by_head = {test: outcomes for test, outcomes in heads.by_head.items() if test not in gone}
+        return replace(heads, evidence=kept, by_head=by_head).judged(self.test, own)
 
 
 @dataclass(frozen=True)
@@ -252,7 +348,7 @@ Cell = str | int | float | bool | None
 class Table:
     """Rows for the report and the CSV; `rows[i]` aligns with `columns`. None = not computed.
 
-    folded  the page shows its title, and the rows when asked
+    folded  the page shows only the title until it is opened
     """
 
     key: str
@@ -270,7 +366,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class NamedArray:
-    """Evidence per example, kept so that rendering can redo thresholds and intervals.
+    """Evidence per example, stored so that rendering can recompute thresholds and intervals.
 
     dims    one name per axis, e.g. ("pair", "layer", "head")
     labels  dimension -> the strings along it (tokens, prompts), for the dimensions that have them
@@ -294,22 +390,22 @@ SWITCHED_OFF = "switched off"
 
 @dataclass(frozen=True)
 class NotComputed:
-    """Something the report says it does not have, and why."""
+    """Something missing from the report, and why."""
 
     what: str
     why: str
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether a setting switched it off; such a reason begins with the words SWITCHED_OFF."""
+        """Whether a setting switched it off: the reason begins with SWITCHED_OFF."""
         return self.why.startswith(SWITCHED_OFF)
 
 
 @dataclass(frozen=True, eq=False)
 class SuiteResult:
-    """Everything one suite found on one model.
+    """All results of one suite on one model.
 
-    `facts` are small JSON values that captions need (k, templates, counts).
+    `facts` are small JSON values that captions need (k, templates, counts); `judged` are rungs of other suites' sets.
     """
 
     suite: str
@@ -320,18 +416,19 @@ class SuiteResult:
     facts: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     not_computed: tuple[NotComputed, ...] = ()
+    judged: tuple[Judged, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [s.key for s in self.scores]
         doubles = {k for k in keys if keys.count(k) > 1}
         if doubles:
-            raise ValueError(f"suite {self.suite}: scores given twice: {sorted(doubles)}")
+            raise ValueError(f"suite {self.suite}: duplicate scores: {sorted(doubles)}")
         foreign = [k for k in keys if k.split("/")[0] != self.suite]
         if foreign:
             raise ValueError(f"suite {self.suite}: keys of another suite: {foreign}")
 
     def __getitem__(self, key: str) -> HeadScores:
-        """The scores under "measure/task" or the full key; KeyError names what there is."""
+        """The scores under "measure/task" or the full key; KeyError lists the known keys."""
         for score in self.scores:
             if key in (score.key, f"{score.measure}/{score.task}"):
                 return score
@@ -344,3 +441,100 @@ class SuiteResult:
     def tasks(self, measure: str) -> list[str]:
         """Tasks that have this measure, in the order given."""
         return [s.task for s in self.scores if s.measure == measure]
+
+
+def with_judgements(results: Mapping[str, SuiteResult]) -> dict[str, SuiteResult]:
+    """The results with every suite's head sets as the other suites of the run judge them."""
+    judged = [one for result in results.values() for one in result.judged]
+
+    def sets(result: SuiteResult) -> tuple[HeadSet, ...]:
+        made = []
+        for heads in result.head_sets:
+            for one in judged:
+                heads = one.applied(heads) if one.key == heads.key else heads
+            made.append(heads)
+        return tuple(made)
+
+    return {name: replace(result, head_sets=sets(result)) if judged else result for name, result in results.items()}
+
+
+# Scores as rows, one per head: for a loop, a notebook's table, or a data frame.
+
+ROW_COLUMNS = (
+    "suite", "measure", "task", "head", "layer", "head_index", "value", "low", "high", "n", "p", "line", "note",
+)  # fmt: skip
+_PRINTED = 20  # rows that a notebook or a prompt shows
+
+
+class Rows(list[dict[str, Any]]):
+    """Rows of scores: a list of dictionaries with the columns of scores.csv; None = not given or not computed."""
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame. SettingsError if pandas is not installed."""
+        try:
+            import pandas  # type: ignore[import-untyped,unused-ignore]
+        except ImportError as error:
+            raise SettingsError("pandas is not installed.", "Type: pip install pandas") from error
+        return pandas.DataFrame(list(self), columns=list(ROW_COLUMNS))
+
+    def __repr__(self) -> str:
+        """The first rows as aligned text, without columns that are empty in all of them."""
+        shown = self[:_PRINTED]
+        names = [name for name in ROW_COLUMNS if any(row.get(name) not in (None, "") for row in shown)]
+        cells = [names, *([_row_cell(row.get(name)) for name in names] for row in shown)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+        more = [f"... and {len(self) - _PRINTED:,} more rows"] if len(self) > _PRINTED else []
+        return "\n".join([*lines, *more]) if self else "no rows"
+
+    def _repr_html_(self) -> str:
+        """The same as a table."""
+        from markupsafe import Markup
+
+        shown = self[:_PRINTED]
+        names = [name for name in ROW_COLUMNS if any(row.get(name) not in (None, "") for row in shown)]
+        head = Markup("").join(Markup("<th>{}</th>").format(name) for name in names)
+        body = Markup("").join(
+            Markup("<tr>{}</tr>").format(
+                Markup("").join(Markup("<td>{}</td>").format(_row_cell(row.get(name))) for name in names)
+            )
+            for row in shown
+        )
+        more = Markup("<p>and {} more rows</p>").format(f"{len(self) - _PRINTED:,}") if len(self) > _PRINTED else ""
+        return str(Markup("<table><tr>{}</tr>{}</table>").format(head, body) + more)
+
+
+def rows_of(scores: Iterable[HeadScores], heads: Iterable[Head] | None = None) -> Rows:
+    """A row per score and head, in the order given; `heads` (layer, head) selects some, none = all of the grid."""
+    wanted = None if heads is None else list(heads)
+    found = Rows()
+    for score in scores:
+        layers, width = score.values.shape
+        every = wanted if wanted is not None else [(i, j) for i in range(layers) for j in range(width)]
+        found.extend(row_of(score, head) for head in every)
+    return found
+
+
+def row_of(score: HeadScores, head: Head) -> dict[str, Any]:
+    """One head's row; numbers as Python numbers, None if there is none."""
+    grids: Mapping[str, Any] = {"value": score.values, "low": score.low, "high": score.high, "p": score.p}
+    numbers = {name: None if grid is None else _number(grid[head]) for name, grid in grids.items()}
+    return {
+        "suite": score.suite, "measure": score.measure, "task": score.task, "head": f"L{head[0]}H{head[1]}",
+        "layer": head[0], "head_index": head[1], **numbers, "n": score.n, "line": score.line,
+        "note": note_of(score, head),
+    }  # fmt: skip
+
+
+def note_of(score: HeadScores, head: Head) -> str:
+    """Why a head has no value or is estimated, else why the score has no null; "" for an exact value with a null."""
+    no_null = f"no null: {score.no_null}" if score.p is None and score.line is None else ""
+    return score.note(*head) or no_null
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(float(value)) else None
+
+
+def _row_cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

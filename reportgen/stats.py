@@ -1,22 +1,22 @@
 """Intervals, nulls and families of tests, on numpy and scipy.
 
 Rules that hold for every suite: an interval is 95 % unless it says otherwise; a sampled p-value is (1 + #) / (B + 1);
-heads that were not computed (NaN) are no members of any family and keep NaN.
+heads that were not computed (NaN) are no members of any family and keep NaN. scipy takes a second to import, and is
+imported where it is used: drawing and looking suites up need this module too.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
-from scipy.stats import false_discovery_control, rankdata
 
-Floats = npt.NDArray[np.float64]
+from reportgen.aliases import Bools, Floats
+
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
@@ -42,7 +42,7 @@ def clustered_wilson(hits: npt.ArrayLike, clusters: Sequence[object], z: float =
     """Wilson's interval of a share whose examples come in clusters (pairs that share a target), hits [n] of 0 and 1.
 
     n is divided by the design effect sum_c (sum_{i in c} (y_i - p))^2 / sum_i (y_i - p)^2, at least 1 (Kish 1965);
-    where every example agrees there is no variance to read it from, and n is the number of clusters.
+    if all examples agree there is no variance to estimate it from, and n is the number of clusters.
     """
     y = np.asarray(hits, dtype=np.float64)
     if y.size == 0:
@@ -59,10 +59,44 @@ def clustered_wilson(hits: npt.ArrayLike, clusters: Sequence[object], z: float =
     return float(low), float(high)
 
 
-def halves(clusters: Sequence[object], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def two_way_wilson(hits: npt.NDArray[Any], clusters: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Wilson's interval of the mean of hits [template pair ...] over both axes, with an effective n: (low, high) [...].
+
+    The variance is clustered both ways, by template and by `clusters` (the pairs' targets): V = V_cluster + V_template
+    - V_cell, each the sum of squared residual sums (Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011), at
+    least as large as either alone. The effective n is p (1 - p) / V, at most the number of pairs: the same pair under
+    another template is no new pair. A share of 0 or 1 shows no variance, and n is the number of clusters, as in
+    stats.clustered_wilson.
+    """
+    templates, pairs = hits.shape[:2]
+    y = hits.reshape(templates, pairs, -1).astype(np.float64)
+    p = y.mean((0, 1))  # [share]
+    kinds, of = np.unique(np.asarray(clusters), return_inverse=True)
+    member = (of == np.arange(len(kinds))[:, None]).astype(np.float64)  # [cluster pair]
+    sums = member @ (y - p)  # [template cluster share]
+    V = _variance_of_mean(sums.sum(0), templates * pairs)
+    if templates > 1:
+        V_template = _variance_of_mean(sums.sum(1), templates * pairs)
+        V_cell = _variance_of_mean(sums.reshape(-1, y.shape[2]), templates * pairs)
+        V = np.maximum(V + V_template - V_cell, np.maximum(V, V_template))
+    inner = (p > 0) & (p < 1)
+    binomial = np.where(inner, p * (1 - p) / pairs, 1)
+    n = np.where(inner, np.maximum(pairs / np.maximum(np.where(inner, V, 1) / binomial, 1), 1), len(kinds))
+    low, high = wilson(p * n, n)
+    return low.reshape(hits.shape[2:]), high.reshape(hits.shape[2:])
+
+
+def _variance_of_mean(sums: Floats, n: int) -> Floats:
+    """Variance of a mean of n values from the clusters' residual sums [cluster share]; infinite for one cluster."""
+    if len(sums) < 2:
+        return np.full(sums.shape[1], np.inf)
+    return np.asarray(len(sums) / (len(sums) - 1) * (sums**2).sum(0) / n**2)
+
+
+def halves(clusters: Sequence[object], rng: np.random.Generator) -> Bools:
     """[n] bool: which examples are in the first half, whole clusters at a time, as even as a greedy walk makes them.
 
-    Something chosen on one half is estimated on the other: the best of many at face value is too good.
+    What is selected on one half is estimated on the other: the maximum of many is biased upwards.
     """
     values, member = np.unique(np.asarray(clusters), return_inverse=True)
     sizes = np.bincount(member, minlength=len(values))
@@ -79,9 +113,10 @@ def halves(clusters: Sequence[object], rng: np.random.Generator) -> npt.NDArray[
 def permutation_p(observed: npt.ArrayLike, null: npt.ArrayLike) -> Floats:
     """(1 + #{null >= observed}) / (B + 1) per column, one-sided, unadjusted; observed [J], null [B J].
 
-    NaN where the value or any draw is not finite.
+    NaN if the value or any draw is not finite. Compared in the draws' precision, in which a draw may equal the value.
     """
-    x, draws = np.asarray(observed, dtype=np.float64), np.asarray(null)
+    draws = np.asarray(null)
+    x = np.asarray(observed, dtype=draws.dtype if np.issubdtype(draws.dtype, np.floating) else np.float64)
     p = (1.0 + (draws >= x).sum(axis=0)) / (len(draws) + 1.0)
     return np.where(np.isfinite(x) & np.isfinite(draws).all(axis=0), p, np.nan)
 
@@ -92,8 +127,8 @@ def step_down_max_t(observed: npt.ArrayLike, null: npt.ArrayLike, *, floor: floa
     observed [J], null [B J] from shared permutations. Every column is standardised by its own mean and sd over the B
     + 1 values, observed included, so that the observed row is exchangeable with the others; `floor` is the least sd
     (one example's worth for shares: a head that never hits by chance is not surprising at its first hit). A column
-    whose null does not vary has p = 1. Columns with a value or a draw that is not finite are no members of the family
-    and get NaN: compared as they are, they would hide every draw's maximum from the others. For two sides pass absolute
+    whose null does not vary has p = 1. Columns with a non-finite value or draw are excluded from the family
+    and get NaN: included, they would mask every draw's maximum. For a two-sided test pass absolute
     values.
     """
     x = np.asarray(observed, dtype=np.float64)
@@ -118,42 +153,71 @@ def step_down_max_t(observed: npt.ArrayLike, null: npt.ArrayLike, *, floor: floa
     return p
 
 
-def step_down_min_p(observed: npt.ArrayLike, null: npt.ArrayLike) -> Floats:
-    """Family-wise adjusted p per head by step-down min-p (Westfall and Young 1993, algorithm 2.8), one-sided.
-
-    As `step_down_max_t`, with each head's own permutation p as the statistic: no scale is assumed, but with B near the
-    number of heads nothing can be significant, for the smallest p is 1 / (B + 1) in the null's rows, too.
-    """
-    x = np.asarray(observed, dtype=np.float64)
-    draws = np.asarray(null, dtype=np.float64)
-    p = np.full(x.shape, np.nan)
-    member = np.isfinite(x) & np.isfinite(draws).all(axis=0)
-    fixed = np.ptp(draws, axis=0) == 0 if len(draws) else np.ones(x.shape, dtype=bool)
-    p[member & fixed] = 1.0
-    family = np.flatnonzero(member & ~fixed)
-    if not len(family):
-        return p
-    pooled = np.vstack([x[family], draws[:, family]])
-    # Own p of every row: the share of rows at least as large, ties counted in full.
-    own = rankdata(-pooled, method="max", axis=0) / len(pooled)
-    order = np.argsort(-own[0], kind="stable")
-    own = own[:, order]
-    lowest = np.minimum.accumulate(own, axis=1)
-    adjusted = (lowest <= own[0] + 1e-12).sum(axis=0) / len(pooled)
-    p[family[order]] = np.maximum.accumulate(adjusted[::-1])[::-1]
-    return p
-
-
 def benjamini_hochberg(p: npt.ArrayLike, draws: int, q: float = 0.05) -> int | None:
     """How many tests pass Benjamini-Hochberg at level q; None where `draws` permutations cannot resolve it.
 
-    A single test can pass only if 1 / (draws + 1) <= q / tests; NaN values are no tests.
+    A single test can pass only if 1 / (draws + 1) <= q / tests; NaN values are not tests.
     """
+    from scipy.stats import false_discovery_control
+
     values = np.asarray(p, dtype=np.float64)
     values = values[~np.isnan(values)]
     if (draws + 1) * q < values.size - 1e-9 or values.size == 0:
         return None
     return int((false_discovery_control(values, method="bh") <= q).sum())
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """Family-wise adjusted p of every test (Holm 1979); NaN is no test and stays."""
+    values = np.asarray(p, dtype=np.float64)
+    out = np.full(values.shape, np.nan)
+    tests = np.flatnonzero(~np.isnan(values))
+    order = tests[np.argsort(values[tests], kind="stable")]
+    out[order] = np.maximum.accumulate(np.minimum(1.0, values[order] * np.arange(len(order), 0, -1)))
+    return out
+
+
+def false_discovery(p: npt.ArrayLike) -> Floats:
+    """Benjamini-Hochberg adjusted p of every unadjusted p (1995): the smallest rate at which it counts; NaN stays."""
+    values = np.asarray(p, dtype=np.float64)
+    out = np.full(values.shape, np.nan)
+    at = np.nonzero(~np.isnan(values))
+    known = values[at]
+    order = np.argsort(known, kind="stable")
+    scaled = known[order] * len(known) / np.arange(1, len(known) + 1)
+    adjusted = np.empty(len(known))
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    out[at] = adjusted
+    return out
+
+
+def overlap_by_chance(a: Bools, b: Bools) -> tuple[float, float]:
+    """Expected number of heads in both sets [layer head], and the one-sided p of at least as many as there are.
+
+    Chance places each set at random within the layers it has heads in: a hypergeometric count per layer, exact.
+    """
+    from scipy.stats import hypergeom
+
+    in_a, in_b, heads = a.sum(1), b.sum(1), a.shape[1]
+    total = np.ones(1)
+    for x, y in zip(in_a.tolist(), in_b.tolist(), strict=True):
+        total = np.convolve(total, hypergeom.pmf(np.arange(min(x, y) + 1), heads, x, y))
+    return float((in_a * in_b / heads).sum()), float(min(1.0, total[int((a & b).sum()) :].sum()))
+
+
+def mid_ranks(values: Floats) -> Floats:
+    """[i] 1-based ranks in ascending order, ties share their middle; NaN stays and takes no rank."""
+    ranks = np.full(values.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    _, at, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+    ranks[known] = (np.cumsum(counts) - (counts - 1) / 2)[at]
+    return ranks
+
+
+def reaches(hits: npt.ArrayLike, n: int, tau: float) -> Bools:
+    """hits / n >= tau in whole numbers (6 of 40 is exactly 0.15, a float32 mean is not). NaN does not, nor 0 of 0."""
+    limit = Fraction(str(tau))
+    return np.asarray((n > 0) & (np.asarray(hits) * limit.denominator >= n * limit.numerator))
 
 
 def sign_flip_null(effects: npt.ArrayLike, draws: int, rng: np.random.Generator) -> Floats:
@@ -164,7 +228,7 @@ def sign_flip_null(effects: npt.ArrayLike, draws: int, rng: np.random.Generator)
 
 
 def template_weights(templates: Sequence[object], draws: int, rng: np.random.Generator) -> Floats:
-    """[draws prompt] multiplicities of a bootstrap that draws templates first, then prompts within each drawn one."""
+    """[draws prompt] multiplicities of a bootstrap over templates, then prompts within each drawn template."""
     values, member = np.unique(np.asarray(templates), return_inverse=True)
     times = rng.multinomial(len(values), [1 / len(values)] * len(values), size=draws)  # [draws template]
     weights = np.zeros((draws, len(member)))
@@ -186,8 +250,8 @@ def bootstrap_interval(
 ) -> tuple[Floats, Floats]:
     """Interval of a mean over prompts, or of a ratio of means, values [prompt ...] and per [prompt].
 
-    Templates are resampled first, then prompts within them: template spread is larger than prompt spread. How the draws
-    become an interval: `interval_of`. It ends at `bounds`, which no mean can pass.
+    Templates are resampled first, then prompts within them: templates vary more than prompts. How the draws
+    become an interval: `interval_of`. It is clipped to `bounds`.
     """
     x = np.asarray(values, dtype=np.float64)
     weights = template_weights(templates, draws, rng)
@@ -201,7 +265,7 @@ def bootstrap_interval(
 
 
 def units(templates: Sequence[object]) -> int:
-    """How many were drawn anew: the templates, or the prompts where they are all of one template."""
+    """The number of resampled units: templates, or prompts if there is only one template."""
     count = len(set(templates))
     return count if count > 1 else len(templates)
 
@@ -211,54 +275,12 @@ def interval_of(estimate: npt.ArrayLike, draws: Floats, count: int, level: float
 
     Percentiles of so few are too narrow (docs/calibration.md): Student's quantile for count - 1 degrees of freedom
     times the draws' standard deviation, which resampling `count` of `count` makes too small by the square root of
-    (count - 1) / count (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008). No interval of one unit: NaN.
+    (count - 1) / count (Cameron, Gelbach and Miller, Rev. Econ. Stat. 90, 2008). NaN for a single unit.
     """
+    from scipy.special import stdtrit
+
     middle = np.asarray(estimate, dtype=np.float64)
     if count < 2:
         return np.full_like(middle, np.nan), np.full_like(middle, np.nan)
     half = stdtrit(count - 1, (1 + level) / 2) * draws.std(axis=0) * math.sqrt(count / (count - 1))
     return middle - half, middle + half
-
-
-@dataclass(frozen=True)
-class Enrichment:
-    """How much higher a set of heads scores than the others: auroc 0..1 (0.5 = no difference), one-sided p."""
-
-    auroc: float
-    p: float
-    sets: int  # sets of heads that p was counted over
-    enumerated: bool  # all of them (p = #/N) or a sample (p = (1 + #) / (B + 1))
-
-
-def enrichment(
-    values: npt.ArrayLike, members: npt.ArrayLike, rng: np.random.Generator, *, draws: int = 9999
-) -> Enrichment | None:
-    """AUROC of `values` [layer head] for the heads in `members` [layer head] bool, against heads of the same layers.
-
-    AUROC = (R_1 - n_1 (n_1 + 1) / 2) / (n_1 n_0) with mid-ranks (Mann and Whitney 1947). The null draws as many heads
-    per layer as the set has there; all such sets are enumerated where there are at most `draws`. NaN heads are left
-    out; None where no member or no other head is left.
-    """
-    x, inside = np.asarray(values, dtype=np.float64), np.asarray(members, dtype=bool)
-    known = ~np.isnan(x)
-    inside = inside & known
-    n_in, n_out = int(inside.sum()), int((known & ~inside).sum())
-    if not n_in or not n_out:
-        return None
-    ranks = np.full(x.shape, np.nan)
-    ranks[known] = rankdata(x[known])
-    observed = float(ranks[inside].sum())
-    layers = [(ranks[i][known[i]], int(inside[i].sum())) for i in range(len(x)) if inside[i].any()]
-    sets = math.prod(math.comb(len(of), count) for of, count in layers)
-    enumerated = sets <= draws
-    if enumerated:
-        per_layer = [[sum(chosen) for chosen in itertools.combinations(of, count)] for of, count in layers]
-        null = np.array([sum(parts) for parts in itertools.product(*per_layer)])
-    else:
-        sets = draws
-        null = np.zeros(draws)
-        for of, count in layers:
-            null += rng.permuted(np.tile(of, (draws, 1)), axis=1)[:, :count].sum(axis=1)
-    reached = int((null >= observed - 1e-9).sum())
-    p = reached / sets if enumerated else (1 + reached) / (sets + 1)
-    return Enrichment((observed - n_in * (n_in + 1) / 2) / (n_in * n_out), p, sets, enumerated)

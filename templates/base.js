@@ -61,3 +61,5 @@ for (const pre of all("details.tex pre")) {
   });
   pre.before(copy);
 }
+
+export { all, button, byId, classed, drawn, make, shown };

@@ -1,6 +1,9 @@
 /* Score maps: the cell under the pointer or the arrow keys is named; a click or Enter opens its passport. Where a cell
    stands comes from the panel's origin and steps, so that markers, legends and everything else drawn on top of the
    cells never hide them from the pointer. */
+import { all, byId, classed, drawn, make, shown } from "./base.js";
+import { at, between, byKey, chance, exact, isEstimate, known, nameOf, rank, setsOf, why } from "./scores.js";
+import { passport, visit } from "./passport.js";
 const tip = classed(make("div"), "tip");
 tip.hidden = true;
 const said = classed(make("div"), "hide");
@@ -124,3 +127,5 @@ for (const plate of all(".plate")) {
   const here = places.filter((place) => place.panel.score && plate.contains(place.home));
   if (here.length) live(plate.querySelector(".art"), here);
 }
+
+export { hide, outline };

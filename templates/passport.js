@@ -1,10 +1,14 @@
 /* The passport of one head: labels with their sources, the evidence ladder, salient tokens, and every score of the run
    as a dot with its interval and line. */
+import { button, byId, classed, drawn, make, shown } from "./base.js";
+import { at, between, bytes, chance, floats, grid, isEstimate, known, nameOf, parse, rank, scores, setsOf, why } from "./scores.js";
+import { clipped, examples, sized } from "./examples.js";
+import { hide, outline } from "./maps.js";
+import { hidden } from "./search.js";
 const passport = byId("head");
 let opened = -1, openedFrom = null;
+const returnTo = (node) => { openedFrom = node; };  /* where the focus goes when the passport closes */
 
-const RUNGS = ["static score", "dynamic score", "causal effect", "natural text", "replicated"];
-const SHORT = { "static score": "Static", "dynamic score": "Dynamic", "causal effect": "Causal", "natural text": "Text", replicated: "Repeated" };
 const SIGNS = { passed: "\u2713", failed: "\u2715" };
 const scrolled = (table, label) => {
   const box = classed(make("div", "", table), "scroll");
@@ -13,19 +17,6 @@ const scrolled = (table, label) => {
   box.setAttribute("aria-label", label);
   return box;
 };
-/* A rung's outcome for one head of a set: its own where it was judged head by head, else that of the whole set. */
-const outcomeOf = (set, rung, head) => {
-  const found = Object.entries(set.evidence).filter(([name]) => name.startsWith(rung)).map(([name, whole]) => {
-    const own = set.by_head?.[name]?.[head];
-    return { name, outcome: own ?? whole, whole: own === undefined };
-  });
-  const of = (result) => found.filter(({ outcome }) => outcome === result);
-  const outcome = of("failed").length ? "failed" : of("passed").length ? "passed" : "not run";
-  const whole = outcome !== "not run" && of(outcome).every((one) => one.whole);
-  const detail = found.map((one) => `${one.name}: ${one.outcome}${one.whole ? " (the set as a whole)" : ""}`).join("; ");
-  return { outcome, whole, detail: detail || `${rung}: not run` };
-};
-
 const nameOfSet = (set) => {
   const name = make("th", "", make("b", set.label), classed(make("span", set.of || set.source), "quiet"));
   if (!set.verified) name.append(classed(make("span", "unconfirmed list"), "quiet"));
@@ -33,10 +24,10 @@ const nameOfSet = (set) => {
   return name;
 };
 const ladder = (sets, label, head) => {
-  const top = make("tr", "", make("th", "Label"), ...RUNGS.map((rung) => make("th", SHORT[rung])));
+  const top = make("tr", "", make("th", "Label"), ...known.rungs.map((rung) => make("th", rung)));
   for (const th of top.children) th.scope = "col";
-  const body = sets.map((set) => make("tr", "", nameOfSet(set), ...RUNGS.map((rung) => {
-    const { outcome, whole, detail } = outcomeOf(set, rung, head), mark = SIGNS[outcome] ?? "\u2013";
+  const body = sets.map((set) => make("tr", "", nameOfSet(set), ...(set.ladder[head] ?? set.ladder[""]).map(([outcome, whole, detail]) => {
+    const mark = SIGNS[outcome] ?? "\u2013";
     const sign = classed(make("span", whole ? `(${mark})` : mark), "sign");
     sign.setAttribute("aria-hidden", "true");
     const words = classed(make("span", whole ? `${outcome} by the set as a whole` : outcome), "hide");
@@ -54,8 +45,8 @@ const ruleLine = (set) => {
 };
 const folded = (title, ...children) => make("details", "", make("summary", title), ...children);
 const labels = (sets, head) => {
-  if (!sets.length) return [make("h3", "Labels"), make("p", "In no head set of this report.")];
-  const first = sets.filter((set) => set.kind !== "computed" || Object.keys(set.evidence).length);
+  if (!sets.length) return [make("h3", "Labels"), make("p", "Not in any head set of this report.")];
+  const first = sets.filter((set) => set.kind !== "computed" || set.judged);
   const others = sets.filter((set) => !first.includes(set));
   first.sort((a, b) => (a.kind === "computed") - (b.kind === "computed"));
   const parts = [make("h3", "Labels and their evidence")];
@@ -72,7 +63,7 @@ const labels = (sets, head) => {
 const leader = (i) => {
   const [far, ...places] = (known.leads ?? {})[nameOf(i)] ?? [];
   const note = (words) => classed(make("p", words), "note");
-  if (!places.length) return [note("No leading label: in no score is this head beyond the null and above the median head.")];
+  if (!places.length) return [note("No leading label: this head is not beyond the null and above the median head in any score.")];
   const said = (score) => `${shown(at(score, "value", i))} ${between(score, i)}`.trim();
   const [first, ...ties] = places.map((place) => scores[place]);
   const line = classed(make("p", "Leading label: ", make("b", first.label), `, ${said(first)}, n = ${first.n}`), "leader");
@@ -89,16 +80,12 @@ const leads = (i) => {
     .filter(({ score, place }) => place <= 3 && !(at(score, "p", i) > 0.05))
     .sort((a, b) => a.place - b.place)
     .filter(({ task }) => !seen.has(task) && seen.add(task)).slice(0, 6);
-  if (!best.length) return [classed(make("p", "Among the first three heads of no score."), "quiet")];
+  if (!best.length) return [classed(make("p", "Not among the first three heads of any score."), "quiet")];
   const line = ({ score, place }) => make("li", "", make("b", ["1st", "2nd", "3rd"][place - 1]), ` in ${score.label}, ${shown(at(score, "value", i))}`);
   return [classed(make("ul", "", ...best.map(line)), "leads")];
 };
 
 /* Text snippets: one line per place in the order of the head's sharpness. */
-const sized = (bits, text) => {
-  const buffer = bytes(text).buffer;
-  return bits === 8 ? new Uint8Array(buffer) : bits === 16 ? new Uint16Array(buffer) : new Uint32Array(buffer);
-};
 const opened_text = (list) => {
   list.at ??= {
     text: sized(list.text_bits, list.text), query: sized(list.query_bits, list.query), key: sized(list.key_bits, list.key),
@@ -106,7 +93,6 @@ const opened_text = (list) => {
   };
   return list.at;
 };
-const short = (word) => (word.length > 40 ? `${word.slice(0, 40)}\u2026` : word);
 const snippet = (list, i, place) => {
   const { text, query, key, weight, sink } = opened_text(list), n = i * list.places.length + place;
   const window = Math.floor(query[n] / list.length) * list.length, here = query[n] % list.length;
@@ -114,14 +100,14 @@ const snippet = (list, i, place) => {
   for (let k = 0; k < list.keys; k += 1) if (key[n * list.keys + k] < list.length) weights.set(key[n * list.keys + k], weight[n * list.keys + k] / 255);
   const from = Math.max(0, Math.min(here - 10, ...weights.keys())), to = Math.min(list.length, here + 4);
   const line = classed(make("p", from ? "\u2026" : ""), "snippet");
-  for (let at_ = from; at_ < to; at_ += 1) {
-    const node = make(weights.has(at_) ? "mark" : "span", short(list.words[text[window + at_]]).replaceAll("\\n", "\u23ce"));
-    if (weights.has(at_)) { node.style.setProperty("--w", weights.get(at_)); node.title = `weight ${shown(weights.get(at_), 2)}`; }
-    if (at_ === here) { node.classList.add("here"); line.append(node, classed(make("span", " (the query)"), "hide")); }
-    else { if (at_ > here) node.className = "after"; line.append(node); }
+  for (let position = from; position < to; position += 1) {
+    const node = make(weights.has(position) ? "mark" : "span", clipped(list.words[text[window + position]]).replaceAll("\\n", "\u23ce"));
+    if (weights.has(position)) { node.style.setProperty("--w", weights.get(position)); node.title = `weight ${shown(weights.get(position), 2)}`; }
+    if (position === here) { node.classList.add("here"); line.append(node, classed(make("span", " (the query)"), "hide")); }
+    else { if (position > here) node.className = "after"; line.append(node); }
   }
-  const said_ = [...weights].map(([at_, w]) => `${short(list.words[text[window + at_]].trim())} ${shown(w, 2)}`).join(", ");
-  line.append(classed(make("span", `. Attends to: ${said_ || "nothing but the first position"}`), "hide"));
+  const attended = [...weights].map(([position, w]) => `${clipped(list.words[text[window + position]].trim())} ${shown(w, 2)}`).join(", ");
+  line.append(classed(make("span", `. Attends to: ${attended || "nothing but the first position"}`), "hide"));
   const rest = `${shown(Math.max(0, ...weights.values()), 2)}, first position ${shown(sink[n] / 255, 2)}`;
   return make("li", "", classed(make("span", list.places[place], make("span", rest)), "place"), line);
 };
@@ -129,7 +115,7 @@ const texts = (i) => {
   const list = known.snippets;
   if (!list) return [];
   const from = list.source ? ` Text: ${list.source}.` : "";
-  const note = `This head's positions in natural text, by how sharply it attends: 100% is its sharpest, 50% its median. Boxed: the attending token. Shaded: the tokens it attends to, first position left out.${from}`;
+  const note = `This head's positions in natural text, by sharpness of attention: 100% is its sharpest, 50% its median. Boxed: the attending token. Shaded: the tokens it attends to, without the first position.${from}`;
   return [make("h3", "In text"), classed(make("p", note), "note"), classed(make("ol", "", ...list.places.map((_, place) => snippet(list, i, place))), "texts")];
 };
 
@@ -141,7 +127,7 @@ const operations = (i) => {
   list.sizes ??= floats("e", list.sigma);
   const wide = 1 + 2 * list.outputs, none = 2 ** list.bits - 1, found = [];
   for (let place = 0; place < list.places; place += 1) {
-    const start = (i * list.places + place) * wide, row = [...list.index.slice(start, start + wide)];
+    const start = (i * list.places + place) * wide, row = Array.from(list.index.slice(start, start + wide));
     if (row[0] === none) continue;
     const words = (part) => part.filter((w) => w !== none).map((w) => list.words[w]);
     const [raised, lowered] = [row.slice(1, 1 + list.outputs), row.slice(1 + list.outputs)].map(words);
@@ -149,7 +135,7 @@ const operations = (i) => {
   }
   return found;
 };
-const token = (text) => make("code", short(text).replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"));
+const token = (text) => make("code", clipped(text).replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"));
 const tokens = (list) => list.flatMap((text) => [token(text), " "]);
 const salient = (i) => {
   const found = operations(i);
@@ -159,7 +145,7 @@ const salient = (i) => {
   const body = found.map(({ token: text, sigma, raised, lowered }) => make("tr", "", make("td", "", token(text)),
     classed(make("td", shown(sigma, 2)), "n"), make("td", "", ...tokens(raised)), make("td", "", ...tokens(lowered))));
   const table = classed(make("table", "", make("thead", "", top), make("tbody", "", ...body)), "rows");
-  const note = "Tokens whose vector this head changes most in size, read from the weights, and the outputs it raises and lowers most for them.";
+  const note = "Tokens whose vectors this head changes most in norm, from the weights, and the outputs it raises and lowers most for them.";
   return [make("h3", "Salient tokens"), classed(make("p", note), "note"), scrolled(table, "Salient tokens")];
 };
 
@@ -224,6 +210,24 @@ const scoreParts = (i) => known.suites.filter(([suite]) => !hidden.has(suite)).f
   return parts;
 });
 
+/* Heads of the site's other runs that are most like this one, by their fingerprints. */
+const alike = (i) => {
+  const list = known.alike;
+  if (!list) return [];
+  const title = make("h3", "Most like it elsewhere");
+  const found = list.heads[nameOf(i)] ?? [];
+  const searched = `${list.runs} other ${list.runs === 1 ? "run" : "runs"} of this site`;
+  if (!found.length) return [title, classed(make("p", `None: no head of ${searched} is nearer than its null.`), "quiet")];
+  const line = ([run, head, distance, share, draws, twin, measures]) => {
+    const link = make("a", `${head} of ${list.names[run] ?? run}`);
+    link.href = `../${run}/index.html#${head}`;
+    const beside = twin == null ? "" : `, random twin ${shown(twin, 3)}`;
+    return make("li", "", link, ` distance ${shown(distance, 2)}; as near by chance: ${shown(share, 3)} of ${draws} null searches${beside}; ${measures} scores in common`);
+  };
+  const note = `Looked for in ${searched}. Distance: 1 \u2212 cosine of all scores, on the scale of their nulls. Similar scores are no proof of the same mechanism.`;
+  return [title, classed(make("p", note), "note"), classed(make("ul", "", ...found.map(line)), "labels")];
+};
+
 const close = () => {
   if (passport.hidden) return;
   passport.hidden = true;
@@ -240,12 +244,12 @@ const draw = (i) => {
   const top = classed(make("div", "", title, button("Close", close)), "top");
   const note = "Dot and bar: this head with its 95 % interval. Strokes: all other heads. Long stroke: family-wise line.";
   passport.replaceChildren(top, classed(make("p", places), "quiet"), ...leader(i), ...leads(i),
-    ...labels(setsOf(nameOf(i)), nameOf(i)), ...texts(i), ...salient(i),
+    ...labels(setsOf(nameOf(i)), nameOf(i)), ...examples(i), ...texts(i), ...salient(i), ...alike(i),
     make("h3", "Scores"), classed(make("p", note), "note"), ...scoreParts(i));
 };
 /* Open the passport of head `i`; `from` gets the focus back; `quiet` keeps the page where it is while walking. */
 const visit = (i, from = null, quiet = false) => {
-  if (from) openedFrom = from;
+  if (from) returnTo(from);
   opened = i;
   const inside = passport.contains(document.activeElement);
   draw(i);
@@ -265,3 +269,5 @@ passport.addEventListener("keydown", (event) => {
   byId("head-name").focus();
 });
 addEventListener("keydown", (event) => { if (event.key === "Escape") { hide(); close(); } });
+
+export { draw, opened, passport, returnTo, visit };

@@ -1,4 +1,5 @@
 /* The gallery: every word typed must be found; numbers and dates are ordered from the largest. */
+import { byId } from "./base.js";
 const list = byId("runs");
 if (list) {
   const cards = [...list.children];
@@ -7,7 +8,8 @@ if (list) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const card of cards) card.hidden = !words.every((word) => card.dataset.words.includes(word));
     const seen = cards.filter((card) => !card.hidden).length;
-    byId("count").textContent = seen === cards.length ? `${seen} runs` : `${seen} of ${cards.length} runs`;
+    const all = cards.length, runs = `${all} ${all === 1 ? "run" : "runs"}`;
+    byId("count").textContent = seen === all ? runs : `${seen} of ${runs}`;
     byId("none").hidden = seen > 0;
   };
   const arrange = () => {

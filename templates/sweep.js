@@ -1,4 +1,5 @@
 /* One slider through the training steps: moving it on one filmstrip moves it on all. */
+import { all, button, byId, classed, drawn, make, shown } from "./base.js";
 const slides = JSON.parse(byId("slides").textContent);
 const movers = [];
 let moment = Infinity;  /* the step last chosen */

@@ -9,7 +9,9 @@ import numpy as np
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.runfolder import Run, RunWriter
 from reportgen.scores import Column, HeadScores, HeadSet, NamedArray, NotComputed, SuiteResult, Table
-from reportgen.suites import Measure, Samples, Suite, samples
+from reportgen.suites import samples
+from reportgen.suites.base import Measure, Suite
+from reportgen.suites.samples import Samples
 
 
 def model_record(layers: int = 3, heads: int = 4, **changes: object) -> ModelRecord:
@@ -81,7 +83,7 @@ def own_suite() -> Suite:
 
 def write_kept(folder: Path) -> Run:
     """A stored run of `own_suite` that keeps what it drew."""
-    from reportgen.report import kept  # drawing brings scipy, which tests of imports look for
+    from reportgen.report import draw  # drawing brings scipy, which tests of imports look for
     from reportgen.report.build import build
 
     suite = own_suite()
@@ -90,7 +92,7 @@ def write_kept(folder: Path) -> Run:
         writer.store(suite.name, found, SuiteRecord("done", 1, {}, {}, resume_key="k"))
         run = writer.run
     plates = build(run, suites={suite.name: suite}).plates
-    kept.keep(folder, run.manifest, suite, [(plate.figure, plate.svg) for plate in plates])
+    draw.keep_drawings(folder, run.manifest, suite, [(plate.figure, plate.svg) for plate in plates])
     return run
 
 

@@ -19,9 +19,9 @@ from transformers import PreTrainedTokenizerFast
 
 from reportgen.models.tokens import Tokens
 from reportgen.suites.circuits.settings import TASKS
-from reportgen.suites.circuits.tasks import forms
-from reportgen.suites.relations.data import load_relations, load_templates
-from reportgen.suites.sparse import forms as sparse
+from reportgen.suites.circuits.tasks.task import read_words
+from reportgen.suites.pairs import load_relations, load_templates
+from reportgen.suites.sparse.suite import BUNDLED, read_task
 
 UNK, BOS, MARK = "<unk>", "<s>", "\u2581"
 _FAST: Any = PreTrainedTokenizerFast
@@ -31,13 +31,13 @@ _CENTURIES = [str(c) for c in range(11, 19)]
 def text() -> Iterable[str]:
     """All words and templates that ship, as running text."""
     for task in TASKS:
-        for part in forms.read(task).values():
+        for part in read_words(task).values():
             yield from (" ".join(pair) for pair in part.items()) if isinstance(part, dict) else part
     for relation in load_relations():
         yield from (f"{source} {target}" for source, target in relation.pairs)
         yield relation.prompt
     yield from load_templates()
-    antonyms = sparse.read_task(sparse.BUNDLED)
+    antonyms = read_task(BUNDLED)
     yield from (*antonyms.templates, *(" ".join(pair) for pair in antonyms.pairs))
 
 

@@ -117,13 +117,13 @@ _HEAD = """# Licences
 reportgen is under the MIT licence. Shipped with it: the font Liberation Sans under the SIL Open Font License
 (templates/fonts/OFL.txt).
 
-Below: everything that `pip install reportgen` brings with the versions of constraints.txt, on Linux, as its metadata
-has it. All are permissive, but for certifi and tqdm (MPL-2.0, whose duties end at their own files). A test fails when
-a package is missing here, has no licence, or has one that is not on its list; `python -m tests.licences` writes this
-page.
+The table lists everything that `pip install reportgen` installs with the versions of constraints.txt, on Linux, with
+the licence from its metadata. All are permissive except certifi and tqdm (MPL-2.0, which covers only their own files).
+A test fails if a package is missing here, has no licence, or has one that is not on the accepted list; `python -m
+tests.licences` writes this page.
 
-Where pip takes torch's build for CUDA (PyPI's on Linux), `nvidia-*` and `cuda-*` packages come with it, under NVIDIA's
-own licence, and `triton` (MIT). A build for the CPU has neither.
+If pip installs torch's CUDA build (PyPI's default on Linux), it also installs `nvidia-*` and `cuda-*` packages, under
+NVIDIA's own licence, and `triton` (MIT). A CPU build has neither.
 """
 
 if __name__ == "__main__":

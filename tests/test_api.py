@@ -119,9 +119,7 @@ def test_a_stored_run_draws_legends_inside_or_says_why_not() -> None:
     assert not any(
         "box" in layer["name"] for layer in reportgen.figure(run, "relations-name_copying").to_dict()["layer"]
     )
-    with pytest.raises(
-        SettingsError, match=r"attention-induction: the legend can't stand inside: it would cover L\dH\d"
-    ):
+    with pytest.raises(SettingsError, match=r"attention-induction: the legend can't be inside: it would cover L\dH\d"):
         reportgen.figure(run, "attention-induction", legend="inside")
 
 

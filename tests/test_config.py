@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.config import Options, merge, parse_set, read_config
+from reportgen.config import Options, merge, parse_set, read_config, with_aliases
 from reportgen.errors import DataError, ReportgenError, SettingsError
 
 
@@ -82,3 +82,25 @@ def test_set_keeps_equals_signs_in_values() -> None:
 def test_options_out_of_range(bad: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         Options(**bad)  # type: ignore[arg-type]
+
+
+OWN = """
+from dataclasses import dataclass, field
+from reportgen.suites import Measure, Suite
+
+@dataclass(frozen=True)
+class Settings:
+    words: str = field(default="", metadata={"help": "text", "option": "text"})
+
+SUITE = Suite("reader", score=lambda model: None, measures=Measure("m", "M", "x", "y"), settings=Settings)
+"""
+
+
+def test_an_option_stands_for_the_settings_that_name_it(tmp_path: Path) -> None:
+    everywhere = with_aliases({}, (), text="a.txt")
+    assert everywhere["attention"] == {"text_file": "a.txt"}
+    assert {suite for suite, given in everywhere.items() if "a.txt" in given.values()} > {"attention", "circuits"}
+    assert with_aliases({"relations": {"tau": 0.2}}, ("relations",), text="a.txt") == {"relations": {"tau": 0.2}}
+    assert with_aliases({}, ("nowhere",), text=None, prompt="") == {}
+    (tmp_path / "reader.py").write_text(OWN, "utf-8")
+    assert with_aliases({}, (str(tmp_path / "reader.py"),), text="a.txt") == {"reader": {"words": "a.txt"}}

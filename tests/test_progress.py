@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from reportgen.console import MOST, REPORT, Pace, Phases, duration, long_phases, phase_of, phase_words, took
 from reportgen.manifest import SuiteRecord
-from reportgen.progress import MOST, REPORT, Pace, Phases, duration, long_phases, phase_of, phase_words, took
 
 
 class Clock:

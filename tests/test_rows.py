@@ -12,9 +12,11 @@ import pytest
 
 import reportgen
 from reportgen.errors import SettingsError, UnknownScore
-from reportgen.report.csv import scores_csv
-from reportgen.rows import COLUMNS
-from tests.fixtures import head_scores, write_run
+from reportgen.manifest import SuiteRecord
+from reportgen.report.render import scores_csv
+from reportgen.runfolder import RunWriter
+from reportgen.scores import ROW_COLUMNS, SuiteResult
+from tests.fixtures import head_scores, manifest, write_run
 
 MINI = Path(__file__).parents[1] / "site" / "runs" / "mini"
 
@@ -80,4 +82,13 @@ def test_a_data_frame_has_the_columns_in_order() -> None:
     pandas = pytest.importorskip("pandas")
     frame = head_scores().top(2).to_pandas()
     assert isinstance(frame, pandas.DataFrame)
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == ROW_COLUMNS
+
+
+def test_candidates_that_are_not_named_are_hinted_at(tmp_path: Path) -> None:
+    many = tuple(head_scores(f"relations/score/r{i}") for i in range(19))
+    with RunWriter(tmp_path / "run", manifest()) as writer:
+        writer.store("relations", SuiteResult("relations", many), SuiteRecord("done", 1, {}, {}, resume_key="k"))
+        run = writer.run
+    with pytest.raises(UnknownScore, match=r"names 19 scores\..*r11, \u2026$"):
+        run["relations/score"]

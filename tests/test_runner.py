@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -34,6 +35,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def options(model: str, out: Path, **changes: object) -> Options:
     changes = {"selftest": False, **changes}
     return Options(model=model, suites=(TOY,), out=str(out), threads=1, **changes)  # type: ignore[arg-type]
+
+
+def test_what_a_suite_reads_does_not_depend_on_which_was_scored_last() -> None:
+    run = Run.open(Path(__file__).parents[1] / "site" / "runs" / "mini")
+    turned = msgspec.structs.replace(run.manifest, suites=dict(reversed(run.manifest.suites.items())))
+    assert list(turned.suites) != list(run.manifest.suites)
+    found = [list(runner._whole(one, but="text")) for one in (run, Run(run.path, turned))]
+    assert found[0] == found[1]
+    assert found[0][:2] == ["attention", "circuits"]
 
 
 class Ledger(runner.Silent):

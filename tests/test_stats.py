@@ -1,4 +1,4 @@
-"""Intervals against scipy, families against brute force and by simulation."""
+"""Intervals against scipy, clustered ones against Wilson's, families against brute force and by simulation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import binomtest, rankdata
 
 from reportgen import stats
+from reportgen.stats import two_way_wilson, wilson
 
 Adjust = Callable[..., np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
 
@@ -101,12 +102,12 @@ def test_a_null_that_does_not_vary_and_a_missing_head_are_no_members() -> None:
     rng = np.random.default_rng(0)
     null = np.column_stack([np.ones(99), rng.normal(size=(99, 2)), np.zeros(99)])
     observed = np.array([1.0, 9.0, np.nan, 5.0])
-    for p in (stats.step_down_max_t(observed, null), stats.step_down_min_p(observed, null)):
-        assert p[[0, 3]].tolist() == [1.0, 1.0]
-        assert p[1] == pytest.approx(0.01)
-        assert np.isnan(p[2])
+    p = stats.step_down_max_t(observed, null)
+    assert p[[0, 3]].tolist() == [1.0, 1.0]
+    assert p[1] == pytest.approx(0.01)
+    assert np.isnan(p[2])
     alone = stats.step_down_max_t(observed[1:2], null[:, 1:2])
-    assert stats.step_down_max_t(observed, null)[1] == alone[0]
+    assert p[1] == alone[0]
 
 
 def test_one_head_that_always_scores_does_not_hide_the_others() -> None:
@@ -118,30 +119,15 @@ def test_one_head_that_always_scores_does_not_hide_the_others() -> None:
     assert p[1] == pytest.approx(0.001)
 
 
-@pytest.mark.parametrize("method", [stats.step_down_max_t, stats.step_down_min_p])
-def test_a_family_without_effects_is_rarely_significant(method: object) -> None:
+def test_a_family_without_effects_is_rarely_significant() -> None:
     rng = np.random.default_rng(2)
     smallest = []
     for _ in range(300):
         draws = rng.binomial(20, [0.02, 0.1, 0.5, 0.9], size=(100, 4)).astype(float)
-        smallest.append(method(draws[0], draws[1:]).min())  # type: ignore[operator]
+        smallest.append(stats.step_down_max_t(draws[0], draws[1:]).min())
     for level in (0.05, 0.2, 0.5):
         assert np.mean(np.array(smallest) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 300)
     assert np.mean(np.array(smallest) <= 0.5) > 0.2
-
-
-def test_min_p_is_its_definition() -> None:
-    rng = np.random.default_rng(3)
-    null = rng.normal(size=(60, 5))
-    observed = rng.normal(size=5) + np.array([0, 0, 1, 2, 4])
-    pooled = np.vstack([observed, null])
-    own = np.array([[(pooled[:, j] >= pooled[i, j]).mean() for j in range(5)] for i in range(61)])
-    order = np.argsort(own[0], kind="stable")
-    least, expected = 0.0, np.empty(5)
-    for place, head in enumerate(order):
-        least = max(least, float(np.mean(own[:, order[place:]].min(axis=1) <= own[0, head] + 1e-12)))
-        expected[head] = least
-    np.testing.assert_allclose(stats.step_down_min_p(observed, null), expected)
 
 
 def test_permutation_p_counts_the_observed_draw() -> None:
@@ -237,49 +223,49 @@ def test_ratios_are_of_means() -> None:
     assert low.shape == (2,)
 
 
-@given(seed=st.integers(0, 10**6))
-def test_auroc_is_scipys(seed: int) -> None:
+def test_holm_multiplies_by_the_tests_that_are_left() -> None:
+    assert stats.holm([0.01, np.nan, 0.04, 0.03]).tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+    assert stats.holm([0.5, 0.9]).tolist() == [1.0, 1.0]
+    assert stats.holm([]).tolist() == []
+
+
+def in_set(*flat: int) -> np.ndarray:
+    return np.isin(np.arange(8), flat).reshape(2, 4)
+
+
+def test_overlap_by_chance_counts_every_set_with_as_many_heads_per_layer() -> None:
+    a, b = in_set(0, 1, 7), in_set(1, 7, 4)
+    expected, p = stats.overlap_by_chance(a, b)
+    pairs = list(itertools.combinations(range(4, 8), 2))
+    counts = [int((a & in_set(upper, *lower)).sum()) for upper in range(4) for lower in pairs]
+    assert expected == pytest.approx(np.mean(counts))
+    assert p == pytest.approx(np.mean(np.array(counts) >= 2))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_overlap_by_chance_lies_between_nothing_and_certainty(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    values = rng.integers(0, 6, (4, 5)).astype(float)
-    members = rng.random((4, 5)) < 0.3
-    members[0, 0], members[0, 1] = True, False
-    values[3, 4] = np.nan
-    found = stats.enrichment(values, members, rng, draws=50)
-    known = ~np.isnan(values)
-    expected = mannwhitneyu(values[members & known], values[~members & known]).statistic
-    assert found is not None
-    assert found.auroc == pytest.approx(expected / ((members & known).sum() * (~members & known).sum()))
+    a, b = rng.random((2, 3, 5)) < rng.random()
+    expected, p = stats.overlap_by_chance(a, b)
+    assert 0 < p <= 1
+    assert 0 <= expected <= min(a.sum(), b.sum()) + 1e-9
+    if not (a & b).any():
+        assert p == pytest.approx(1.0)
 
 
-def test_three_heads_of_two_layers_are_enumerated() -> None:
-    """Two heads of one layer of 12 and one of another: C(12, 2) * 12 = 792 sets."""
-    values = np.zeros((12, 12))
-    values[9, 6], values[9, 9], values[10, 0] = 0.9, 0.8, 0.7
-    members = values > 0
-    found = stats.enrichment(values, members, np.random.default_rng(0))
-    assert found == stats.Enrichment(auroc=1.0, p=pytest.approx(1 / 792), sets=792, enumerated=True)
+@given(st.lists(st.one_of(st.integers(0, 4), st.just(None)), max_size=12))
+def test_mid_ranks_are_scipys(values: list[int | None]) -> None:
+    x = np.array([np.nan if v is None else float(v) for v in values])
+    np.testing.assert_array_equal(stats.mid_ranks(x), rankdata(x, nan_policy="omit") if len(x) else x)
 
 
-def test_enrichment_compares_within_layers() -> None:
-    """A late layer that scores high as a whole says nothing for its members."""
-    rng = np.random.default_rng(0)
-    values = rng.random((6, 20))
-    values[5] += 1.0
-    members = np.zeros((6, 20), dtype=bool)
-    members[5, np.argsort(values[5])[8:12]] = True  # of middling rank there
-    found = stats.enrichment(values, members, rng, draws=999)
-    assert found is not None
-    assert (found.auroc > 0.9, found.p > 0.2, found.enumerated) == (True, True, False)
-
-
-def test_enrichment_needs_members_and_others() -> None:
-    rng = np.random.default_rng(0)
-    assert stats.enrichment(np.ones((2, 2)), np.zeros((2, 2), bool), rng) is None
-    assert stats.enrichment(np.ones((2, 2)), np.ones((2, 2), bool), rng) is None
+def test_a_share_that_a_float_cannot_hold_reaches_its_threshold() -> None:
+    assert stats.reaches([6, 5, np.nan], 40, 0.15).tolist() == [True, False, False]
+    assert not stats.reaches(0, 0, 0.15)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("adjust", [stats.step_down_max_t, stats.step_down_min_p, stats.permutation_p])
+@pytest.mark.parametrize("adjust", [stats.step_down_max_t, stats.permutation_p])
 def test_numbers_that_are_not_finite_are_no_members_of_the_family(adjust: Adjust, bad: float) -> None:
     """The others' p are those of the family without them, whether the value or a single draw is not finite."""
     rng = np.random.default_rng(4)
@@ -294,3 +280,54 @@ def test_numbers_that_are_not_finite_are_no_members_of_the_family(adjust: Adjust
     p = adjust(in_value, in_draw)
     np.testing.assert_array_equal(p[others], wanted)
     assert np.isnan(p[[2, 4]]).all()
+
+
+def test_two_way_interval_of_independent_pairs_is_wilson_s() -> None:
+    hits = (np.arange(200) % 4 == 0)[None, :, None]
+    low, high = two_way_wilson(hits, np.arange(200))
+    expected = wilson(50 * 199 / 200, 199)
+    np.testing.assert_allclose([low[0], high[0]], expected, atol=1e-9)
+
+
+def test_two_way_interval_covers_clustered_shares() -> None:
+    """Shares that vary by target: the plain interval over all prompts covers far too seldom."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(40), 5)
+    effect = rng.beta(1, 3, size=(400, 40))  # mean 0.25
+    chance = np.repeat(effect, 5, axis=1)[None].repeat(4, 0)  # [template draw pair]
+    hits = (rng.random(chance.shape) < chance).transpose(0, 2, 1)  # [template pair draw]
+    low, high = two_way_wilson(hits, clusters)
+    naive = wilson(hits.sum((0, 1)), 800)
+    assert 0.91 < np.mean((low <= 0.25) & (high >= 0.25)) < 0.99
+    assert np.mean((naive[0] <= 0.25) & (naive[1] >= 0.25)) < 0.75
+
+
+def test_two_way_variance_is_the_sum_over_shared_targets_and_templates() -> None:
+    """Every prompt with every other that shares its target or its template, in a plain loop."""
+    rng = np.random.default_rng(1)
+    clusters = np.arange(30) // 3
+    chance = 0.5 * (rng.random(10) < 0.5)[clusters] + 0.5 * np.array([0, 0.3, 0.7, 1])[:, None]
+    hits = rng.random(chance.shape) < chance  # [template pair]
+    left = hits - hits.mean()
+    terms = {"target": 0.0, "template": 0.0, "both": 0.0}
+    for (t, i), (u, j) in itertools.product(np.ndindex(4, 30), repeat=2):
+        part = left[t, i] * left[u, j] / 120**2
+        terms["target"] += part * (clusters[i] == clusters[j]) * 10 / 9
+        terms["template"] += part * (t == u) * 4 / 3
+        terms["both"] += part * (clusters[i] == clusters[j]) * (t == u) * 40 / 39
+    V = terms["target"] + terms["template"] - terms["both"]
+    assert max(terms["target"], terms["template"]) < V
+    p = hits.mean()
+    n = p * (1 - p) / V
+    low, high = two_way_wilson(hits[:, :, None], clusters)
+    assert n < 30  # else n would be the number of pairs
+    np.testing.assert_allclose((low[0], high[0]), wilson(p * n, n))
+
+
+def test_two_way_interval_sees_templates_and_extremes() -> None:
+    hits = np.zeros((4, 60, 3))
+    hits[0, :, 0] = 1  # everything hangs on one template
+    hits[:, :15, 1] = 1  # the same share, by pairs
+    low, high = two_way_wilson(hits, np.arange(60) // 6)
+    assert high[0] - low[0] > high[1] - low[1] > 0.2
+    np.testing.assert_allclose((low[2], high[2]), wilson(0, 10))

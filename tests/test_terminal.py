@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reportgen import suites
-from reportgen.published.catalogue import load_catalogue
+from reportgen.published import load_catalogue
 
 LISTS = [["suites"], ["published"], ["published", "gpt2"], ["--help"], ["import", "--help"], ["run", "--help"],
          ["published", "nobody/knows-\u4e2d"], *(["suites", name] for name in suites.known())]  # fmt: skip

@@ -18,8 +18,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from reportgen.selftest import checkpoint
-from reportgen.selftest.checkpoint import BOS, PADDING_COLUMNS, UNK, random_folder
+from reportgen.selftest import models
+from reportgen.selftest.models import BOS, PADDING_COLUMNS, UNK, random_folder
 
 __all__ = ["BOS", "FAMILIES", "PADDING_COLUMNS", "UNK", "WORDS", "tiny_folder", "word_tokenizer"]
 
@@ -103,5 +103,5 @@ def tiny_folder(
 
 def word_tokenizer(words: Iterable[str] = WORDS, *, bos: bool = False) -> PreTrainedTokenizerFast:
     """The tokenizer of these checkpoints."""
-    made: PreTrainedTokenizerFast = checkpoint.word_tokenizer(words, bos=bos)
+    made: PreTrainedTokenizerFast = models.word_tokenizer(words, bos=bos)
     return made

@@ -1,1 +1,1 @@
-"""Two runs or more side by side: lineage.py what may be subtracted, settings.py what differs, store.py the result."""
+"""Two or more runs side by side: numbers.py computes differences, store.py the result, drawing.py its figures."""

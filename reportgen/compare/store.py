@@ -1,4 +1,4 @@
-"""A comparison as a run folder of its own: it renders, exports and is checked like any other."""
+"""A comparison as its own run folder: it renders, exports and is checked like any other."""
 
 from __future__ import annotations
 
@@ -13,40 +13,57 @@ import msgspec
 import numpy as np
 
 from reportgen import __version__, suites
-from reportgen.compare.classes import by_depth, changed
-from reportgen.compare.lineage import lineage
-from reportgen.compare.numbers import Correlation, at_depths, difference, profile, sized, spearman
-from reportgen.compare.settings import TITLE, Row, differences, of_suite, sentences
+from reportgen.compare.numbers import (
+    TITLE,
+    Correlation,
+    Difference,
+    at_depths,
+    by_depth,
+    changed,
+    difference,
+    differences,
+    lineage,
+    of_suite,
+    profile,
+    sentences,
+    sized,
+    spearman,
+)
 from reportgen.errors import RunError, SettingsError, nearest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
-from reportgen.report.labels import is_signed
-from reportgen.report.numbers import run_hash
+from reportgen.report.labels import is_signed, score_names
+from reportgen.report.paper import run_hash
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
 from reportgen.scores import Cell, Column, HeadScores, NamedArray, NotComputed, SuiteResult, Table
-from reportgen.suites.compared.suite import NAME, SUITE
+from reportgen.suites import COMPARED, COMPARED_NAME
 
 MOST_RUNS = 8
 Scores = dict[str, list[HeadScores]]  # key -> one per run
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to compare: `measures` as suite/measure (none = each suite's first), `declared` = one lineage."""
+class ComparisonRequest:
+    """What to compare: `measures` as suite/measure (none: `_first`), `declared` = one lineage."""
 
     measures: tuple[str, ...] = ()
     declared: bool = False
 
 
-def compare(runs: Sequence[Run], asked: Asked, out: Path, name: str = "") -> Run:
-    """Compare stored runs and store what was found as a run in `out`; an earlier comparison of them is replaced.
+def compare(runs: Sequence[Run], asked: ComparisonRequest, out: Path, name: str = "") -> Run:
+    """Compare stored runs and store the result as a run in `out`; replaces an earlier comparison of them.
 
-    Raises UserError: fewer than two runs or more than eight, one run twice, nothing in common, an unknown measure.
+    Raises UserError: fewer than two runs or more than eight, one run twice, nothing in common, an unknown measure, a
+    lineage of different grids.
     """
     if not 2 <= len(runs) <= MOST_RUNS:
-        raise RunError(f"{len(runs)} runs to compare: expected 2 to {MOST_RUNS}.", "reportgen compare RUN RUN")
+        raise RunError(f"{len(runs)} runs to compare: expected 2 to {MOST_RUNS}.", "Type: reportgen compare RUN RUN")
     if len({os.path.realpath(run.path) for run in runs}) < len(runs):
         raise RunError("A run can't be compared with itself.", "Name different run folders.")
-    names = _names(runs)
+    grids = {run.path.resolve().name: f"{run.model.n_layers} x {run.model.n_heads}" for run in runs}
+    if asked.declared and len(set(grids.values())) > 1:
+        said = ", ".join(f"{name} has {grid} heads" for name, grid in grids.items())
+        raise SettingsError(f"--lineage: runs of one lineage have the same grid; {said}.", "Compare without --lineage.")
+    names = names_of(runs)
     shared = common(runs, asked.measures)
     words = lineage(runs, asked.declared)
     found = result(names, runs, shared, words)
@@ -57,16 +74,18 @@ def compare(runs: Sequence[Run], asked: Asked, out: Path, name: str = "") -> Run
         "lineage": words or "different models",
     }
     slug = check_slug(name) if name else _slug(runs)
-    record = SuiteRecord("done", SUITE.version, settings, {}, resume_key=resume_key(suite=NAME, settings=settings))
+    record = SuiteRecord(
+        "done", COMPARED.version, settings, {}, resume_key=resume_key(suite=COMPARED.name, settings=settings)
+    )
     with RunWriter(out / slug, _manifest(names, runs, slug)) as writer:
         kept = runs[0].overlay_files() if words else []
         writer.keep_overlays({file.name: file.read_bytes() for file in kept})
-        writer.store(NAME, found, record)
+        writer.store(COMPARED_NAME, found, record)
         return writer.run
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    """What the runs are called: the models' names, with the folder's where two are alike."""
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Display names of the runs: the models' names, with the folder's if two are equal."""
     plain = [run.model.name for run in runs]
     return [n if plain.count(n) == 1 else run.path.resolve().name for n, run in zip(plain, runs, strict=True)]
 
@@ -79,7 +98,7 @@ def _slug(runs: Sequence[Run]) -> str:
 
 
 def common(runs: Sequence[Run], measures: Sequence[str] = ()) -> Scores:
-    """The scores that all runs have, of the measures asked for. RunError where there are none."""
+    """The scores that all runs have, for the requested measures. RunError if there are none."""
     tables = [{s.key: s for result in run.results.values() for s in result.scores} for run in runs]
     keys = [key for key in tables[0] if all(key in table for table in tables)]
     kinds = list(dict.fromkeys("/".join(key.split("/")[:2]) for key in keys))
@@ -105,9 +124,11 @@ def _first(kinds: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 
 def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str) -> SuiteResult:
-    """Everything the figures and tables of a comparison are made from."""
+    """The data for a comparison's figures and tables."""
     compared = list(dict.fromkeys(key.split("/")[0] for key in shared))
-    own = {suite: list(of_suite(runs, suite)) for suite in compared}
+    known = suites.known()
+    named = score_names(runs[0].result(suite) for suite in compared)
+    own = {suite: list(of_suite(runs, suite, known.get(suite))) for suite in compared}
     differ = [*differences(runs, compared), *(row for rows in own.values() for row in rows)]
     scores = _differences(names, shared) if words else []
     tables = [ranks(names, shared, bool(words))]
@@ -119,7 +140,7 @@ def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str
         for i, score in enumerate(scored)
     }
     return SuiteResult(
-        NAME,
+        COMPARED_NAME,
         scores=tuple(scores),
         tables=tuple(table for table in tables if table.rows),
         arrays=arrays,
@@ -129,7 +150,7 @@ def result(names: Sequence[str], runs: Sequence[Run], shared: Scores, words: str
                 f"{n} ({r.model.dequantised})" if r.model.dequantised else n for n, r in zip(names, runs, strict=True)
             ],
             "keys": list(shared),
-            "labels": {key: scored[0].label for key, scored in shared.items()},
+            "labels": {key: named.get(key, scored[0].label) for key, scored in shared.items()},
             "ranges": {key: _range(scored) for key, scored in shared.items()},
             "signed": [key for key, scored in shared.items() if any(is_signed(s) for s in scored)],
             "n": {key: [s.n for s in scored] for key, scored in shared.items()},
@@ -166,8 +187,8 @@ def _range(scored: Sequence[HeadScores]) -> list[float | None]:
 
 
 _APART = (
-    "the runs are of different models, so a head's index in one means nothing in the other; for checkpoints of one "
-    "training run, say so with --lineage"
+    "the runs are of different models, so head indices do not correspond; for checkpoints of one training run, "
+    "add --lineage"
 )
 
 
@@ -179,7 +200,7 @@ def _differences(names: Sequence[str], shared: Scores) -> list[HeadScores]:
             tail = "" if len(found) == 2 else f".{i}"
             task = key.replace("/", ".") + tail
             label = f"{found[0].label}, difference" + ("" if len(found) == 2 else f" of {names[i]}")
-            made.append(difference(f"{NAME}/difference/{task}", label, found[0], other))
+            made.append(difference(f"{COMPARED_NAME}/difference/{task}", label, found[0], other))
     return made
 
 
@@ -199,8 +220,8 @@ def ranks(names: Sequence[str], shared: Scores, same_heads: bool) -> Table:
     of = (
         "the values of the same heads"
         if same_heads
-        else "layer profiles (mean over heads, of sizes where values can be negative) at matched relative depths, as "
-        "many as the model with fewer layers has"
+        else "layer profiles (mean over heads, of absolute values if values can be negative) at matched relative "
+        "depths, one per layer of the shallower model"
     )
     caption = f"Rank correlation of {of}; 95 % bootstrap interval over {over}, 2,000 draws."
     return Table("ranks", "Rank correlation", columns, tuple(rows), caption)
@@ -219,10 +240,10 @@ def _cell(value: float) -> Cell:
     return value if np.isfinite(value) else None
 
 
-def _table(names: Sequence[str], differ: Sequence[Row]) -> Table:
+def _table(names: Sequence[str], differ: Sequence[Difference]) -> Table:
     columns = (Column("what"), *(Column(name) for name in names))
     rows = tuple((row.what, *row.values) for row in differ)
-    return Table("settings", TITLE, columns, rows, "A difference of scores may come from these.", folded=len(rows) > 4)
+    return Table("settings", TITLE, columns, rows, "A difference in scores may come from these.", folded=len(rows) > 4)
 
 
 def _said(name: str, run: Run) -> str:

@@ -1,19 +1,19 @@
-"""Sentences of captions, each computed from the data it speaks of; a sentence that has nothing to say is empty."""
+"""Sentences of captions, each computed from the data it describes; empty if it does not apply."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 
 from reportgen.figures.figure import View
 from reportgen.figures.markers import role, styled, words_of
 from reportgen.figures.overlays import UNCONFIRMED
-from reportgen.published.catalogue import short_citation
+from reportgen.published import short_citation
 from reportgen.scores import HeadScores, HeadSet, head_name
+from reportgen.stats import reaches
 
 SIGNIFICANT = 0.05
 _PRINTED = {  # how papers print these models' names
@@ -32,13 +32,13 @@ def model_name(view: View) -> str:
 def grid_words(view: View) -> str:
     """`GPT-2 (12 layers × 12 heads)`."""
     model = view.model
-    grouped = "" if model.n_kv_heads == model.n_heads else f", {model.n_kv_heads} key-value heads a layer"
+    grouped = "" if model.n_kv_heads == model.n_heads else f", {model.n_kv_heads} key-value heads per layer"
     weights = f"; weights {model.dequantised}" if model.quantisation else ""
     return f"{model_name(view)} ({model.n_layers} layers × {model.n_heads} heads{grouped}{weights})"
 
 
 def join(*sentences: str) -> str:
-    """One paragraph of the sentences that say something."""
+    """The non-empty sentences as one paragraph."""
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -66,10 +66,9 @@ def plural(count: int, word: str) -> str:
 def at_least(scores: HeadScores, tau: float) -> int:
     """Heads with a score of `tau` or more, counted in whole hits where the score is a share of n: 6 of 40 is 0.15."""
     values = scores.values[scores.exact].astype(float)
-    limit = Fraction(str(tau))
     hits = np.rint(values * scores.n)
     if scores.n > 0 and np.allclose(hits / scores.n, values, atol=1e-5):
-        return int((hits * limit.denominator >= scores.n * limit.numerator).sum())
+        return int(reaches(hits, scores.n, tau).sum())
     return int((values >= tau).sum())
 
 
@@ -100,11 +99,11 @@ def best_head(scores: HeadScores, signed: bool = False) -> str:
 
 
 def caveat(scores: Sequence[HeadScores]) -> str:
-    """That intervals of picked heads are too narrow: at face value the best of many covers its truth almost never."""
+    """That intervals of selected heads are too narrow: at face value the best of many is biased upwards."""
     if not any(s.low is not None for s in scores):
         return ""
     heads = max(int(s.exact.sum()) for s in scores)
-    return f"Brackets: 95 % intervals, not corrected for picking the extreme of {plural(heads, 'head')}."
+    return f"Brackets: 95 % intervals, not corrected for selecting the extreme of {plural(heads, 'head')}."
 
 
 def _one(scores: HeadScores, head: tuple[int, int]) -> str:
@@ -133,17 +132,17 @@ def estimates(scores: HeadScores) -> str:
         return ""
     return (
         f"Filled corner: exact ({plural(int(scores.exact.sum()), 'head')}). The other {int(scores.estimated.sum())} "
-        f"are estimated by {scores.estimator}, have neither interval nor p, and are neither counted nor named here."
+        f"are estimated by {scores.estimator}, have neither interval nor p, and are not counted or named here."
     )
 
 
 def markers(sets: Sequence[HeadSet], shape: tuple[int, int]) -> str:
-    """What each marker stands for and who says so; heads that the grid does not have are named."""
+    """The meaning and source of each marker; heads outside the grid are named."""
     shown = [s for s in styled(sets) if any(layer < shape[0] and head < shape[1] for layer, head in s.heads)]
     words = [f"{words_of(s)}, {_who(s)}" for s in shown]
     outside = sorted({head_name(*h) for s in sets for h in s.heads if h[0] >= shape[0] or h[1] >= shape[1]})
     sentence = f"Marked: {'; '.join(words)}." if words else ""
-    return join(sentence, f"Not on this grid, not drawn: {', '.join(outside)}." if outside else "")
+    return join(sentence, f"Outside this grid, not drawn: {', '.join(outside)}." if outside else "")
 
 
 def rules(sets: Sequence[HeadSet]) -> tuple[str, ...]:
@@ -170,7 +169,7 @@ def agreement(sets: Sequence[HeadSet]) -> str:
 def choose(view: View, *roles: str, tasks: Sequence[str] = (), papers: Sequence[str] | None = None) -> list[HeadSet]:
     """The sets that a map of these roles draws: published, then computed, by role; then the user's, which go on all.
 
-    tasks   computed sets whose key starts with one of these, e.g. "circuits/ioi/"
+    tasks   computed sets whose key starts with one of these, e.g. "my_suite/words/"
     papers  citation keys whose published sets may be drawn; None = any
     """
     chosen = [s for s in view.sets("published/") if role(s) in roles and (papers is None or s.source in papers)]

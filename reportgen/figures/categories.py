@@ -15,33 +15,28 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
+from reportgen.aliases import Rows
 from reportgen.figures import theme
 from reportgen.figures.category_frame import (
     ABSENT,
-    COLOUR,
-    ENDS,
+    DOTTED,
     LETTER,
-    TEXT,
-    Axes,
+    CategoryPanel,
     Class,
-    Rows,
     brackets,
     footer,
     footer_places,
     frames,
     ink,
     key_bars,
-    rect,
-    scales,
+    layout,
     slanted,
     words_around,
 )
-from reportgen.figures.category_layout import Panel, layout
-from reportgen.figures.data import round6
-from reportgen.figures.figure import Style
+from reportgen.figures.chart_data import COLOUR, ENDS, SIZED, Axes, axes_of, chart_layer, check_style, finished, rect
+from reportgen.figures.export import LEAST_PT
 from reportgen.figures.heatmap import WATERMARK
-from reportgen.figures.marks import check_style, layer
-from reportgen.figures.widths import LEAST_PT
+from reportgen.figures.theme import Style
 from reportgen.scores import Head, head_name
 
 UNCLASSIFIED, NOT_COMPUTED = "Unclassified", "not computed"
@@ -51,11 +46,11 @@ _PRINTED_FROM = LEAST_PT / 0.78  # the same in print
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
+class CategoryMap:
     """One panel.
 
     classes  [layer head] index into the key, -1 = not computed; the key's last class is the background
-    unsure   [layer head] marked with a diagonal
+    unsure   [layer head] marked with a dotted outline
     notes    head -> what a tooltip says beside the class
     """
 
@@ -96,7 +91,7 @@ def _letters(categories: Sequence[str]) -> dict[str, str]:
 
 
 def category_maps(
-    rows: Sequence[tuple[str, Sequence[Map]]],
+    rows: Sequence[tuple[str, Sequence[CategoryMap]]],
     key: Sequence[Class],
     style: Style,
     *,
@@ -107,7 +102,7 @@ def category_maps(
     """Rows of panels, each row under its head line, with the key beside the first panel of every row.
 
     n_kv_heads  key-value heads per layer; where they are fewer than the heads, brackets beside the first panel
-    unsure      what the diagonal means, for the line below the maps
+    unsure      what the dotted outline means, for the line below the maps
     """
     style = check_style(style)
     size, maps = style.font_size, [panel for _, panels in rows for panel in panels]
@@ -118,7 +113,7 @@ def category_maps(
     if signs:
         lower = footer_places(signs, place, size)[-1][1] - place.foot[1]
         place = replace(place, height=place.height + lower)
-    panels, axes = [panel for row in place.panels for panel in row], scales(place)
+    panels, axes = [panel for row in place.panels for panel in row], axes_of(place)
     least = _LETTER_FROM if style.width_in is None else _PRINTED_FROM
     titles = [(words, [(m.title, m.subtitle) for m in of]) for words, of in rows]
     charts = (
@@ -128,16 +123,13 @@ def category_maps(
     charts += brackets([row[0] for row in place.panels], n_kv_heads, axes) if group else []
     charts += footer(signs, place, axes, size)
     charts += _watermarks(panels, axes) if synthetic else []
-    chart = alt.LayerChart(layer=charts, width=round6(place.width), height=round6(place.height))
-    chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config(**theme.config(style))
-    return chart
+    return finished(charts, place, style)
 
 
 def _cells(
-    maps: Sequence[Map], panels: Sequence[Panel], key: Sequence[Class], axes: Axes, least: float
+    maps: Sequence[CategoryMap], panels: Sequence[CategoryPanel], key: Sequence[Class], axes: Axes, least: float
 ) -> list[alt.Chart]:
-    """Backgrounds, classified cells, cells without a value, grid lines, diagonals and letters, in that order.
+    """Backgrounds, classified cells, cells without a value, grid lines, outlines and letters, in that order.
 
     least  points of a cell that has a letter
     """
@@ -146,21 +138,21 @@ def _cells(
     cells = [(row, key[i], panel) for shown, panel in of for i, row in _rows(shown, panel, key) if i >= 0]
     absent = [row for shown, panel in of for i, row in _rows(shown, panel, key) if i < 0]
     letters = [_letter(row, one, panel) for row, one, panel in cells if panel.cell >= least]
-    diagonals = [row for shown, panel in of for row in _diagonals(shown, panel, len(key) - 1, least)]
+    outlines = [row for shown, panel in of for row in _outlines(shown, panel)]
     lines = [line for panel in panels for line in _grid_lines(panel)]
     coloured = [{**row, "colour": one.colour} for row, one, _ in cells]
     flat = {"type": "rect"}
     return [
-        layer("backgrounds", grounds, flat, {**axes, **ENDS, **COLOUR}),
-        layer("cells", coloured, flat, {**axes, **ENDS, **COLOUR, "tooltip": _TIPS}),
+        chart_layer("backgrounds", grounds, flat, {**axes, **ENDS, **COLOUR}),
+        chart_layer("cells", coloured, flat, {**axes, **ENDS, **COLOUR, "tooltip": _TIPS}),
         *_absent(absent, axes),
-        layer("grid", lines, {"type": "rule", "stroke": "#ffffff", "strokeWidth": 0.3}, {**axes, **ENDS}),
-        layer("unsure", diagonals, _DIAGONAL, {**axes, **_PATH}),
-        layer("letters", letters, LETTER, {**axes, **TEXT, **COLOUR}),
+        chart_layer("grid", lines, {"type": "rule", "stroke": "#ffffff", "strokeWidth": 0.3}, {**axes, **ENDS}),
+        chart_layer("unsure", outlines, _OUTLINE, {**axes, **_PATH}),
+        chart_layer("letters", letters, LETTER, {**axes, **SIZED, **COLOUR}),
     ]
 
 
-def _rows(shown: Map, panel: Panel, key: Sequence[Class]) -> list[tuple[int, dict[str, Any]]]:
+def _rows(shown: CategoryMap, panel: CategoryPanel, key: Sequence[Class]) -> list[tuple[int, dict[str, Any]]]:
     """(class, row) of every cell that is not background."""
     found = []
     for layer_, head in np.argwhere(shown.classes != len(key) - 1):
@@ -175,13 +167,15 @@ _PATH = {
     "shape": alt.Shape("path:N", scale=None, legend=None),
     "strokeWidth": alt.StrokeWidth("line:Q", scale=None, legend=None),
 }
-_DIAGONAL = {"type": "point", "filled": False, "stroke": "#ffffff", "opacity": 1, "size": 4}  # a path in points
+_OUTLINE = {  # a path in points
+    "type": "point", "filled": False, "stroke": "#ffffff", "opacity": 1, "size": 4, "strokeDash": DOTTED,
+}  # fmt: skip
 _TIPS = [
     alt.Tooltip("name:N", title="head"), alt.Tooltip("class:N", title="class"), alt.Tooltip("note:N", title="relations")
 ]  # fmt: skip
 
 
-def _cell(panel: Panel, head: Head) -> dict[str, Any]:
+def _cell(panel: CategoryPanel, head: Head) -> dict[str, Any]:
     """A cell, reaching under its right and lower neighbours: side by side they would show hairlines."""
     x, y = panel.x + head[0] * panel.cell_w, panel.y + head[1] * panel.cell_h
     under = min(0.4, panel.cell / 4)
@@ -189,41 +183,39 @@ def _cell(panel: Panel, head: Head) -> dict[str, Any]:
     return rect(x, y, min(panel.cell_w + under, right - x), min(panel.cell_h + under, low - y))
 
 
-def _letter(row: Mapping[str, Any], of: Class, panel: Panel) -> dict[str, Any]:
+def _letter(row: Mapping[str, Any], of: Class, panel: CategoryPanel) -> dict[str, Any]:
     x, y = (row["x"] + row["x2"]) / 2, (row["y"] + row["y2"]) / 2
     size = min(0.78 * panel.cell, 0.85 * panel.size)
     return {"x": round(x, 2), "y": round(y, 2), "text": of.letter, "size": round(size, 2), "colour": ink(of.colour)}
 
 
-def _diagonals(shown: Map, panel: Panel, background: int, least: float) -> Rows:
-    """The diagonals of a panel's unsure cells in one path, lower left to upper right; only its ends behind a letter."""
-    parts = []
-    for layer_, head in np.argwhere(shown.unsure & (shown.classes >= 0)):
-        x, y = layer_ * panel.cell_w, (head + 1) * panel.cell_h
-        lettered = shown.classes[layer_, head] != background and panel.cell >= least
-        for start, end in ((0.0, 0.25), (0.75, 1.0)) if lettered else ((0.0, 1.0),):
-            ends = [f"{x + at * panel.cell_w:.2f},{y - at * panel.cell_h:.2f}" for at in (start, end)]
-            parts.append(f"M{ends[0]}L{ends[1]}")
-    line = round(max(0.35, min(1.0, panel.cell / 10)), 2)
-    return [{"x": round(panel.x, 2), "y": round(panel.y, 2), "path": "".join(parts), "line": line}] if parts else []
+def _outlines(shown: CategoryMap, panel: CategoryPanel) -> Rows:
+    """Dotted outlines inside a panel's unsure cells, in one path: they leave the letter free."""
+    line = round(max(0.5, min(1.0, panel.cell / 10)), 2)
+    inset = min(1.3 * line + 0.15, panel.cell / 4)  # clear of the grid line
+    across, down = panel.cell_w - 2 * inset, panel.cell_h - 2 * inset
+    corners = [
+        (layer_ * panel.cell_w + inset, head * panel.cell_h + inset)
+        for layer_, head in np.argwhere(shown.unsure & (shown.classes >= 0))
+    ]
+    path = "".join(f"M{x:.2f},{y:.2f}h{across:.2f}v{down:.2f}h{-across:.2f}v{-down:.2f}" for x, y in corners)
+    return [{"x": round(panel.x, 2), "y": round(panel.y, 2), "path": path, "line": line}] if path else []
 
 
 def _absent(rows: Rows, axes: Axes) -> list[alt.Chart]:
-    """Cells without a value: light, with a cross."""
+    """Cells without a value, struck through as in score maps."""
     if not rows:
         return []
-    crosses = [{k: row[k] for k in ("x", "y", "x2", "y2")} for row in rows]
+    ends = [{k: row[k] for k in ("x", "y", "x2", "y2")} for row in rows]
     box = {"type": "rect", "fill": ABSENT[0], "stroke": ABSENT[1], "strokeWidth": 0.3}
+    stroke = {"type": "rule", "stroke": ABSENT[1], "strokeWidth": 0.6}
     return [
-        layer("absent", rows, box, {**axes, **ENDS, "tooltip": _TIPS}),
-        layer(
-            "absent_crosses", crosses + slanted(crosses), {"type": "rule", "stroke": ABSENT[1], "strokeWidth": 0.5},
-            {**axes, **ENDS},
-        ),
-    ]  # fmt: skip
+        chart_layer("absent", rows, box, {**axes, **ENDS, "tooltip": _TIPS}),
+        chart_layer("absent_strokes", slanted(ends), stroke, {**axes, **ENDS}),
+    ]
 
 
-def _grid_lines(panel: Panel) -> Rows:
+def _grid_lines(panel: CategoryPanel) -> Rows:
     """Thin white lines between cells that are large enough to be told apart."""
     if panel.cell < 4:
         return []
@@ -231,7 +223,7 @@ def _grid_lines(panel: Panel) -> Rows:
     return across + [rect(panel.x, panel.y + i * panel.cell_h, panel.width, 0) for i in range(1, panel.heads)]
 
 
-def _watermarks(panels: Sequence[Panel], axes: Axes) -> list[alt.Chart]:
+def _watermarks(panels: Sequence[CategoryPanel], axes: Axes) -> list[alt.Chart]:
     rows = [
         {"x": round(p.x + p.width / 2, 2), "y": round(p.y + p.height / 2, 2), "text": WATERMARK,
          "size": round(min(p.width, p.height) / 6.2, 1)}
@@ -241,10 +233,10 @@ def _watermarks(panels: Sequence[Panel], axes: Axes) -> list[alt.Chart]:
         "type": "text", "angle": 330, "fontWeight": "bold", "color": "#ffffff", "fillOpacity": 0.38,
         "stroke": "#000000", "strokeWidth": 0.4, "strokeOpacity": 0.38, "baseline": "middle",
     }  # fmt: skip
-    return [layer("watermark", rows, mark, {**axes, **TEXT})]
+    return [chart_layer("watermark", rows, mark, {**axes, **SIZED})]
 
 
-def _signs(maps: Sequence[Map], unsure: str, group: int) -> list[tuple[str, str]]:
+def _signs(maps: Sequence[CategoryMap], unsure: str, group: int) -> list[tuple[str, str]]:
     """(sign, words) of the line below the maps, for the signs that occur."""
     found = [("unsure", unsure)] if unsure and any(m.unsure.any() for m in maps) else []
     if any((m.classes < 0).any() for m in maps):

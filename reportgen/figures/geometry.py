@@ -1,4 +1,4 @@
-"""Where things stand in a heat map: cell size, margins, ticks and the scale of the colours."""
+"""Layout of a heat map: cell size, margins, ticks and the colour scale."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reportgen.figures.figure import Style
 from reportgen.figures.theme import (
+    Style,
     decimals,
     exact,
     index_step,
@@ -34,7 +34,7 @@ _BAR_BLOCK = 2.7  # font sizes that a lying bar with its numbers takes
 
 
 @dataclass(frozen=True)
-class Grid:
+class MapGrid:
     """A plot of `layers` x `heads` cells of `cell_w` x `cell_h` points, with the text at `font_size` points.
 
     bar_label  lines of the colour bar's label;  bar_below  whether the bar lies under the plot
@@ -80,6 +80,11 @@ class Grid:
         return index_ticks(self.heads, self.cell_h, self.label_size, along_x=False)
 
 
+def under(cell: float) -> float:
+    """Points that a cell reaches under its right and lower neighbours, drawn later: side by side they show seams."""
+    return min(1.0, cell / 4)
+
+
 @dataclass(frozen=True)
 class Bar:
     """The colour scale: from `low` to `high` with labels at `ticks`; `signed` scales are symmetric about zero."""
@@ -108,18 +113,24 @@ class Wanted:
 class Arrangement:
     """The grids of a figure's maps, side by side or `stacked` below each other."""
 
-    grids: tuple[Grid, ...]
+    grids: tuple[MapGrid, ...]
     stacked: bool
+
+
+FILLED = 0.25  # of a signed range
 
 
 def bar_of(scores: HeadScores) -> Bar:
     """The colour scale of `scores`: its range where that is bounded, else the nearest round numbers that hold the data.
 
-    A range that reaches below zero gives a scale symmetric about zero, with zero among its ticks.
+    A range that reaches below zero gives a scale symmetric about zero, with zero among its ticks; where the data fill
+    less than FILLED of it, the scale is the data's own, since differences near zero would all look alike.
     """
     low, high = scores.range
     finite = scores.values[np.isfinite(scores.values)].astype(float)
     signed = low < 0
+    if signed and finite.any() and _reach(finite) < FILLED * max(-low, high):
+        low, high = -math.inf, math.inf
     bounds = (low, high) if signed else (high,)
     reach = max(abs(bound) if math.isfinite(bound) else _reach(finite) for bound in bounds) or 1.0
     if not signed and low > 0:
@@ -160,7 +171,7 @@ class Room:
     below: float
 
 
-def room(grid: Grid, bar: Bar) -> Room:
+def room(grid: MapGrid, bar: Bar) -> Room:
     """What stands around the plot of `grid`; the bar is at its right, or under the axis title."""
     size = grid.font_size
     left = size * (1.0 + 0.4 + 0.2 + 0.35) + text_width(str(grid.heads - 1), grid.label_size) + 2
@@ -189,7 +200,7 @@ def fit(panels: Sequence[Wanted], style: Style) -> Arrangement:
     return Arrangement(tuple(grids), stacked=False)
 
 
-def _cramped(grids: Sequence[Grid], alone: Sequence[Grid], panels: Sequence[Wanted], style: Style) -> bool:
+def _cramped(grids: Sequence[MapGrid], alone: Sequence[MapGrid], panels: Sequence[Wanted], style: Style) -> bool:
     """Whether plots side by side are narrow and much smaller than `alone`, or wider together than the page."""
     taken = [
         grid.width + (of := room(grid, want.bar)).left + of.right for grid, want in zip(grids, panels, strict=True)
@@ -206,7 +217,7 @@ def _printed(style: Style) -> float:
     return (style.width_in or 0.0) * POINTS_PER_INCH - 4
 
 
-def _alike(panels: Sequence[Wanted], style: Style, beside: int) -> list[Grid]:
+def _alike(panels: Sequence[Wanted], style: Style, beside: int) -> list[MapGrid]:
     """The grids with the colour bar right of all plots, or under all: of flat plots, and where a label does not fit."""
     flat = any(want.shape[0] >= _FLAT * want.shape[1] for want in panels)
     upright = [None if flat else _upright(want, style, beside) for want in panels]
@@ -214,10 +225,10 @@ def _alike(panels: Sequence[Wanted], style: Style, beside: int) -> list[Grid]:
     return grids if len(grids) == len(panels) else [_lying(want, style, beside) for want in panels]
 
 
-def _upright(want: Wanted, style: Style, beside: int) -> Grid | None:
+def _upright(want: Wanted, style: Style, beside: int) -> MapGrid | None:
     """The grid with the bar at its right; None where the bar is too short for two lines of its label."""
     for count in (1, 2):
-        grid = _sized(Grid(*want.shape, 1.0, 1.0, style.font_size, ("",) * count), want.bar, style, beside)
+        grid = _sized(MapGrid(*want.shape, 1.0, 1.0, style.font_size, ("",) * count), want.bar, style, beside)
         lines = wrap(want.label, style.font_size, grid.height)
         whole = all(text_width(word, style.font_size) <= grid.height for word in want.label.split())
         if whole and len(lines) <= count:
@@ -225,15 +236,15 @@ def _upright(want: Wanted, style: Style, beside: int) -> Grid | None:
     return None
 
 
-def _lying(want: Wanted, style: Style, beside: int) -> Grid:
+def _lying(want: Wanted, style: Style, beside: int) -> MapGrid:
     """The grid with the bar under it."""
     size = style.font_size
-    grid = _sized(Grid(*want.shape, 1.0, 1.0, size, ("",), bar_below=True), want.bar, style, beside)
+    grid = _sized(MapGrid(*want.shape, 1.0, 1.0, size, ("",), bar_below=True), want.bar, style, beside)
     across = max(grid.width + 2 * room(grid, want.bar).right, 9 * size)
     return replace(grid, bar_label=wrap(want.label, size, across, 3))
 
 
-def _sized(grid: Grid, bar: Bar, style: Style, beside: int) -> Grid:
+def _sized(grid: MapGrid, bar: Bar, style: Style, beside: int) -> MapGrid:
     """`grid` with cells as large as there is room with `beside` maps side by side."""
     layers, heads = grid.layers, grid.heads
     if style.width_in is None:

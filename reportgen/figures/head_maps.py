@@ -15,28 +15,23 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
+from reportgen.aliases import Rows
 from reportgen.figures import theme
-from reportgen.figures.data import round6
-from reportgen.figures.figure import Style
+from reportgen.figures.chart_data import ENDS, Axes, chart_layer, check_style, finished, rect, round6, words
+from reportgen.figures.export import LEAST_PT
+from reportgen.figures.figure import MapPlace, noted
 from reportgen.figures.geometry import POINTS_PER_INCH, Bar
-from reportgen.figures.marks import check_style, layer
 from reportgen.figures.small_multiples import (
-    ENDS,
-    Axes,
     Page,
-    Rows,
-    Tile,
+    SmallPlot,
     axis_titles,
     columns_for,
-    finished,
     frames,
     page,
-    rect,
     titles_above,
     watermarks,
-    words,
 )
-from reportgen.figures.widths import LEAST_PT
+from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores, head_name
 
 SLOPE = 160  # steps of the colour bar
@@ -77,11 +72,11 @@ def shared_bar(
 
 
 def bar_labels(bar: Bar, clipped: int) -> list[str]:
-    """The bar's numbers; the ends get a plus (and a minus before them) where values lie beyond."""
+    """The bar's numbers; where values lie beyond, its ends say `\u2265` (and `\u2264` below zero)."""
     labels = bar.labels()
     if clipped:
-        labels[-1] += "+"
-        labels[0] += "+" if bar.signed else ""
+        labels[-1] = f"\u2265{labels[-1]}"
+        labels[0] = f"\u2264{labels[0]}" if bar.signed else labels[0]
     return labels
 
 
@@ -125,11 +120,17 @@ def maps(
     ]
     up = [((i + 0.5) / rows, str(i)) for i in theme.index_ticks(rows, tile.height / rows, 0.88 * size, False)]
     charts = _cells(panels, place, bar, style, axes, down=down)
-    charts += frames(place, axes, across, up) + titles_above(titles, place, axes)
-    charts += axis_titles(place, axes, *(("Head", "Layer") if down else ("Layer", "Head")))
-    charts += (_lying_bar if lying else _colour_bar)(bar, labels, label, place, style, axes)
+    charts += frames(place, axes, [(across, up)] * len(panels)) + titles_above(titles, place, axes)
+    charts += axis_titles(place, axes, [("Head", "Layer") if down else ("Layer", "Head")] * len(panels))
+    charts += (_lying_bar if lying else colour_bar)(bar, labels, label, place, style, axes)
     charts += watermarks(place, axes) if synthetic else []
-    return finished(charts, place, style)
+    step = (round(tile.width / columns, 4), round(tile.height / rows, 4))
+    drawn = [
+        MapPlace(panel.scores.key, (round(at.x, 2), round(at.y, 2)), step, down, shared=True)
+        for panel, at in zip(panels, place.tiles, strict=True)
+        if np.isfinite(panel.scores.values).any()
+    ]
+    return noted(finished(charts, place, style), drawn)
 
 
 def _readable(titles: Sequence[tuple[str, str]], size: float, across: float, in_row: int) -> int:
@@ -154,7 +155,8 @@ def signed_scheme(style: Style) -> dict[str, Any]:
     return {"scheme": theme.SCHEMES_SIGNED.get(style.palette, "redblue"), "reverse": True}
 
 
-def _colour(bar: Bar, style: Style) -> alt.Color:
+def colour(bar: Bar, style: Style) -> alt.Color:
+    """The colour of a field `value` on `bar`."""
     kind = signed_scheme(style) if bar.signed else {"scheme": style.cmap}
     return alt.Color("value:Q", scale=alt.Scale(**kind, domain=[bar.low, bar.high], clamp=True), legend=None)
 
@@ -187,21 +189,21 @@ def _cells(
     mark = {"type": "circle", "size": round6(math.pi * radius**2), "fill": "#ffffff", "opacity": 1,
             "stroke": "#000000", "strokeWidth": round6(max(0.25, 0.035 * dot))}  # fmt: skip
     charts = [
-        layer(
+        chart_layer(
             "cells_down" if down else "cells",
             known,
             {"type": "rect"},
-            {**axes, **ENDS, "color": _colour(bar, style), "tooltip": tips},
+            {**axes, **ENDS, "color": colour(bar, style), "tooltip": tips},
         )
     ]
     charts += [
-        layer("missing", absent, grey, {**axes, **ENDS}),
-        layer("missing_lines", absent, slash, {**axes, **ENDS}),
+        chart_layer("missing", absent, grey, {**axes, **ENDS}),
+        chart_layer("missing_lines", absent, slash, {**axes, **ENDS}),
     ]
-    return [*(charts if absent else charts[:1]), *([layer("significant", dots, mark, axes)] if dots else [])]
+    return [*(charts if absent else charts[:1]), *([chart_layer("significant", dots, mark, axes)] if dots else [])]
 
 
-def _cell(tile: Tile, column: int, row: int, shape: tuple[int, ...]) -> dict[str, Any]:
+def _cell(tile: SmallPlot, column: int, row: int, shape: tuple[int, ...]) -> dict[str, Any]:
     """A cell's box, `shape` its columns and rows.
 
     It reaches under its right and lower neighbours, drawn later: side by side they show seams.
@@ -212,12 +214,12 @@ def _cell(tile: Tile, column: int, row: int, shape: tuple[int, ...]) -> dict[str
     return rect(tile.x + column * w, tile.y + row * h, right - column * w, low - row * h)
 
 
-def _middle(tile: Tile, column: int, row: int, shape: tuple[int, ...]) -> dict[str, Any]:
+def _middle(tile: SmallPlot, column: int, row: int, shape: tuple[int, ...]) -> dict[str, Any]:
     w, h = tile.width / shape[0], tile.height / shape[1]
     return {"x": round(tile.x + (column + 0.5) * w, 2), "y": round(tile.y + (row + 0.5) * h, 2)}
 
 
-def _colour_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style: Style, axes: Axes) -> list[alt.Chart]:
+def colour_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style: Style, axes: Axes) -> list[alt.Chart]:
     """The bar as high as all maps together, its ticks and numbers, its title along it."""
     size, (x, y, height) = place.size, place.bar
     height = min(height, 42 * size)
@@ -234,8 +236,8 @@ def _colour_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style:
     wide = max(theme.text_width(text, 0.88 * size) for text in labels)
     title = [(edge + 0.5 * size + wide + 0.95 * size, y + height / 2, theme.clean(label), size)]
     return [
-        layer("bar", steps, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style)}),
-        layer("bar_ticks", [rect(edge, at, 0.3 * size, 0) for at in down], line, {**axes, **ENDS}),
+        chart_layer("bar", steps, {"type": "rect"}, {**axes, **ENDS, "color": colour(bar, style)}),
+        chart_layer("bar_ticks", [rect(edge, at, 0.3 * size, 0) for at in down], line, {**axes, **ENDS}),
         words("bar_numbers", numbers, axes, "left"),
         words("bar_title", title, axes, angle=270),
     ]
@@ -258,8 +260,8 @@ def _lying_bar(bar: Bar, labels: Sequence[str], label: str, place: Page, style: 
     shown = list(zip(across, labels, strict=True))[::-1][::every]  # the end, with its plus, always has its number
     line = {"type": "rule", "stroke": theme.INK, "strokeWidth": 0.6}
     return [
-        layer("bar", steps, {"type": "rect"}, {**axes, **ENDS, "color": _colour(bar, style)}),
-        layer("bar_ticks", [rect(x, y + size, 0, 0.3 * size) for x in across], line, {**axes, **ENDS}),
+        chart_layer("bar", steps, {"type": "rect"}, {**axes, **ENDS, "color": colour(bar, style)}),
+        chart_layer("bar_ticks", [rect(x, y + size, 0, 0.3 * size) for x in across], line, {**axes, **ENDS}),
         words("bar_numbers", [(x, y + 1.95 * size, text, 0.88 * size) for x, text in shown], axes),
         words("bar_title", [(left + width / 2, y + 3.2 * size, theme.clean(label), size)], axes),
     ]

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.errors import DataError, SettingsError
-from reportgen.figures import colour_bar, legend, overlays, theme
-from reportgen.figures.data import round6, rows
-from reportgen.figures.figure import Style, View
-from reportgen.figures.geometry import Bar, Grid, Wanted, bar_of, fit, room
+from reportgen.figures import legend, overlays, theme
+from reportgen.figures.chart_data import chart_layer, check_style, round6, rows
+from reportgen.figures.figure import MapPlace, View, noted, notes_of
+from reportgen.figures.geometry import Bar, MapGrid, Wanted, bar_of, fit, room, under
+from reportgen.figures.legend import above_line
 from reportgen.figures.markers import styled
-from reportgen.figures.marks import check_style, layer
-from reportgen.figures.placement import above_line
+from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores, HeadSet, head_name, parse_head
 
 ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart, alt.VConcatChart, alt.HConcatChart | alt.VConcatChart)
@@ -44,11 +44,11 @@ def heatmap(
     style        defaults to the view's
     """
     style = check_style(style or (view.style if view else Style()))
-    panel = Panel(scores, styled(overlays), title, significant)
+    panel = MapPanel(scores, styled(overlays), title, significant)
     grids = fit([panel.wanted()], style).grids
     legends, refused = _legends([panel], grids, style)
     chart = themed(_drawn(panel, grids[0], legends[0], style, synthetic=_synthetic(view)), style)
-    return _noted(chart, refused)
+    return _noted(chart, [panel], grids, refused)
 
 
 def pair(
@@ -64,7 +64,7 @@ def pair(
     """
     style = check_style(style or (view.style if view else Style()))
     looks = {s.key: s for s in styled([*left[1], *right[1]])}
-    panels = [Panel(s, tuple(looks[one.key] for one in sets), title) for s, sets, title in (left, right)]
+    panels = [MapPanel(s, tuple(looks[one.key] for one in sets), title) for s, sets, title in (left, right)]
     place = fit([panel.wanted() for panel in panels], style)
     legends, refused = _legends(panels, place.grids, style)
     charts = [
@@ -73,11 +73,11 @@ def pair(
     ]
     chart = alt.VConcatChart(vconcat=charts) if place.stacked else alt.HConcatChart(hconcat=charts)
     chart.resolve = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", x="independent", y="independent"))
-    return _noted(themed(chart, style), refused)
+    return _noted(themed(chart, style), panels, place.grids, refused)
 
 
 @dataclass(frozen=True)
-class Panel:
+class MapPanel:
     """One map to be drawn; `sets` have their markers."""
 
     scores: HeadScores
@@ -93,7 +93,9 @@ def _synthetic(view: View | None) -> bool:
     return bool(view and (view.synthetic or view.model.synthetic))
 
 
-def _legends(panels: Sequence[Panel], grids: Sequence[Grid], style: Style) -> tuple[list[list[legend.Placed]], str]:
+def _legends(
+    panels: Sequence[MapPanel], grids: Sequence[MapGrid], style: Style
+) -> tuple[list[list[legend.Placed]], str]:
     """The legends of every panel, and why they are not inside where that was asked for: in all panels or in none."""
     drawn = [overlays.place(panel.sets, grid) for panel, grid in zip(panels, grids, strict=True)]
     found = [legend.groups(of, panel.scores) for of, panel in zip(drawn, panels, strict=True)]
@@ -110,17 +112,16 @@ def _legends(panels: Sequence[Panel], grids: Sequence[Grid], style: Style) -> tu
     return [legend.below(entries, grid, bar) for entries, grid, bar in zip(found, grids, bars, strict=True)], refused
 
 
-def _noted(chart: ChartT, refused: str) -> ChartT:
-    """`chart` with the reason why its legend is not inside, which `legend_refused` reads."""
-    if refused:
-        chart.usermeta = {"legend_refused": refused}
-    return chart
+def _noted(chart: ChartT, panels: Sequence[MapPanel], grids: Sequence[MapGrid], refused: str) -> ChartT:
+    """`chart` with its panels, and the reason why its legend is not inside."""
+    drawn = [(panel, grid) for panel, grid in zip(panels, grids, strict=True) if np.isfinite(panel.scores.values).any()]
+    places = [MapPlace(panel.scores.key, (0.0, 0.0), (grid.cell_w, grid.cell_h)) for panel, grid in drawn]
+    return noted(chart, places, legend_refused=refused)
 
 
 def legend_refused(chart: Any) -> str:
     """Why the legend of a chart stands outside although it was to be inside; empty where it was not refused."""
-    noted = getattr(chart, "usermeta", None)
-    return str(noted.get("legend_refused", "")) if isinstance(noted, dict) else ""
+    return str(notes_of(chart).get("legend_refused", ""))
 
 
 def array_heatmap(
@@ -152,7 +153,7 @@ def array_heatmap(
 
 
 def _drawn(
-    panel: Panel, grid: Grid, legends: Sequence[legend.Placed], style: Style, *, synthetic: bool
+    panel: MapPanel, grid: MapGrid, legends: Sequence[legend.Placed], style: Style, *, synthetic: bool
 ) -> alt.LayerChart:
     """One map without theme; bottom to top: cells, missing cells, corners of exact ones, markers, colour bar's label,
     legends, watermark."""
@@ -163,24 +164,26 @@ def _drawn(
     if panel.significant:
         charts.append(_significance(scores, grid, axes))
     charts += overlays.layers(overlays.place(panel.sets, grid), grid, axes)
-    charts += [_headroom(grid, axes), *colour_bar.words(grid, bar, axes)]
+    charts += [_headroom(grid, axes), *legend.bar_words(grid, bar, axes)]
     charts += legend.layers(legends, grid, axes)
     if synthetic:
         charts.append(_watermark(grid, axes))
     layered = alt.LayerChart(layer=charts, width=round(grid.width, 2), height=round(grid.height, 2))
     if panel.title:
-        across = max(grid.width + 2 * room(grid, bar).left, 9 * style.font_size)
+        of = room(grid, bar)
+        beside = of.left if style.width_in is None else min(of.left, of.right - 0.5 * style.font_size)  # clear of edges
+        across = max(grid.width + 2 * beside, 9 * style.font_size)
         lines = _lines(theme.wrap(theme.clean(panel.title), 1.08 * style.font_size, across))
         layered.title = alt.TitleParams(lines, frame="group")
     return layered
 
 
-def _headroom(grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+def _headroom(grid: MapGrid, axes: dict[str, Any]) -> alt.Chart:
     """An unseen line above the plot that reaches higher than any number beside it: titles stand at one height."""
     up = round6(grid.y_at(-0.7 * grid.font_size))
     ends = {**axes, "x2": alt.X2("layer_end:Q")}
     row = {"layer": -0.5, "layer_end": grid.layers - 0.5, "head": up}
-    return layer("headroom", [row], {"type": "rule", "strokeWidth": 0, "opacity": 0}, ends)
+    return chart_layer("headroom", [row], {"type": "rule", "strokeWidth": 0, "opacity": 0}, ends)
 
 
 def _lines(lines: tuple[str, ...]) -> str | list[str]:
@@ -199,7 +202,7 @@ def _shape(scores: HeadScores) -> tuple[int, int]:
     return layers, heads
 
 
-def _axes(grid: Grid) -> dict[str, Any]:
+def _axes(grid: MapGrid) -> dict[str, Any]:
     """The x and y of every layer of a map: the same scales and axes, so that Vega-Lite merges them into one."""
     return {
         "x": alt.X("layer:Q", title="Layer", scale=alt.Scale(domain=[-0.5, grid.layers - 0.5], nice=False, zero=False),
@@ -210,7 +213,7 @@ def _axes(grid: Grid) -> dict[str, Any]:
 
 
 def _cells(
-    scores: HeadScores, sets: Sequence[HeadSet], grid: Grid, bar: Bar, axes: dict[str, Any], style: Style
+    scores: HeadScores, sets: Sequence[HeadSet], grid: MapGrid, bar: Bar, axes: dict[str, Any], style: Style
 ) -> list[alt.Chart]:
     data = rows(scores, sets)
     known = [row for row in data if row["value"] is not None]
@@ -227,18 +230,17 @@ def _cells(
     return charts
 
 
-def _known(data: list[dict[str, Any]], grid: Grid, bar: Bar, axes: dict[str, Any], style: Style) -> alt.Chart:
+def _known(data: list[dict[str, Any]], grid: MapGrid, bar: Bar, axes: dict[str, Any], style: Style) -> alt.Chart:
     kept = _used(data)
     scale = alt.Scale(**_scheme(bar, style), domain=[bar.low, bar.high], clamp=True)
-    # Each cell reaches under its right and lower neighbour, drawn later: side by side they would show hairlines.
-    under = min(1.0, grid.cell / 4)
+    over = under(grid.cell)
     mark = {
-        "type": "rect", "width": round6(grid.cell_w + under), "height": round6(grid.cell_h + under), "opacity": 1,
-        "xOffset": under / 2, "yOffset": under / 2, "clip": True,
+        "type": "rect", "width": round6(grid.cell_w + over), "height": round6(grid.cell_h + over), "opacity": 1,
+        "xOffset": over / 2, "yOffset": over / 2, "clip": True,
     }  # fmt: skip
-    colour = alt.Color("value:Q", scale=scale, legend=colour_bar.gradient(grid))
+    colour = alt.Color("value:Q", scale=scale, legend=legend.bar_gradient(grid))
     values = [{k: row[k] for k in kept} for row in data]
-    return layer("cells", values, mark, {**axes, "color": colour, "tooltip": _tips(kept, data)})
+    return chart_layer("cells", values, mark, {**axes, "color": colour, "tooltip": _tips(kept, data)})
 
 
 def _used(data: list[dict[str, Any]]) -> list[str]:
@@ -275,13 +277,13 @@ def _scheme(bar: Bar, style: Style) -> dict[str, Any]:
     return {"scheme": style.cmap}
 
 
-def _exact(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+def _exact(scores: HeadScores, grid: MapGrid, axes: dict[str, Any]) -> alt.Chart:
     """A filled corner on each cell whose value is exact, on a map where others are estimates."""
     values = [{"layer": int(lay) - 0.5, "head": int(h) - 0.5} for lay, h in np.argwhere(scores.exact)]
     return legend.corners(values, min(max(1.8, 0.4 * grid.cell), 6.0), axes, "exact")
 
 
-def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+def _significance(scores: HeadScores, grid: MapGrid, axes: dict[str, Any]) -> alt.Chart:
     """A short bar in the lower right of each cell that beats the null."""
     beats = above_line(scores)
     values = [{"layer": int(lay), "head": int(h)} for lay, h in np.argwhere(beats)]
@@ -289,17 +291,17 @@ def _significance(scores: HeadScores, grid: Grid, axes: dict[str, Any]) -> alt.C
         "type": "point", "shape": "M0.5,0.8H1.6", "stroke": "#ffffff", "strokeWidth": round6(max(0.6, grid.cell / 16)),
         "filled": False, "size": round6((0.5 * grid.cell) ** 2), "opacity": 1,
     }  # fmt: skip
-    return layer("significant", values, mark, axes)
+    return chart_layer("significant", values, mark, axes)
 
 
-def _watermark(grid: Grid, axes: dict[str, Any]) -> alt.Chart:
+def _watermark(grid: MapGrid, axes: dict[str, Any]) -> alt.Chart:
     at = {"layer": (grid.layers - 1) / 2, "head": (grid.heads - 1) / 2, "text": WATERMARK}
     mark = {
         "type": "text", "angle": round(360 - 45 * min(1.0, grid.height / grid.width), 1), "fontWeight": "bold",
         "fontSize": round(min(grid.width, grid.height) / 6.2, 1), "color": "#ffffff", "fillOpacity": 0.38,
         "stroke": "#000000", "strokeWidth": 0.5, "strokeOpacity": 0.38,
     }  # fmt: skip
-    return layer("watermark", [at], mark, {**axes, "text": alt.Text("text:N")})
+    return chart_layer("watermark", [at], mark, {**axes, "text": alt.Text("text:N")})
 
 
 def named_sets(

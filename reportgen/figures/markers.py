@@ -1,6 +1,6 @@
 """Which marker a class of heads has: one shape and colour in every figure of a run.
 
-The shape says what the heads do, the colour who says so: the first source of a class has the marker's own colour, the
+The shape shows what the heads do, the colour the source: the first source of a class has the marker's own colour, the
 next ones have other colours. Sets that name their marker or colour keep it, and no other set gets the same.
 """
 
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from reportgen.errors import SettingsError, nearest
 from reportgen.scores import HeadSet
@@ -97,17 +98,22 @@ _ROLES = (
     ("previous_token", r"previous_token_heads?"),
     ("inhibition", r"(s_)?inhibition_heads?"),
     ("reused", r"reused"),
+    ("function_vector", r"function_vector_heads?(_.*)?"),
 )
 _SHAPES = {  # name movers and backups as Elhelo and Geva draw them
     "mover": "x", "backup": "dot", "negative": "asterisk", "backup_negative": "target", "taking_over": "plus",
     "inhibition": "square", "induction": "triangle", "previous_token": "wedge", "duplicate_token": "hourglass",
-    "reused": "diamond", "unseen": "hexagon",
+    "reused": "diamond", "unseen": "hexagon", "function_vector": "star",
 }  # fmt: skip
 
 
 def role(head_set: HeadSet) -> str:
     """What a set's heads do, from its key's last part: "mover", "negative", "backup", "induction", ... or empty."""
-    name = head_set.key.rsplit("/", 1)[-1]
+    return _role_of(head_set.key.rsplit("/", 1)[-1])
+
+
+@cache
+def _role_of(name: str) -> str:
     return next((found for found, pattern in _ROLES if re.fullmatch(pattern, name)), "")
 
 

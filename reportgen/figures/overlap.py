@@ -8,17 +8,16 @@ from typing import Any
 
 import altair as alt
 
+from reportgen.aliases import Rows
 from reportgen.figures import theme
-from reportgen.figures.data import round6
-from reportgen.figures.figure import Style
+from reportgen.figures.chart_data import ENDS, SIZED, axes_of, chart_layer, check_style, finished, rect, round6
 from reportgen.figures.geometry import POINTS_PER_INCH
 from reportgen.figures.heatmap import WATERMARK
-from reportgen.figures.marks import check_style, layer
+from reportgen.figures.theme import Style
 
 NATURAL_WIDTH = 480.0
 _BESIDE = 40.0  # times the font size: a narrower figure has its two parts below each other
 _SHARED = "#2f5f8f"  # heads of several tasks
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Group:
+class HeadGroup:
     """Heads in the circuits of exactly these tasks (numbers)."""
 
     tasks: tuple[int, ...]
@@ -42,7 +41,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class OverlapSheet:
     """Where the parts stand, in points: the matrix at `left`, `top` with cells of `cell`; the bars in `bars`.
 
     bars  x, y, width, height, or None with fewer than three tasks
@@ -57,7 +56,7 @@ class Sheet:
 
 
 def overlap(
-    names: Sequence[str], sizes: Sequence[int], cells: Sequence[Cell], groups: Sequence[Group], style: Style, *,
+    names: Sequence[str], sizes: Sequence[int], cells: Sequence[Cell], groups: Sequence[HeadGroup], style: Style, *,
     synthetic: bool = False,
 ) -> alt.LayerChart:  # fmt: skip
     """Shared heads of every pair, coloured by their share of the smaller circuit, the diagonal its size.
@@ -66,22 +65,16 @@ def overlap(
     """
     style = check_style(style)
     sheet = _sheet(names, style)
-    axes = {
-        "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, round6(sheet.width)], nice=False, zero=False)),
-        "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[round6(sheet.height), 0], nice=False, zero=False)),
-    }
+    axes = axes_of(sheet)
     charts = _matrix(names, sizes, cells, sheet, axes, style)
     if sheet.bars:
         charts += _upset(names, groups, sheet.bars, axes, style)
     if synthetic:
         charts.append(_watermark(sheet, axes))
-    chart = alt.LayerChart(layer=charts, width=round6(sheet.width), height=round6(sheet.height))
-    chart.view = alt.ViewBackground(stroke=None)
-    chart.config = alt.Config.from_dict(theme.config(style))
-    return chart
+    return finished(charts, sheet, style)
 
 
-def _sheet(names: Sequence[str], style: Style) -> Sheet:
+def _sheet(names: Sequence[str], style: Style) -> OverlapSheet:
     """The bars stand beside the matrix, or below it where the figure is narrow."""
     size, count = style.font_size, len(names)
     total = max(NATURAL_WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4, 24 * size)
@@ -91,41 +84,35 @@ def _sheet(names: Sequence[str], style: Style) -> Sheet:
     cell, top = min((total * share - left) / count, 6.0 * size), 2.2 * size
     matrix = top + count * cell + 3.4 * size
     if not upset:
-        return Sheet(left + count * cell + 1, matrix, left, top, cell, None)
+        return OverlapSheet(left + count * cell + 1, matrix, left, top, cell, None)
     if stacked:
-        return Sheet(total, matrix + 16 * size, left, top, cell, (0.0, matrix + top, total, 16 * size - top))
+        return OverlapSheet(total, matrix + 16 * size, left, top, cell, (0.0, matrix + top, total, 16 * size - top))
     start = left + count * cell + 2.2 * size
-    return Sheet(total, matrix, left, top, cell, (start, top, total - start, count * cell))
+    return OverlapSheet(total, matrix, left, top, cell, (start, top, total - start, count * cell))
 
 
-def _watermark(sheet: Sheet, axes: dict[str, Any]) -> alt.Chart:
+def _watermark(sheet: OverlapSheet, axes: dict[str, Any]) -> alt.Chart:
     mark = {"type": "text", "fontWeight": "bold", "fontSize": round6(sheet.width / 9), "color": "#8c8c8c",
             "fillOpacity": 0.4}  # fmt: skip
     at = [{"x": sheet.width / 2, "y": sheet.height / 2, "text": WATERMARK}]
-    return layer("watermark", at, mark, {**axes, "text": alt.Text("text:N")})
+    return chart_layer("watermark", at, mark, {**axes, "text": alt.Text("text:N")})
 
 
-def _rect(x: float, y: float, w: float, h: float) -> dict[str, float]:
-    return {"x": round(x, 2), "y": round(y, 2), "x2": round(x + w, 2), "y2": round(y + h, 2)}
-
-
-_ENDS = {"x2": alt.X2("x2:Q"), "y2": alt.Y2("y2:Q")}
 _TEXT = {"text": alt.Text("text:N")}
-_SIZED = {**_TEXT, "size": alt.Size("size:Q", scale=None, legend=None)}
 _MIDDLE: dict[str, Any] = {"type": "text", "baseline": "middle"}
 
 
-def _drawn(charts: Sequence[alt.Chart]) -> list[alt.Chart]:
-    """Those with anything in them."""
-    return [chart for chart in charts if chart.data.values]
-
-
 def _matrix(
-    names: Sequence[str], sizes: Sequence[int], cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], style: Style
+    names: Sequence[str],
+    sizes: Sequence[int],
+    cells: Sequence[Cell],
+    sheet: OverlapSheet,
+    axes: dict[str, Any],
+    style: Style,
 ) -> list[alt.Chart]:
     """Cells below the diagonal, sizes on it, task names left and below."""
     size, side = style.font_size, sheet.cell
-    own = [_rect(sheet.left + i * side, sheet.top + i * side, side, side) for i in range(len(names))]
+    own = [rect(sheet.left + i * side, sheet.top + i * side, side, side) for i in range(len(names))]
     own_words = [
         {
             "x": round(sheet.left + (i + 0.5) * side, 2), "y": round(sheet.top + (i + 0.5) * side, 2),
@@ -140,18 +127,20 @@ def _matrix(
     text = {**_MIDDLE, "color": theme.INK}
     plain = {"type": "rect", "fill": "transparent", "stroke": theme.INK, "strokeOpacity": 0.4, "strokeWidth": 0.6}
     title = [{"x": 0, "y": 0.6 * size, "text": "Shared heads, of the smaller circuit's"}]
-    return _drawn([
+    return [
         _boxes(names, cells, sheet, axes, style),
-        layer("sizes", own, plain, {**axes, **_ENDS}),
+        chart_layer("sizes", own, plain, {**axes, **ENDS}),
         *_counts(cells, sheet, axes, size),
-        layer("size_words", own_words, text, {**axes, **_SIZED}),
-        layer("names_left", beside, {**text, "align": "right", "fontSize": round6(0.88 * size)}, {**axes, **_TEXT}),
-        layer("names_below", _below(names, sheet.left, sheet.top, side, size), text, {**axes, **_SIZED}),
-        layer("title_left", title, {**text, "align": "left", "fontSize": size}, {**axes, **_TEXT}),
-    ])  # fmt: skip
+        chart_layer("size_words", own_words, text, {**axes, **SIZED}),
+        chart_layer(
+            "names_left", beside, {**text, "align": "right", "fontSize": round6(0.88 * size)}, {**axes, **_TEXT}
+        ),
+        chart_layer("names_below", _below(names, sheet.left, sheet.top, side, size), text, {**axes, **SIZED}),
+        chart_layer("title_left", title, {**text, "align": "left", "fontSize": size}, {**axes, **_TEXT}),
+    ]
 
 
-def _corner(cell: Cell, sheet: Sheet) -> tuple[float, float]:
+def _corner(cell: Cell, sheet: OverlapSheet) -> tuple[float, float]:
     """The upper left corner of a pair's cell, below the diagonal."""
     low, high = max(cell.row, cell.column), min(cell.row, cell.column)
     return sheet.left + high * sheet.cell, sheet.top + low * sheet.cell
@@ -161,11 +150,13 @@ def _share(cell: Cell) -> float:
     return cell.shared / cell.smaller if cell.smaller else 0.0
 
 
-def _boxes(names: Sequence[str], cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], style: Style) -> alt.Chart:
+def _boxes(
+    names: Sequence[str], cells: Sequence[Cell], sheet: OverlapSheet, axes: dict[str, Any], style: Style
+) -> alt.Chart:
     """The coloured cells, each with its numbers in the tooltip."""
     boxes = [
         {
-            **_rect(*_corner(c, sheet), sheet.cell, sheet.cell), "share": round6(_share(c)),
+            **rect(*_corner(c, sheet), sheet.cell, sheet.cell), "share": round6(_share(c)),
             "a": names[min(c.row, c.column)], "b": names[max(c.row, c.column)], "shared": c.shared,
             "expected": round6(c.expected), "p": c.p,
         }
@@ -175,10 +166,10 @@ def _boxes(names: Sequence[str], cells: Sequence[Cell], sheet: Sheet, axes: dict
     colour = alt.Color("share:Q", scale=alt.Scale(**scheme), legend=None)
     tips = [alt.Tooltip(f"{name}:N") for name in ("a", "b", "shared", "expected", "p")]
     mark = {"type": "rect", "stroke": "#ffffff", "strokeWidth": 1}
-    return layer("overlaps", boxes, mark, {**axes, **_ENDS, "color": colour, "tooltip": tips})
+    return chart_layer("overlaps", boxes, mark, {**axes, **ENDS, "color": colour, "tooltip": tips})
 
 
-def _counts(cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], size: float) -> list[alt.Chart]:
+def _counts(cells: Sequence[Cell], sheet: OverlapSheet, axes: dict[str, Any], size: float) -> list[alt.Chart]:
     """Three lines of text in each cell, white on dark colours and black on light ones."""
     dark: Rows = []
     light: Rows = []
@@ -190,10 +181,10 @@ def _counts(cells: Sequence[Cell], sheet: Sheet, axes: dict[str, Any], size: flo
             row = {"x": round(x + 0.5 * sheet.cell, 2), "y": round(down, 2), "text": said,
                    "size": _fitted(said, sheet.cell, scale * size)}  # fmt: skip
             (light if _share(c) < 0.6 else dark).append(row)
-    channels = {**axes, **_SIZED}
+    channels = {**axes, **SIZED}
     return [
-        layer("overlap_light", light, {**_MIDDLE, "color": "#ffffff"}, channels),
-        layer("overlap_dark", dark, {**_MIDDLE, "color": "#000000"}, channels),
+        chart_layer("overlap_light", light, {**_MIDDLE, "color": "#ffffff"}, channels),
+        chart_layer("overlap_dark", dark, {**_MIDDLE, "color": "#000000"}, channels),
     ]
 
 
@@ -214,7 +205,7 @@ def _below(names: Sequence[str], left: float, top: float, side: float, size: flo
 
 
 @dataclass(frozen=True)
-class Columns:
+class BarColumns:
     """Where the bars stand: from `x` on, `step` apart, on `base`; the rows of dots below, `line` apart from `dots`."""
 
     x: float
@@ -226,7 +217,7 @@ class Columns:
 
 
 def _upset(
-    names: Sequence[str], groups: Sequence[Group], place: tuple[float, float, float, float], axes: dict[str, Any],
+    names: Sequence[str], groups: Sequence[HeadGroup], place: tuple[float, float, float, float], axes: dict[str, Any],
     style: Style,
 ) -> list[alt.Chart]:  # fmt: skip
     """Bars of the largest groups above a matrix of dots, a row per task."""
@@ -236,41 +227,45 @@ def _upset(
     shown = sorted(groups, key=lambda g: (-g.count, -len(g.tasks), g.tasks))[:most]
     rows = min(1.5 * size * len(names), 0.5 * height)
     base = top + height - rows - 0.8 * size
-    at = Columns(x, (x0 + width - x) / len(shown), base, base - top - 1.2 * size, base + 0.8 * size, rows / len(names))
+    at = BarColumns(
+        x, (x0 + width - x) / len(shown), base, base - top - 1.2 * size, base + 0.8 * size, rows / len(names)
+    )
     tasks = [
         {"x": round(x - 0.4 * size, 2), "y": round(at.dots + (t + 0.5) * at.line, 2), "text": name}
         for t, name in enumerate(names)
     ]
     title = [{"x": round(x, 2), "y": round(top - 1.6 * size, 2), "text": "Heads in the circuits of exactly"}]
     text = {**_MIDDLE, "color": theme.INK}
-    return _drawn([
+    return [
         *_bars(names, shown, at, axes, size),
         *_dots(len(names), shown, at, axes, size),
-        layer("upset_names", tasks, {**text, "align": "right", "fontSize": round6(0.8 * size)}, {**axes, **_TEXT}),
-        layer("title_right", title, {**text, "align": "left", "fontSize": size}, {**axes, **_TEXT}),
-    ])  # fmt: skip
+        chart_layer(
+            "upset_names", tasks, {**text, "align": "right", "fontSize": round6(0.8 * size)}, {**axes, **_TEXT}
+        ),
+        chart_layer("title_right", title, {**text, "align": "left", "fontSize": size}, {**axes, **_TEXT}),
+    ]
 
 
 def _bars(
-    names: Sequence[str], shown: Sequence[Group], at: Columns, axes: dict[str, Any], size: float
+    names: Sequence[str], shown: Sequence[HeadGroup], at: BarColumns, axes: dict[str, Any], size: float
 ) -> list[alt.Chart]:
     """A bar per group and its number of heads; blue where several tasks share them."""
     tallest, bars, numbers = max(g.count for g in shown), Rows(), Rows()
     for i, g in enumerate(shown):
         x, up = at.x + (i + 0.5) * at.step, at.room * g.count / tallest
         words = {"tasks": ", ".join(names[t] for t in g.tasks), "heads": g.count, "shared": len(g.tasks) > 1}
-        bars.append({**_rect(x - 0.32 * at.step, at.base - up, 0.64 * at.step, up), **words})
+        bars.append({**rect(x - 0.32 * at.step, at.base - up, 0.64 * at.step, up), **words})
         numbers.append({"x": round(x, 2), "y": round(at.base - up - 0.6 * size, 2), "text": str(g.count)})
     fill = alt.Color("shared:N", scale=alt.Scale(domain=[False, True], range=["#9a9a9a", _SHARED]), legend=None)
     tips = [alt.Tooltip("tasks:N", title="in the circuits of"), alt.Tooltip("heads:Q")]
     count = {**_MIDDLE, "color": theme.INK, "fontSize": round6(0.88 * size)}
     return [
-        layer("bars", bars, {"type": "rect"}, {**axes, **_ENDS, "color": fill, "tooltip": tips}),
-        layer("bar_counts", numbers, count, {**axes, **_TEXT}),
+        chart_layer("bars", bars, {"type": "rect"}, {**axes, **ENDS, "color": fill, "tooltip": tips}),
+        chart_layer("bar_counts", numbers, count, {**axes, **_TEXT}),
     ]
 
 
-def _dots(tasks: int, shown: Sequence[Group], at: Columns, axes: dict[str, Any], size: float) -> list[alt.Chart]:
+def _dots(tasks: int, shown: Sequence[HeadGroup], at: BarColumns, axes: dict[str, Any], size: float) -> list[alt.Chart]:
     """A dot per group and task, filled where the group is the task's, those joined by a line."""
     filled, empty, links = Rows(), Rows(), Rows()
     rows = [round(at.dots + (t + 0.5) * at.line, 2) for t in range(tasks)]
@@ -283,7 +278,7 @@ def _dots(tasks: int, shown: Sequence[Group], at: Columns, axes: dict[str, Any],
     link = {"type": "rule", "stroke": _SHARED, "strokeWidth": 1.4}
     dot = {"type": "circle", "size": round6((0.62 * size) ** 2), "opacity": 1}
     return [
-        layer("dot_links", links, link, {**axes, "y2": _ENDS["y2"]}),
-        layer("dots_empty", empty, {**dot, "color": "#dddddd"}, axes),
-        layer("dots", filled, {**dot, "color": _SHARED}, axes),
+        chart_layer("dot_links", links, link, {**axes, "y2": ENDS["y2"]}),
+        chart_layer("dots_empty", empty, {**dot, "color": "#dddddd"}, axes),
+        chart_layer("dots", filled, {**dot, "color": _SHARED}, axes),
     ]

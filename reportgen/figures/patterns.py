@@ -15,11 +15,10 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.figures.data import round6
-from reportgen.figures.marks import layer
+from reportgen.aliases import Rows
+from reportgen.figures.chart_data import chart_layer, round6
 from reportgen.figures.theme import INK, PAPER_INK, clean, text_width
 
-Rows = list[dict[str, Any]]
 Pattern = npt.NDArray[np.float32]  # [query key], 0..1
 KEY_COLOURS = {"published": "#d62728", "safe": "#d55e00"}  # red
 QUERY_COLOURS = {"published": "#1f4fd8", "safe": "#0072b2"}  # blue
@@ -30,7 +29,7 @@ _FRAME = "#9a9a9a"
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class PatternPanel:
     """One head: `title` above its pattern [query key], `note` (its share) to the right of it."""
 
     title: str
@@ -39,7 +38,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Link:
+class PatternLink:
     """The marked positions: attention from position `key` to position `query`."""
 
     key: int
@@ -95,7 +94,7 @@ class Canvas:
         for i, ((align, size, colour, weight), rows) in enumerate(self._words.items()):
             mark = {"type": "text", "align": align, "baseline": "middle", "fontSize": round6(size), "color": colour,
                     "fontWeight": weight}  # fmt: skip
-            charts.append(layer(f"words{i}", rows, mark, {**self._axes(), "text": alt.Text("text:N")}))
+            charts.append(chart_layer(f"words{i}", rows, mark, {**self._axes(), "text": alt.Text("text:N")}))
         made = alt.LayerChart(layer=charts, width=round(self.width, 2), height=round(self.height + 2, 2))
         made.view = alt.ViewConfig(stroke=None)
         if title:
@@ -115,7 +114,7 @@ class Canvas:
             "strokeWidth": alt.StrokeWidth("line:Q", scale=None, legend=None),
             "opacity": alt.Opacity("opacity:Q", scale=None, legend=None),
         }  # fmt: skip
-        return layer(name, rows, {"type": "rect"}, channels)
+        return chart_layer(name, rows, {"type": "rect"}, channels)
 
     def _weights(self) -> alt.Chart:
         scale = alt.Scale(domain=[0, 1], range=list(WEIGHT_COLOURS), clamp=True, interpolate="rgb")
@@ -124,7 +123,7 @@ class Canvas:
         tips.append(alt.Tooltip("weight", type="quantitative", format=".3f"))
         channels = {**self._axes(), "x2": "x2", "y2": "y2", "tooltip": tips,
                     "color": alt.Color("weight:Q", scale=scale, legend=None)}  # fmt: skip
-        return layer("weights", self._cells, {"type": "rect", "opacity": 1}, channels)
+        return chart_layer("weights", self._cells, {"type": "rect", "opacity": 1}, channels)
 
     def _strokes(self) -> alt.Chart:
         channels = {
@@ -134,10 +133,12 @@ class Canvas:
             "stroke": alt.Stroke("stroke:N", scale=None, legend=None),
             "strokeWidth": alt.StrokeWidth("width:Q", scale=None, legend=None),
         }
-        return layer("lines", self._lines, {"type": "line", "fill": None}, channels)
+        return chart_layer("lines", self._lines, {"type": "line", "fill": None}, channels)
 
 
-def panel(canvas: Canvas, one: Panel, x: float, y: float, side: float, link: Link, size: float, palette: str) -> None:
+def panel(
+    canvas: Canvas, one: PatternPanel, x: float, y: float, side: float, link: PatternLink, size: float, palette: str
+) -> None:
     """Draw a panel with its upper left corner at (x, y): title line, then a square of `side` points."""
     count = len(one.pattern)
     cell = side / count
@@ -166,9 +167,16 @@ def height_of(side: float, size: float) -> float:
 
 
 def block(
-    canvas: Canvas, panels: Sequence[Panel], x: float, y: float, width: float, link: Link, size: float, palette: str,
+    canvas: Canvas,
+    panels: Sequence[PatternPanel],
+    x: float,
+    y: float,
+    width: float,
+    link: PatternLink,
+    size: float,
+    palette: str,
     largest: float = 92.0,
-) -> float:  # fmt: skip
+) -> float:
     """Panels in rows within `width` points from (x, y); returns the y below them."""
     side, columns = fit(len(panels), width, size, largest)
     step = side + 1.2 * size
@@ -187,7 +195,13 @@ def fit(count: int, width: float, size: float, largest: float) -> tuple[float, i
 
 
 def token_row(
-    canvas: Canvas, tokens: Sequence[str], link: Link, size: float, palette: str, y: float, guess: tuple[str, str]
+    canvas: Canvas,
+    tokens: Sequence[str],
+    link: PatternLink,
+    size: float,
+    palette: str,
+    y: float,
+    guess: tuple[str, str],
 ) -> list[tuple[float, float]]:
     """The prompt with its positions, an arc from key to query above it, and `guess` (word, note) as a prediction.
 

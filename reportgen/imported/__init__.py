@@ -1,1 +1,1 @@
-"""Scores computed elsewhere, made into a run: files.py and table.py read and check them, store.py writes the run."""
+"""Scores computed elsewhere as a run: files.py and head_columns.py read and check them, store.py writes the run."""

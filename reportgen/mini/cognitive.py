@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.mini import words
-from reportgen.mini.documents import names, pick, pool
-from reportgen.mini.questions import ANSWER, FORMS, FUNCTIONS, PASSAGE_SENTENCES, PASSAGES, STEP, STOP, TEXT
-from reportgen.mini.vocab import Ids, compiled, distinct, fill, ids_of, relation_pairs, vocabulary
+from reportgen.mini.phrasings import ANSWER, FORMS, FUNCTIONS, PASSAGE_SENTENCES, PASSAGES, STEP, STOP, TEXT
+from reportgen.mini.vocab import Ids, compiled, distinct, fill, ids_of, names, pick, pool, relation_pairs, vocabulary
 
 CHAIN_STEPS = 4
 Columns = dict[str, Ids]
@@ -17,7 +16,7 @@ _CLASSES = ("animal", "tool", "vehicle", "instrument", "clothing", "furniture", 
 _SPLITS = (("train", 0.6), ("validation", 0.1), ("selection", 0.15), ("test", 0.15))
 
 
-class Row(TypedDict):
+class CognitiveItem(TypedDict):
     """One sub-question, as in a user's own JSONL file."""
 
     id: str
@@ -183,7 +182,7 @@ def cognitive(rng: np.random.Generator, n: int, heldout: bool) -> list[Ids]:
     return [np.concatenate([passage, *steps], axis=1)]
 
 
-def cognitive_items(seed: int, n_chains: int) -> list[Row]:
+def cognitive_items(seed: int, n_chains: int) -> list[CognitiveItem]:
     """Chains of four sub-questions as rows of the cognitive suite's own JSONL format.
 
     Splits are by chain (60/10/15/15 %); the test split uses each form's second phrasing, the others its first.
@@ -192,13 +191,13 @@ def cognitive_items(seed: int, n_chains: int) -> list[Row]:
     rng = np.random.default_rng([seed, 3])
     split = rng.choice(4, size=n_chains, p=[share for _, share in _SPLITS])
     passage, steps, forms = _chains(rng, n_chains, (split == 3).astype(np.int64))
-    rows: list[Row] = []
+    rows: list[CognitiveItem] = []
     for item in range(n_chains):
         context: list[dict[str, str]] = []
         for step, block in enumerate(steps):
             asked, _, answer = _text(block[item]).removeprefix(f"{STEP} ").rpartition(f"{ANSWER} ")
             answer = answer.removesuffix(STOP)
-            row: Row = {
+            row: CognitiveItem = {
                 "id": f"c{item:05d}-{step}",
                 "chain": f"c{item:05d}",
                 "step": step,
@@ -212,12 +211,6 @@ def cognitive_items(seed: int, n_chains: int) -> list[Row]:
             rows.append(row)
             context.append({"q": asked, "a": answer})
     return rows
-
-
-def format_prompt(row: Row) -> str:
-    """The text of one item up to its answer, which follows with a leading space and then a full stop."""
-    steps = "".join(f"{STEP} {step['q']}{ANSWER} {step['a']}{STOP}" for step in row["context"])
-    return f"{TEXT} {row['question']}{steps}{STEP} {row['subquestion']}{ANSWER}"
 
 
 def _text(ids: Ids) -> str:

@@ -27,8 +27,9 @@ from torch.optim import Optimizer
 
 from reportgen.errors import RunError, SettingsError, nearest
 from reportgen.files import write_atomic
-from reportgen.mini import corpus, evaluate, network, optimizers, tokenizer, words
+from reportgen.mini import corpus, evaluate, network, vocab, words
 from reportgen.mini.network import Network, Shape
+from reportgen.mini.vocab import vocabulary
 
 CHUNK_STEPS = 32  # steps whose windows are generated together
 HELDOUT_SEED = 0  # of the windows that the held-out loss is measured on
@@ -110,7 +111,7 @@ def train(config: TrainConfig, out: Path, log: Log = print) -> Path:
     write_atomic(recorded, settings.encode())
     with threads(config.threads):
         model = Network(shape(config), config.seed)
-        optimizer = optimizers.build(model, config.optimizer, config.lr, config.betas, config.weight_decay)
+        optimizer = network.build_optimizer(model, config.optimizer, config.lr, config.betas, config.weight_decay)
         start = restore(out / STATE, model, optimizer)
         trainer = Trainer(config, model, optimizer, out, log)
         for step, ids in enumerate(batches(config, start), start + 1):
@@ -186,8 +187,8 @@ def check(config: TrainConfig) -> None:
     for name, low in least.items():
         if getattr(config, name) < low:
             raise SettingsError(f"{name} is {getattr(config, name)}.", f"Give at least {low}.")
-    if config.optimizer not in optimizers.NAMES:
-        raise SettingsError(f"Unknown optimizer '{config.optimizer}'.", nearest(config.optimizer, optimizers.NAMES))
+    if config.optimizer not in network.OPTIMIZERS:
+        raise SettingsError(f"Unknown optimizer '{config.optimizer}'.", nearest(config.optimizer, network.OPTIMIZERS))
     if not 0 < config.lr < 1:
         raise SettingsError(f"lr is {config.lr}.", "Give a rate above 0 and below 1, say 3e-3.")
     if config.n_embd % config.n_head:
@@ -196,7 +197,7 @@ def check(config: TrainConfig) -> None:
 
 def shape(config: TrainConfig) -> Shape:
     """The network's sizes; the vocabulary is the corpus's own."""
-    return Shape(len(corpus.vocabulary()), config.length, config.n_embd, config.n_layer, config.n_head, config.n_inner)
+    return Shape(len(vocabulary()), config.length, config.n_embd, config.n_layer, config.n_head, config.n_inner)
 
 
 @contextmanager
@@ -251,10 +252,10 @@ def export(model: Network, folder: Path) -> None:
     """Write an ordinary Hugging Face GPT-2 folder, weights in float16, with the tokenizer."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    end_id = corpus.vocabulary().index(words.END)
+    end_id = vocabulary().index(words.END)
     with quiet_progress():
         network.hugging_face(model, end_id).half().save_pretrained(part)
-    tokenizer.save(part)
+    vocab.save_tokenizer(part)
     for file in part.iterdir():
         file.chmod(0o644)  # safetensors makes its file private
     shutil.rmtree(folder, ignore_errors=True)
@@ -280,7 +281,7 @@ def main(arguments: list[str] | None = None) -> None:
     default = TrainConfig()
     parser = argparse.ArgumentParser(prog="python -m reportgen.mini.train", description="Train the bundled model.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the log, the state and the model")
-    parser.add_argument("--optimizer", choices=optimizers.NAMES, default=default.optimizer)
+    parser.add_argument("--optimizer", choices=network.OPTIMIZERS, default=default.optimizer)
     parser.add_argument("--save-steps", type=int, nargs="*", default=(), help="steps to keep an exported copy of")
     whole = ("steps", "seed", "threads", "windows", "warmup_steps", "evaluate_every", "checkpoint_every", "log_every")
     for name in whole:

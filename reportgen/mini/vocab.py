@@ -1,14 +1,25 @@
-"""The vocabulary, templates filled with columns of token ids, and the relations as id tables."""
+"""The vocabulary and its tokenizer, templates filled with columns of token ids, and the relations as id tables.
+
+One word with its leading space is one token, and text comes back exactly.
+"""
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.mini import phrasings, questions, words
-from reportgen.mini.pairs import PAIRS
+from reportgen.mini import phrasings, words
+from reportgen.mini.words import PAIRS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 
 Ids = npt.NDArray[np.int16]  # token ids; -1 = padding that packing drops
 HELD_OUT_EVERY = 8  # pair p and phrasing f are held out together when p = f modulo this
@@ -44,10 +55,10 @@ def _word_lists() -> list[list[str]]:
 
 
 def _template_lists() -> list[tuple[str, ...]]:
-    forms = tuple(f" {text}" for form in questions.FORMS for text in form[2:])
+    forms = tuple(f" {text}" for form in phrasings.FORMS for text in form[2:])
     groups = [phrasings.DYNAMIC, phrasings.IOI, phrasings.TWO_PAIR, phrasings.COLORED, phrasings.COLOR_QUESTION]
     groups += [phrasings.COLORED_EASY, phrasings.GREATER_THAN, phrasings.QUOTED_ANTONYM, phrasings.QUOTED_SYNONYM]
-    groups += [phrasings.FILLER, questions.PASSAGES, forms, (questions.TEXT, questions.STEP, questions.ANSWER)]
+    groups += [phrasings.FILLER, phrasings.PASSAGES, forms, (phrasings.TEXT, phrasings.STEP, phrasings.ANSWER)]
     return [*phrasings.FACTS.values(), *groups, (" ->", " word-> w, o, r, d; cat-> c, a, t;", ";", ".")]
 
 
@@ -127,7 +138,7 @@ def relation_pairs(name: str) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True)
-class Relation:
+class RelationIds:
     """One relation as ids: x [pair], y [pair], bare_x and bare_y [pair] the same words without their space (or -1)."""
 
     name: str
@@ -148,9 +159,52 @@ class Relation:
 
 
 @lru_cache(maxsize=64)
-def relation(name: str) -> Relation:
+def relation(name: str) -> RelationIds:
     """The id tables of one relation."""
     table = token_ids()
     columns = [[source for source, _ in relation_pairs(name)], [target for _, target in relation_pairs(name)]]
     bare = [np.array([table.get(word, -1) for word in column], dtype=np.int16) for column in columns]
-    return Relation(name, ids_of(columns[0]), ids_of(columns[1]), bare[0], bare[1], phrasings.FACTS[name])
+    return RelationIds(name, ids_of(columns[0]), ids_of(columns[1]), bare[0], bare[1], phrasings.FACTS[name])
+
+
+MAX_LENGTH = 128
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The word-level tokenizer over `vocabulary()`; decode(encode(text)) == text for text without <unk>."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel(dict(token_ids()), unk_token=words.UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(words.PATTERN), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=core,
+        bos_token=words.END,
+        eos_token=words.END,
+        unk_token=words.UNKNOWN,
+        model_max_length=MAX_LENGTH,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json into a model folder."""
+    build_tokenizer().save_pretrained(str(folder))
+
+
+@lru_cache(maxsize=1)
+def names() -> Ids:
+    """Ids of all first names; the last `corpus.UNSEEN_NAMES` are kept out of IOI documents."""
+    return relation("name_copying").x
+
+
+@lru_cache(maxsize=64)
+def pool(kind: str) -> Ids:
+    """Ids of one word list of `words` (PLACES, GIFTS, ...)."""
+    return ids_of(getattr(words, kind))
+
+
+def pick(rng: np.random.Generator, n: int, values: Ids) -> Ids:
+    """`n` draws with replacement."""
+    return values[rng.integers(len(values), size=n)]

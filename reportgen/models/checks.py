@@ -1,6 +1,6 @@
-"""Everything that can be refused before a single weight is loaded, each in one line.
+"""Everything that can be refused before any weight is loaded, each in one line.
 
-Folders come from anywhere: the config is read as plain JSON, weight files by their headers, nothing is unpickled and
+Folders are untrusted: the config is read as plain JSON, weight files by their headers, nothing is unpickled and
 no code of the repository is run.
 """
 
@@ -15,8 +15,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from reportgen.errors import ModelError, one_line
-from reportgen.models.layouts import LAYOUTS
-from reportgen.reading import as_text, parse_json, read_bytes
+from reportgen.files import as_text, parse_json, read_bytes
+from reportgen.models.weights import LAYOUTS
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
@@ -25,14 +25,14 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 ALIBI_CONTEXT = 2048  # tokens, where a config with relative positions only gives no limit
 _LIMIT = 1 << 24  # bytes of a config or index; real ones are far below
-# What transformers raises for a config that is well-formed and still makes no sense.
+# Exceptions that transformers raises for a well-formed but invalid config.
 BAD_CONFIG = (
     OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError,
 )  # fmt: skip
-# Families whose config ties embedding and unembedding where it does not say.
+# Families that tie embedding and unembedding by default.
 TIED_BY_DEFAULT = ("bloom", "cohere", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo",
                    "opt", "smollm3", "starcoder2")  # fmt: skip
-# Switches that change where weights lie, and the one setting that a family's layout is for (its default, too).
+# Switches that change the weight layout, and the one value that a family's layout supports (also the default).
 _ONLY: dict[str, dict[str, bool]] = {
     "falcon": {"multi_query": True, "parallel_attn": True, "new_decoder_architecture": False, "alibi": False},
     "gpt_bigcode": {"multi_query": True},
@@ -43,7 +43,7 @@ _ONLY: dict[str, dict[str, bool]] = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor as its file's header declares it."""
+    """A tensor as declared in its file's header."""
 
     shape: tuple[int, ...]
     dtype: str  # safetensors' name: "F32", "BF16", ...
@@ -58,7 +58,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a folder says of itself without being loaded."""
+    """Facts about a folder, read without loading it."""
 
     config: dict[str, Any]
     files: list[Path]
@@ -83,11 +83,11 @@ class Facts:
 
     @property
     def unembedding(self) -> int:
-        """Numbers in the unembedding (or in the embedding, where they are tied)."""
+        """Parameters of the unembedding (or of the embedding, if tied)."""
         return max((i.numel for i in self.tensors.values() if i.shape[:1] == (self.embedding_rows,)), default=0)
 
     def find(self, name: str) -> TensorInfo | None:
-        """A tensor by its name in the state dict, also where the file leaves out the base model's prefix."""
+        """A tensor by its name in the state dict, even if the file omits the base model's prefix."""
         names = (name, *tied_names(self.config, self.family, name))
         prefix = LAYOUTS[self.family].prefix
         return next(
@@ -126,7 +126,7 @@ def read_config(path: Path, label: str) -> dict[str, Any]:
         )
     config = read_json(path, label)
     if not isinstance(config.get("model_type"), str):
-        raise ModelError(f"config.json of {label} names no model_type.", f"Supported: {supported()}.")
+        raise ModelError(f"config.json of {label} has no model_type.", f"Supported: {supported()}.")
     return config
 
 
@@ -142,7 +142,7 @@ def read_json(path: Path, label: str) -> dict[str, Any]:
 
 
 def check_config(config: Mapping[str, Any], label: str, *, trust_remote_code: bool = False) -> None:
-    """Refuse what the config alone shows: quantised weights, remote code, a family without a layout."""
+    """Refuse what the config alone reveals: quantised weights, remote code, a family without a layout."""
     family = str(config.get("model_type"))
     if config.get("quantization_config"):
         raise ModelError(f"{label} has quantised weights, which are not supported.", "Use the original checkpoint.")
@@ -159,19 +159,19 @@ def check_config(config: Mapping[str, Any], label: str, *, trust_remote_code: bo
         if config.get(name, wanted) is not wanted:
             raise ModelError(
                 f"{label} is a {family} model with {name} = {config[name]!r}, which is not supported.",
-                f"Models with {name} = {wanted!r} are.",
+                f"Use a model with {name} = {wanted!r}.",
             )
 
 
 def supported() -> str:
-    """The families with a layout, as an error prints them."""
+    """The families with a layout, for error messages."""
     return ", ".join(sorted(LAYOUTS))
 
 
 def weight_files(folder: Path, label: str) -> list[Path]:
     """The safetensors files that make up the model, as transformers chooses: one file, else the index's shards.
 
-    An index beside a single file is stale and not read. Loading, streaming, hash and download all go by this.
+    An index next to a single file is stale and ignored. Loading, streaming, hash and download all use this.
     """
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
@@ -185,7 +185,7 @@ def weight_files(folder: Path, label: str) -> list[Path]:
 
 
 def _refuse_what_it_is(folder: Path, label: str) -> None:
-    """Folders that are something near a model, each with the next thing to type."""
+    """Refuse folders that are almost a model, each with what to type next."""
     inside = {path.name for path in folder.iterdir()}
     if {"snapshots", "blobs"} <= inside or folder.name.startswith("models--"):
         name = folder.resolve().name.removeprefix("models--").replace("--", "/", 1)
@@ -196,7 +196,7 @@ def _refuse_what_it_is(folder: Path, label: str) -> None:
         what = "a base model with a PEFT adapter beside it" if SINGLE in inside or INDEX in inside else "a PEFT adapter"
         raise ModelError(
             f"{label} is {what}{of}: adapters are not applied.",
-            "Merge it (peft: merge_and_unload, save_pretrained) and give that folder, or move the adapter away.",
+            "Merge it (peft: merge_and_unload, save_pretrained) and give that folder, or move the adapter out.",
         )
 
 
@@ -206,7 +206,7 @@ def refuse_no_weights(names: Iterable[str], label: str) -> NoReturn:
     pickled = [n for n in names if n.endswith(PICKLES) and n != "training_args.bin"]
     if pickled:
         raise ModelError(
-            f"{label} has its weights only as {pickled[0]}; only safetensors are read, since other files can run code.",
+            f"{label} has its weights only as {pickled[0]}; other formats can run code and are not read.",
             "Convert it with safetensors (huggingface.co/spaces/safetensors/convert).",
         )
     raise ModelError(f"{label} has no weights.", "Expected model.safetensors or shards with an index.")
@@ -261,40 +261,40 @@ def check_tensors(facts: Facts, label: str) -> None:
 
 
 def layer_count(config: Mapping[str, Any], label: str) -> int:
-    """The number of layers by the config, under any of the names that families use."""
+    """The number of layers in the config, under any of the families' names."""
     for name in ("num_hidden_layers", "n_layer", "num_layers"):
         if isinstance(value := config.get(name), int) and value is not True and value > 0:
             return value
-    raise ModelError(f"config.json of {label} gives no number of layers.", "Download it again.")
+    raise ModelError(f"config.json of {label} has no number of layers.", "Download it again.")
 
 
 def context_of(config: Any) -> Any:
-    """Tokens a context holds, as the config says under one of its names."""
+    """Context length in tokens, under any of the families' names."""
     found = getattr(config, "max_position_embeddings", None)
     return getattr(config, "seq_length", ALIBI_CONTEXT) if found is None else found
 
 
 def check_sizes(config: Any, facts: Facts, label: str) -> None:
-    """The sizes that a model's record holds, as transformers read them, against each other and the embedding."""
+    """Check the sizes in a model's record, as transformers read them, against each other and the embedding."""
     hint = "Download it again."
     sizes: list[int] = []
     named = {name: getattr(config, name, None) for name in ("hidden_size", "num_attention_heads")}
     for name, value in {**named, "context": context_of(config)}.items():
         if not isinstance(value, int) or not 0 < value < 1 << 31:
-            raise ModelError(f"config.json of {label}: {name} is {value!r}, expected a whole number from 1 on.", hint)
+            raise ModelError(f"config.json of {label}: {name} is {value!r}, expected a whole number from 1.", hint)
         sizes.append(value)
     width, heads, _ = sizes
     if not getattr(config, "head_dim", None) and width % heads:
         raise ModelError(f"config.json of {label}: {heads} heads do not divide hidden_size {width}.", hint)
     stored = facts.find(f"{LAYOUTS[facts.family].embed}.weight")
     if stored is not None and stored.shape[1:] != (width,):
-        raise ModelError(f"config.json of {label}: hidden_size is {width}, the embedding's {stored.shape[1:]}.", hint)
+        raise ModelError(f"config.json of {label}: hidden_size is {width}, the embedding has {stored.shape[1:]}.", hint)
 
 
 def check_vocabulary(vocabulary: Mapping[str, int], added: Collection[int], facts: Facts, label: str) -> None:
     """Every token of the vocabulary proper must have a row in the embedding; what was added to it need not.
 
-    Of the others, `Tokens` refuses the text that has one: Gemma 3's image token, a [PAD] without a resize.
+    For added tokens, `Tokens` refuses text that contains one: Gemma 3's image token, a [PAD] without a resize.
     """
     rows = facts.embedding_rows
     lost = sorted((i, token) for token, i in vocabulary.items() if i >= rows and i not in added)
@@ -302,5 +302,5 @@ def check_vocabulary(vocabulary: Mapping[str, int], added: Collection[int], fact
         raise ModelError(
             f"The tokenizer of {label} has {len(lost)} tokens beyond its embedding's {rows} rows, e.g. "
             f"{one_line(lost[0][1])[:40]!r} (id {lost[0][0]}).",
-            "Use the tokenizer that belongs to the weights.",
+            "Use the tokenizer that belongs to these weights.",
         )

@@ -1,9 +1,9 @@
 """GGUF files, the format of llama.cpp: header, checks, tensors by Hugging Face's names, tokenizer, model.
 
     header = read_header(path, label)          # sizes, types and metadata; no weight is read
-    facts, config = read(path, label)          # refused in one line where it could not be loaded or trusted
+    facts, config = read(path, label)          # refused in one line if it can't be loaded or trusted
 
-- The header is read here, within bounds and without the vocabulary's strings: files come from anywhere.
+- The header is read here, within bounds and without the vocabulary's strings: files are untrusted.
 - Names, layouts and the inverse of what llama.cpp does to weights (rotary pairs of Q and K, Gemma's norms, GPT-2's
   transposes) are transformers' own, whether a model is loaded or its tensors are streamed.
 - Scores of a quantised file are those of its dequantised weights, and every caption says so.
@@ -32,9 +32,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from reportgen.errors import ModelError, one_line
 from reportgen.models import checks
-from reportgen.models.boot import quiet
 from reportgen.models.checks import Facts, TensorInfo
-from reportgen.models.layouts import LAYOUTS
+from reportgen.models.model import quiet
+from reportgen.models.weights import LAYOUTS
 
 SUFFIX = ".gguf"
 NO_GGUF = "Type: pip install 'reportgen[gguf]'"
@@ -63,7 +63,7 @@ _auto_tokenizer: Any = AutoTokenizer
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as the header declares it: shape in torch's order, ggml's number type, bytes from the file's start."""
+    """A tensor as declared in the header: shape in torch's order, ggml's number type, bytes from the file's start."""
 
     shape: tuple[int, ...]
     kind: int
@@ -72,7 +72,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says before its weights. Arrays of strings are left out of `metadata`."""
+    """The contents of a GGUF file before its weights. Arrays of strings are left out of `metadata`."""
 
     path: Path
     metadata: Mapping[str, Any]
@@ -84,13 +84,13 @@ class Header:
 
     @property
     def adds_bos(self) -> bool:
-        """Whether the file asks for BOS; where it is silent, as llama.cpp does: yes for SentencePiece."""
+        """Whether the file asks for BOS; if unspecified, as in llama.cpp: yes for SentencePiece."""
         said = self.metadata.get("tokenizer.ggml.add_bos_token")
         return self.metadata.get("tokenizer.ggml.model") == "llama" if said is None else bool(said)
 
     @cached_property
     def quantisation(self) -> str:
-        """`Q4_1`: the file's own word, else the type of most numbers; "" where no tensor is quantised."""
+        """`Q4_1`: as the file says, else the type of most parameters; "" if no tensor is quantised."""
         kinds: dict[str, int] = {}
         for stored in self.tensors.values():
             name = kind_name(stored.kind)
@@ -105,7 +105,7 @@ class Header:
 
 
 def kind_name(kind: int) -> str:
-    """`Q4_K` for ggml's number of a type; `type 99` for one that nobody knows."""
+    """`Q4_K` for ggml's number of a type; `type 99` for an unknown one."""
     from gguf import GGMLQuantizationType
 
     with contextlib.suppress(ValueError):
@@ -114,7 +114,7 @@ def kind_name(kind: int) -> str:
 
 
 def read_header(path: Path, label: str) -> Header:
-    """The header, its numbers bounded; ModelError where it is damaged or the package gguf is missing."""
+    """The header, with bounded numbers; ModelError if it is damaged or the package gguf is missing."""
     _package(label)
     try:
         with path.open("rb") as file:
@@ -122,11 +122,11 @@ def read_header(path: Path, label: str) -> Header:
     except OSError as error:
         raise ModelError(f"{label} can't be read: {error.strerror}.", "Check the path.") from error
     except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
-        raise ModelError(f"{label} is not a whole GGUF file: its header breaks off.", _AGAIN) from error
+        raise ModelError(f"{label} is not a complete GGUF file: its header is truncated.", _AGAIN) from error
 
 
 def _package(label: str) -> None:
-    """The optional package is there; ModelError with what to type."""
+    """Require the optional package; ModelError says what to type."""
     try:
         import gguf  # noqa: F401
     except ImportError as error:
@@ -142,10 +142,10 @@ class _Reader:
     def header(self) -> Header:
         magic, version = self._bytes(4), self._one("<I")
         if magic != b"GGUF":
-            raise ModelError(f"{self.label} is no GGUF file: it does not begin with 'GGUF'.", _AGAIN)
+            raise ModelError(f"{self.label} is not a GGUF file: it does not begin with 'GGUF'.", _AGAIN)
         if version not in (2, 3):
             known = "big-endian" if version & 0xFFFF == 0 else f"version {version}"
-            raise ModelError(f"{self.label} is GGUF {known}; versions 2 and 3 are read.", "Convert it anew.")
+            raise ModelError(f"{self.label} is GGUF {known}; only versions 2 and 3 are read.", "Convert it again.")
         n_tensors, n_keys = self._count(_MOST_TENSORS, "tensors"), self._count(_MOST_KEYS, "keys")
         metadata: dict[str, Any] = {}
         for _ in range(n_keys):
@@ -169,19 +169,19 @@ class _Reader:
         return name, shape, self._one("<I"), self._one("<Q")
 
     def _value(self, kind: int) -> Any:
-        """One metadata value; None for an array of strings, which is walked over."""
+        """One metadata value; None for an array of strings, which is skipped."""
         if kind in _FORMATS:
             return self._one(_FORMATS[kind])
         if kind == _STRING:
             return self._text()
         if kind != _ARRAY:
-            raise ModelError(f"{self.label} is damaged: its metadata have a value of type {kind}.", _AGAIN)
+            raise ModelError(f"{self.label} is damaged: its metadata has a value of type {kind}.", _AGAIN)
         item, count = self._one("<I"), self._count(_MOST_ITEMS, "items of an array")
         if item in _FORMATS:
             form = f"<{count}{_FORMATS[item][1]}"
             return list(struct.unpack(form, self._bytes(struct.calcsize(form))))
         if item != _STRING:
-            raise ModelError(f"{self.label} is damaged: its metadata have an array of type {item}.", _AGAIN)
+            raise ModelError(f"{self.label} is damaged: its metadata has an array of type {item}.", _AGAIN)
         for _ in range(count):
             self.file.seek(self._count(_MOST_TEXT, "bytes of a string"), 1)
         return None
@@ -218,7 +218,7 @@ def read(path: Path, label: str) -> tuple[Facts, Any, Header]:
     lost = sorted(set(header.tensors) - set(names) - {_ROPE})
     if lost:
         raise ModelError(
-            f"{label} holds {len(lost)} tensors that transformers leaves out of this model, e.g. {one_line(lost[0])}.",
+            f"{label} holds {len(lost)} tensors that transformers drops from this model, e.g. {one_line(lost[0])}.",
             "Use the original checkpoint.",
         )
     tensors = {
@@ -232,43 +232,41 @@ def read(path: Path, label: str) -> tuple[Facts, Any, Header]:
 
 
 def check(header: Header, label: str) -> None:
-    """Refuse what the header alone shows: parts, companions of a model, unknown architectures, half a file."""
+    """Refuse what the header alone reveals: split files, companion files, unknown architectures, truncated files."""
     kind, n_parts = str(header.metadata.get("general.type", "model")), header.metadata.get("split.count", 0)
     if n_parts or _PART.search(header.path.name):
         raise ModelError(
-            f"{label} is one part of a split GGUF, which is not read.",
-            "Join its parts: llama-gguf-split --merge FIRST.gguf WHOLE.gguf",
+            f"{label} is one part of a split GGUF file, which is not supported.",
+            "Join the parts: llama-gguf-split --merge FIRST.gguf WHOLE.gguf",
         )
     arch = header.architecture
     if arch == "clip" or kind == "mmproj":
         raise ModelError(f"{label} is the image encoder of a model (mmproj).", "Give the language model's own GGUF.")
     if kind != "model":
-        raise ModelError(f"{label} is a GGUF of type {one_line(kind)[:40]!r}, no model.", "Give the model's own GGUF.")
+        raise ModelError(f"{label} is a GGUF of type {one_line(kind)[:40]!r}, not model.", "Give the model's own GGUF.")
     if arch not in ARCHITECTURES:
         raise ModelError(
-            f"{label} is a GGUF of the architecture {one_line(arch)[:60]!r}, which is not supported.",
+            f"{label} is a GGUF of architecture {one_line(arch)[:60]!r}, which is not supported.",
             f"Supported: {', '.join(ARCHITECTURES)}.",
         )
     if arch in ("llama", "mistral") and header.metadata.get(f"{arch}.expert_count"):
         raise ModelError(f"{label} is a mixture of experts under {arch}'s name.", "Use the original checkpoint.")
     if not any(name.startswith("blk.") for name in header.tensors):
-        raise ModelError(f"{label} holds a vocabulary and no weights.", "Give the model's own GGUF.")
+        raise ModelError(f"{label} has a vocabulary but no weights.", "Give the model's own GGUF.")
     _check_bytes(header, label)
 
 
 def _check_sizes(header: Header, config: Any, label: str) -> None:
-    """What the config counts is what the tensors have: before anything is built from it, in memory or not."""
+    """Check the config's sizes against the tensors before building anything from it."""
     blocks = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
     if config.num_hidden_layers != len(blocks):
         raise ModelError(
-            f"{label} is damaged: its header counts {config.num_hidden_layers} layers, its tensors {len(blocks)}.",
+            f"{label} is damaged: its header says {config.num_hidden_layers} layers, its tensors {len(blocks)}.",
             _AGAIN,
         )
     embedding = header.tensors.get("token_embd.weight")
     if embedding is not None and embedding.shape[1:] != (config.hidden_size,):
-        raise ModelError(
-            f"{label} is damaged: a width of {config.hidden_size}, an embedding of {embedding.shape}.", _AGAIN
-        )
+        raise ModelError(f"{label} is damaged: width {config.hidden_size}, but embedding {embedding.shape}.", _AGAIN)
     heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     if any(not isinstance(n, int) or not 0 < n <= config.hidden_size for n in heads) or heads[0] % heads[1]:
         raise ModelError(f"{label} is damaged: {heads[0]} heads, {heads[1]} key-value heads.", _AGAIN)
@@ -293,7 +291,7 @@ def _check_bytes(header: Header, label: str) -> None:
             )
         end = stored.start + count // block * width
         if end > size:
-            raise ModelError(f"{label} is cut off: {size:,} bytes of at least {end:,}.", _AGAIN)
+            raise ModelError(f"{label} is truncated: {size:,} bytes of at least {end:,}.", _AGAIN)
 
 
 def _readable() -> dict[str, tuple[int, int]]:
@@ -310,7 +308,7 @@ def _readable() -> dict[str, tuple[int, int]]:
 
 @contextlib.contextmanager
 def _told(label: str, what: str) -> Iterator[None]:
-    """What transformers and gguf raise for a file whose header is well-formed and still makes no sense."""
+    """Turn exceptions of transformers and gguf for a well-formed but invalid header into ModelError."""
     loggers = [logging.getLogger(name) for name in ("transformers.modeling_gguf_pytorch_utils", "transformers")]
     levels = [logger.level for logger in loggers]
     try:
@@ -329,7 +327,7 @@ def _told(label: str, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def parsed_once(label: str) -> Iterator[None]:
-    """Within the block, transformers' calls share one parse of the file: ten seconds each with a large vocabulary."""
+    """Within the block, transformers' calls share one parse of the file: each takes 10 s with a large vocabulary."""
     _package(label)
     import gguf
 
@@ -396,13 +394,13 @@ def _names(header: Header, config: Any, processor: Any, label: str) -> dict[str,
 
 
 def _skeleton(config: Any, label: str) -> Any:
-    """The model without memory."""
+    """The model on the meta device."""
     with _told(label, "The config"), torch.device("meta"), torch.random.fork_rng(devices=[]):
         return _auto_model.from_config(copy.deepcopy(config), attn_implementation="eager")
 
 
 def _processor(header: Header, config: Any) -> Any:
-    """What undoes llama.cpp's changes to single tensors."""
+    """The converter that undoes llama.cpp's changes to single tensors."""
     from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
     make: Callable[..., Any] = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
@@ -456,7 +454,7 @@ def _numbers(header: Header, stored: Stored, rows: npt.NDArray[np.int64] | None 
 
 
 class GgufSource:
-    """Tensors by Hugging Face's names, dequantised when asked for; one at a time is in memory."""
+    """Tensors by Hugging Face's names, dequantised on demand, one at a time in memory."""
 
     def __init__(self, header: Header, config: Any, label: str) -> None:
         self.header, self.config = header, config

@@ -1,10 +1,10 @@
-"""A name or folder to a Model. Every source takes one path: resolve to a local folder, check the folder, load it.
+"""From a name or folder to a Model. Every source takes one path: resolve to a local folder, check it, load it.
 
     load("gpt2-medium")      a hub id          load("./checkpoint")   a Hugging Face folder
     load("mini")             the bundled one   load("model.gguf")     a GGUF file, its weights dequantised
-    stream("big-model")      static weights only, read from disk when asked for
+    stream("big-model")      static weights only, read from disk on demand
 
-A folder of that name in the working directory wins over the hub.
+A folder of that name in the working directory takes precedence over the hub.
 """
 
 from __future__ import annotations
@@ -26,18 +26,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from reportgen.config import check_threads
 from reportgen.errors import ModelError
+from reportgen.files import expanded, is_file, is_folder
 from reportgen.manifest import ModelRecord, SelfCheck
 from reportgen.mini import bundled_folder
 from reportgen.models import checks, gguf, hub, selfcheck
-from reportgen.models.boot import boot, quiet
 from reportgen.models.checks import Facts
-from reportgen.models.hashing import TOKENIZER_FILES, content_hash, tokenizer_folder
-from reportgen.models.layouts import LAYOUTS
+from reportgen.models.hub import TOKENIZER_FILES, content_hash, tokenizer_folder
 from reportgen.models.memory import check_memory, main_dtype, needed_bytes, pick_device, pick_dtype
-from reportgen.models.model import Model
-from reportgen.models.statics import DiskSource, Source, StaticWeights, Weights
+from reportgen.models.model import Model, boot, quiet
 from reportgen.models.tokens import Tokens
-from reportgen.reading import expanded, is_file, is_folder
+from reportgen.models.weights import LAYOUTS, DiskSource, StaticWeights, Weights, WeightSource
 
 REMADE = {
     "mini": "reportgen mini train",
@@ -65,9 +63,9 @@ def load(
               bfloat16
     revision  hub branch, tag or commit;  offline  use the hub's local cache only
     bos       auto (what the tokenizer does by default) | always | never
-    twin      memory must do for a random twin, too
+    twin      memory must also fit a random twin
 
-    Raises ModelError, in one line, for everything the user can mend.
+    Raises ModelError, in one line, for everything the user can fix.
     """
     chosen = pick_device(device)
     pick_dtype(dtype, {}, chosen)  # a misspelt one is refused before anything is fetched
@@ -86,12 +84,12 @@ def load(
 def stream(
     name: str | Path, device: str = "auto", revision: str = "", *, offline: bool = False, bos: str = "auto"
 ) -> Weights:
-    """The static weights of a model that need not fit into memory: each tensor is read when asked for."""
+    """The static weights of a model that need not fit into memory: each tensor is read on demand."""
     chosen = pick_device(device)
     found = _find(str(name), revision, offline=offline, trust_remote_code=False, bos=bos)
     check = selfcheck.not_run("weights streamed from disk: there is no forward pass")
     record = msgspec.structs.replace(found.record, self_check=check)
-    source: Source
+    source: WeightSource
     if found.header is None:
         layout, facts = LAYOUTS[record.family], found.facts
         embed = f"{layout.embed}.weight"
@@ -122,9 +120,9 @@ def inspect(
 
 
 def random_twin(model: Model, seed: int) -> Model:
-    """The same architecture with weights drawn anew by Hugging Face's own initialisation; same tokenizer.
+    """The same architecture with weights redrawn by Hugging Face's own initialisation; same tokenizer.
 
-    A control: what scores are when nothing was learned. Marked synthetic; `seed` is in its id.
+    A control: the scores of an untrained model. Marked synthetic; `seed` is in its id.
     """
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
@@ -142,7 +140,7 @@ def random_twin(model: Model, seed: int) -> Model:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use this many CPU threads; 0 leaves its own choice. SettingsError for a number no machine has."""
+    """Set torch's number of CPU threads; 0 leaves its own choice. SettingsError for an implausible number."""
     check_threads(threads)
     if threads > 0:
         torch.set_num_threads(threads)
@@ -175,7 +173,7 @@ def _find(
 
 
 def _find_gguf(place: hub.Place, bos: str) -> _Found:
-    """As `_find`, for a GGUF file: everything is in the one file."""
+    """As `_find`, for a GGUF file: everything is in one file."""
     with gguf.parsed_once(place.id):
         facts, config, header = gguf.read(place.folder / place.file, place.id)
         checks.check_sizes(config, facts, place.id)
@@ -189,7 +187,7 @@ def _find_gguf(place: hub.Place, bos: str) -> _Found:
 
 
 def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool, admit: hub.Admit) -> hub.Place:
-    """Where the model's files lie on this machine; downloads them when `name` is a hub id."""
+    """The location of the model's files; downloads them if `name` is a hub id."""
     bundled = bundled_folder(name)
     if bundled is not None:
         folder = bundled
@@ -207,7 +205,7 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
     repository, colon, file = name.rpartition(":")
     if colon and repository.count("/") == 1 and file.lower().endswith(gguf.SUFFIX):
         if ".." in Path(file).parts or file.startswith("/"):
-            raise ModelError(f"{file!r} is no file of a hub model.", "Give owner/name:file.gguf.")
+            raise ModelError(f"{file!r} is not a file of a hub model.", "Give owner/name:file.gguf.")
         return hub.fetch_file(repository, file, revision, offline=offline)
     if hub.looks_like_path(name):
         what = "file" if folder.suffix.lower() == gguf.SUFFIX else "folder"
@@ -216,7 +214,7 @@ def _resolve(name: str, revision: str, *, offline: bool, trust_remote_code: bool
 
 
 def on_this_machine(name: str) -> hub.Place:
-    """Where the files of a model lie that was loaded before: nothing is downloaded. ModelError where they are gone."""
+    """The location of a previously loaded model's files: no download. ModelError if they are gone."""
     return _resolve(name, "", offline=True, trust_remote_code=False, admit=hub.admit_all)
 
 
@@ -259,20 +257,20 @@ def read_tokens(folder: Path, label: str, bos: str = "auto", *, trust_remote_cod
 
 
 def _useful(read: Callable[[], Any], label: str, bos: str, *, adds_bos: bool) -> Tokens:
-    """The tokenizer that `read` gives, tried out; ModelError where it can't be read or used."""
+    """The tokenizer that `read` returns, tested; ModelError if it can't be read or used."""
     with _tokenizer(label), quiet():
         tokenizer = read()
     with _tokenizer(label):  # one that was read may still be of no use
         tokens = Tokens(tokenizer, bos, adds_bos=adds_bos)
         is_silent = not tokens.encode("a") or tokens.size == 0
     if is_silent:
-        raise ModelError(f"The tokenizer of {label} turns text into nothing.", "Save it again as tokenizer.json.")
+        raise ModelError(f"The tokenizer of {label} encodes text as no tokens.", "Save it again as tokenizer.json.")
     return tokens
 
 
 @contextmanager
 def _tokenizer(label: str) -> Iterator[None]:
-    """Whatever tokenizers raises becomes a ModelError: in Rust, it raises bare Exceptions."""
+    """Turn any exception of tokenizers into a ModelError: its Rust code raises bare Exceptions."""
     try:
         yield
     except ModelError:
@@ -282,7 +280,7 @@ def _tokenizer(label: str) -> Iterator[None]:
 
 
 def _read_weights(found: _Found, dtype: torch.dtype, *, trust_remote_code: bool) -> Any:
-    """The Hugging Face model, complete: one that would leave weights at random is refused."""
+    """The Hugging Face model; refused if any weight would stay randomly initialised."""
     if found.header is not None:
         return gguf.read_model(found.header, found.config, found.record.id, dtype)
     try:
@@ -302,7 +300,7 @@ def _read_weights(found: _Found, dtype: torch.dtype, *, trust_remote_code: bool)
 
 
 def _dtype(name: str, found: _Found, device: torch.device) -> torch.dtype:
-    """The number type to run in. A bundled model is small, and its file is float16 only to be smaller still."""
+    """The dtype to run in. Bundled models run in float32; their files are float16 only to save space."""
     return pick_dtype(name, {} if found.record.source == "bundled" else found.facts.counts, device)
 
 

@@ -1,15 +1,52 @@
-"""Devices, number types and whether a model fits, all decided before weights are read."""
+"""Devices, dtypes, whether a model fits, and the machine's speed: all determined before weights are read."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from reportgen.errors import ModelError, nearest
+from reportgen.suites.cost import Speeds
+
+# The machine's speed, measured in a fraction of a second before a run, for time estimates.
+
+REPEATS = 5  # the median of so many
+
+
+def measure(device: torch.device) -> Speeds:
+    """Multiply-adds per second of one float32 product, numbers per second, seconds per small operation; about 0.2 s."""
+    size = 768 if device.type == "cpu" else 4096
+    square, row = torch.ones(size, size, device=device), torch.ones(2**22, device=device)
+    small, weight = torch.ones(64, 128, device=device), torch.ones(128, 128, device=device)
+
+    def calls() -> torch.Tensor:
+        x = small
+        for _ in range(100):
+            x = torch.nn.functional.layer_norm(x @ weight, (128,))
+        return x
+
+    product = _seconds(lambda: square @ square)
+    element = _seconds(lambda: (row * row).sum())
+    return Speeds(size**3 / product, row.numel() / element, _seconds(calls) / 200)
+
+
+def _seconds(work: Callable[[], torch.Tensor]) -> float:
+    """Median seconds of `work`, its result read so that a GPU has finished."""
+    work().flatten()[0].item()
+    took = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        work().flatten()[0].item()
+        took.append(time.perf_counter() - started)
+    return sorted(took)[REPEATS // 2]
+
+
+# Devices, dtypes and whether a model fits, all determined before weights are read.
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _GB = 1e9
@@ -50,7 +87,7 @@ def pick_dtype(name: str, counts: Mapping[str, int], device: torch.device) -> to
 
 
 def needed_bytes(n_params: int, unembedding: int, dtype: torch.dtype, *, twin: bool = False) -> int:
-    """Weights in `dtype` and one float32 copy of the unembedding for static scores; twice that beside a random twin."""
+    """Weights in `dtype` and one float32 copy of the unembedding for static scores; doubled with a random twin."""
     return (n_params * dtype.itemsize + unembedding * 4) * (2 if twin else 1)
 
 
@@ -64,7 +101,7 @@ def check_memory(
 ) -> None:
     """Refuse a model that exceeds what is free on the device, or in RAM while loading.
 
-    twin  a suite will load a randomly initialised twin beside the model
+    twin  a suite will also load a randomly initialised twin
     """
 
     def needs(place: torch.device, kind: torch.dtype, *, twin: bool) -> int:
@@ -84,7 +121,7 @@ def check_memory(
             hint = f"Leave the random twin out with --set SUITE.twins=0 ({alone / _GB:.1f} GB). Or: {hint}"
         raise ModelError(
             f"{label} needs about {need / _GB:.1f} GB ({n_params / 1e9:.2f} billion parameters as "
-            f"{str(dtype).removeprefix('torch.')}{', and a random twin beside them' if twin else ''}), and "
+            f"{str(dtype).removeprefix('torch.')}{', and a random twin' if twin else ''}), and "
             f"{free / _GB:.1f} GB are free on {place}.",
             hint,
         )
@@ -98,7 +135,7 @@ def device_name(device: torch.device) -> str:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin to measure `peak_bytes` anew, where the device can."""
+    """Reset `peak_bytes`, if the device can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -106,7 +143,7 @@ def forget_peak(device: torch.device) -> None:
 def peak_bytes(device: torch.device) -> int:
     """The most memory that tensors held on a CUDA device since `forget_peak`; 0 on a CPU.
 
-    MPS keeps no peak: there it is what the driver holds for the process now, which it seldom gives back.
+    MPS reports no peak: there it is the memory that the driver currently holds for the process.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
@@ -124,7 +161,7 @@ def available_bytes(device: torch.device) -> int:
 
 
 def _ram_free() -> int:
-    """MemAvailable on Linux; elsewhere the installed memory, the best that the standard library tells."""
+    """MemAvailable on Linux; elsewhere the installed memory, the best the standard library offers."""
     if MEMINFO.is_file():
         fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024

@@ -1,6 +1,6 @@
 """Text to ids and back, word starts, and the rule for the token at position 0.
 
-- The published tokenizer.json is used as it stands: class names in tokenizer_config.json rebuild some of them wrongly.
+- The published tokenizer.json is used unchanged: class names in tokenizer_config.json rebuild some of them wrongly.
 - Ids are always made here, without special tokens, and BOS is put in front by one recorded rule.
 - Token text is untrusted: it is shown with control characters escaped.
 """
@@ -15,7 +15,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from reportgen.errors import ModelError, NotApplicable
 
-# A word start is looked for after each of these; the first that stays whole decides.
+# Word starts are tried after each of these; the first that stays intact decides.
 _CONTEXTS = ("a", "the", ",", "The")
 _DOCUMENT_MARKS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _alphabet: Any = bytes_to_unicode  # untyped upstream
@@ -42,7 +42,7 @@ class Tokens:
         self.bos_id, self.bos_rule = self._bos(bos, adds_bos)
 
     def keep_within(self, rows: int, check: Callable[[dict[str, int], set[int]], None]) -> None:
-        """Use ids below `rows` alone, the embedding's; `check` gets token -> id, and the ids added to the vocabulary.
+        """Use only ids below the embedding's `rows`; `check` gets token -> id, and the ids added to the vocabulary.
 
         Added tokens may lie beyond (a [PAD] without a resize): the text that has one is refused by `encode`.
         """
@@ -72,7 +72,7 @@ class Tokens:
         return full[0] if len(full) > len(plain) and full[0] not in plain[:1] else None
 
     def document_mark(self) -> int | None:
-        """The token that stands between documents in training text, by its name; None where there is none."""
+        """The token that separates documents in training text, by its name; None if there is none."""
         for mark in _DOCUMENT_MARKS:
             found = self.encode(mark)
             if len(found) == 1 and self.text(found[0]) == mark:  # an unknown token is written otherwise
@@ -109,7 +109,7 @@ class Tokens:
         return ids[0] if ids is not None and len(ids) == 1 and ids[0] != self.unk_id else None
 
     def chat(self, text: str) -> str:
-        """`text` as a user's turn in the model's own chat template, up to where its answer begins.
+        """`text` as a user turn in the model's own chat template, up to where its answer begins.
 
         The beginning-of-text token is left out: ids get it by the model's rule. Raises NotApplicable where there is no
         template or it can't be used. Templates come with the model; transformers runs them in Jinja's sandbox.

@@ -1,1 +1,1 @@
-"""A run becomes a report: HTML, PDF, scores.csv and figure files. Nothing here imports torch."""
+"""Turns a run into a report: HTML, PDF, scores.csv and figure files. Nothing here imports torch."""

@@ -6,23 +6,25 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
-from reportgen import __version__
+from reportgen import __version__, published
+from reportgen.console import phase_words, took
+from reportgen.files import digest
 from reportgen.manifest import Manifest, ModelRecord, SuiteRecord
-from reportgen.progress import phase_words, took
-from reportgen.published import catalogue
-from reportgen.report.parts import Pairs, SetText, Setting
-from reportgen.report.text import count, parameters, plural, value_words
+from reportgen.report.document import Pairs, SetText, Setting
+from reportgen.report.text import parameters, plural, printed_count, value_words
 from reportgen.scores import HeadSet, SuiteResult, head_name
 from reportgen.selftest.record import in_words
+from reportgen.suites import COMPARED_NAME as COMPARED
+from reportgen.suites import IMPORTED_NAME as IMPORTED
+from reportgen.suites import shipped
 from reportgen.suites.base import Suite
-from reportgen.suites.compared.suite import NAME as COMPARED
-from reportgen.suites.imported.suite import NAME as IMPORTED
-from reportgen.suites.settings import help_of
+from reportgen.suites.settings import help_of, zero_words
 
 
 def facts(manifest: Manifest) -> Pairs:
-    """The first screen's facts; what nobody gave of an imported model is left out."""
+    """The first screen's facts; facts not given for an imported model are left out."""
     model = manifest.model
     heads = plural(model.n_layers, "layer") + f" × {plural(model.n_heads, 'head')}"
     if model.n_kv_heads != model.n_heads:
@@ -36,8 +38,8 @@ def facts(manifest: Manifest) -> Pairs:
     rows = [
         ("Grid", heads),
         ("Parameters", parameters(model.n_params)),
-        ("Widths", f"d_model {count(model.d_model)}, d_head {count(model.d_head)}"),
-        ("Vocabulary", f"{count(model.d_vocab)} columns of W_U"),
+        ("Widths", f"d_model {printed_count(model.d_model)}, d_head {printed_count(model.d_head)}"),
+        ("Vocabulary", f"{printed_count(model.d_vocab)} columns of W_U"),
         ("Weights", _weights(manifest)),
         ("First token", model.bos),
         ("Device", by_suite(manifest, _device)),
@@ -56,7 +58,7 @@ def _compared(manifest: Manifest) -> Pairs:
 
 
 def banner(results: Sequence[SuiteResult]) -> tuple[str, ...]:
-    """What was done differently in the runs of a comparison."""
+    """Differences in data and settings between the runs of a comparison."""
     found = [result.facts.get("banner") for result in results if result.suite == COMPARED]
     return tuple(str(line) for lines in found if isinstance(lines, list | tuple) for line in lines)
 
@@ -105,7 +107,7 @@ HALF = ("float16", "bfloat16")
 
 
 def rests_on_half(record: SuiteRecord, suite: Suite | None, result: SuiteResult) -> str:
-    """Which scores of a suite come from activations in half precision, and what to type; empty where none do."""
+    """Which scores of a suite come from half-precision activations, and what to type; empty if none do."""
     if record.dtype not in HALF:
         return ""
     exact = {measure.name for measure in suite.measures if measure.from_weights} if suite else set()
@@ -113,8 +115,8 @@ def rests_on_half(record: SuiteRecord, suite: Suite | None, result: SuiteResult)
     if not named:
         return ""
     return (
-        f"Rests on half precision ({record.dtype} activations): {', '.join(named)}. Effects near zero and heads near a "
-        "threshold can fall on either side of it: score them again with --dtype float32 before they are relied on."
+        f"Computed in half precision ({record.dtype} activations): {', '.join(named)}. Effects near 0 and heads near a "
+        "threshold can fall on either side of it: rescore with --dtype float32 before relying on them."
     )
 
 
@@ -128,14 +130,12 @@ def half_precision(found: Mapping[str, str]) -> Pairs:
     if not found:
         return ()
     kinds = " and ".join(dict.fromkeys(found.values()))
-    return (
-        ("Half precision", f"{', '.join(found)}: {kinds} activations; --dtype float32 settles what is near a line"),
-    )
+    return (("Half precision", f"{', '.join(found)}: {kinds} activations; --dtype float32 decides cases near a line"),)
 
 
 _UNCHECKED = {
     "import": "not run: the scores were computed elsewhere, and the model was not loaded",
-    "comparison": "none of its own: each run's report has one",
+    "comparison": "none: each run's report has its own",
 }
 
 
@@ -180,10 +180,12 @@ def provenance(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
         ("Content hash (sha256)", model.content_hash),
         ("Family", model.family),
         ("Layers × heads", f"{model.n_layers} × {model.n_heads} ({model.n_kv_heads} key-value heads)"),
-        ("Parameters", count(model.n_params) if is_scored else ""),
+        ("Parameters", printed_count(model.n_params) if is_scored else ""),
         (
             "d_model, d_head, d_vocab",
-            f"{count(model.d_model)}, {count(model.d_head)}, {count(model.d_vocab)}" if is_scored else "",
+            f"{printed_count(model.d_model)}, {printed_count(model.d_head)}, {printed_count(model.d_vocab)}"
+            if is_scored
+            else "",
         ),
         ("Context", plural(model.n_ctx, "position") if is_scored else ""),
         ("Weights", _weights(manifest) if is_scored else model.weights),
@@ -209,7 +211,7 @@ def _digests(manifest: Manifest) -> tuple[tuple[str, Pairs], ...]:
 
 
 def _time(record: SuiteRecord) -> str:
-    """What a suite took beside its estimate, and its longest phases."""
+    """Actual and estimated time of a suite, and its longest phases."""
     phases = phase_words(record)
     return took(record) + (f": {phases}" if phases else "")
 
@@ -225,9 +227,15 @@ def settings(suite: Suite | None, record: SuiteRecord) -> tuple[Setting, ...]:
     if suite is not None:
         helps = {f.name: help_of(f) for f in dataclasses.fields(suite.settings)}
     return tuple(
-        Setting(name, value_words(value), name in record.given, helps.get(name, ""))
+        Setting(name, setting_words(suite, name, value), name in record.given, helps.get(name, ""))
         for name, value in record.settings.items()
     )
+
+
+def setting_words(suite: Suite | None, name: str, value: object) -> str:
+    """A setting's value in words; 0 and none as the suite, where it is known, says what they mean."""
+    declared = dataclasses.fields(suite.settings) if suite is not None else ()
+    return next((zero_words(f, value) for f in declared if f.name == name), "") or value_words(value)
 
 
 def keys(suite: Suite | None, result: SuiteResult) -> Iterable[str]:
@@ -244,10 +252,31 @@ def _key(source: str) -> str:
     return match[0] if match else ""
 
 
+OTHER_FILE = (
+    "These scores were made by another version of the suite's file; words and figures are of the file given now."
+)
+
+
+def other_file(suite: Suite | None, record: SuiteRecord) -> str:
+    """That a user's suite is no longer what scored; empty where it is, and where the run does not say."""
+    if suite is None or not suite.file or record.status != "done":
+        return ""
+    name = Path(suite.file).name
+    known = suite.version or name in record.data
+    same = suite.version == record.version and (suite.version or record.data.get(name) == digest(Path(suite.file)))
+    return OTHER_FILE if known and not same and not shipped(suite) else ""
+
+
+def other_files(known: Mapping[str, Suite], manifest: Manifest) -> list[str]:
+    """The suites of a run of which `other_file` says something, a line each."""
+    found = {name: other_file(known.get(name), record) for name, record in manifest.suites.items()}
+    return [f"{name}: {words}" for name, words in found.items() if words]
+
+
 def citation(key: str) -> str:
     """The printed form of a source; empty when the catalogue does not have it."""
     try:
-        return catalogue.citation(key)
+        return published.citation(key)
     except KeyError:
         return ""
 
@@ -257,18 +286,18 @@ def source(text: str) -> str:
     if text.strip() == "ours":
         return "added by this project"
     key = _key(text)
-    return catalogue.short_citation(key) + text[len(key) :] if key else text
+    return published.short_citation(key) + text[len(key) :] if key else text
 
 
 def set_groups(sets: Sequence[HeadSet]) -> tuple[tuple[str, tuple[SetText, ...]], ...]:
-    """The head sets that figures may draw, with who says so, by legend."""
+    """The head sets that figures can draw, with their sources, by legend."""
     groups: dict[str, list[SetText]] = {}
     for s in sets:
         text = SetText(
             label=s.label,
             heads=tuple(head_name(*h) for h in s.heads),
             rule=s.rule,
-            source=catalogue.short_citation(s.source),
+            source=published.short_citation(s.source),
             kind=s.kind if s.verified else f"{s.kind}, unconfirmed list",
             evidence=tuple(s.evidence.items()),
         )

@@ -1,40 +1,126 @@
-"""A run becomes a report: pure data, nothing is written and nothing imports torch."""
+"""Turns a run into a report: pure data, no files written, no torch."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+from reportgen import published
+from reportgen import suites as registry
 from reportgen.errors import FigureError, ReportgenError, SettingsError, UnknownFigure, nearest
-from reportgen.figures.alone import attempt
 from reportgen.figures.captions import model_name
-from reportgen.figures.export import as_drawn
-from reportgen.figures.figure import Figure, Kept, Style, View
+from reportgen.figures.export import as_drawn, legible
+from reportgen.figures.figure import Figure, KeptDrawing, View, attempt
 from reportgen.figures.heatmap import legend_refused
-from reportgen.figures.widths import legible
+from reportgen.figures.theme import Style, clean
+from reportgen.head_examples import of_run as examples_of
 from reportgen.manifest import Manifest
-from reportgen.published import catalogue
-from reportgen.report import about, kept
-from reportgen.report.controls import controls
-from reportgen.report.draw import Drawing, draw, figures_of, unique
-from reportgen.report.frames import Framed, framed
-from reportgen.report.glossary import TERMS
-from reportgen.report.labels import Label, leading_labels
-from reportgen.report.leading import Led, general_notes, leading
-from reportgen.report.names import score_names
-from reportgen.report.parts import NOT_INSTALLED, MeasureText, Plate, Report, Section, Source, Verdict
-from reportgen.report.salient import salient
-from reportgen.report.scene import AS_STORED, Marks, RunLike, Scene, computed, scene
-from reportgen.report.snippets import snippets
-from reportgen.report.text import clean, cleaned
-from reportgen.report.twins import is_map, panel_keys, rows, twins
+from reportgen.report import about
+from reportgen.report.document import NOT_INSTALLED, Framed, Label, MeasureText, Plate, Report, Section, Source, Verdict
+from reportgen.report.draw import KEPT_NOTE, Drawing, charted, draw, figures_of, stand_ins, unique
+from reportgen.report.html import is_map, panel_keys, rows, twins
+from reportgen.report.labels import Led, general_notes, leading, leading_labels, score_names
+from reportgen.report.passport import salient, snippets
+from reportgen.report.text import TERMS, cleaned
+from reportgen.report.tiles import framed
 from reportgen.report.verdicts import ranked, verdicts
 from reportgen.runfolder import own_name
-from reportgen.scores import Head, HeadSet, SuiteResult
+from reportgen.scores import Head, HeadSet, SuiteResult, with_judgements
 from reportgen.selftest.record import in_words
 from reportgen.suites.base import Measure, Suite
+
+# What drawing a run needs, gathered and cleaned once: suites, results, head sets, style.
+
+
+class RunLike(Protocol):
+    """What a report needs of a run (implemented by reportgen.runfolder.Run)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def results(self) -> Mapping[str, SuiteResult]: ...
+    def overlay_files(self) -> list[Path]: ...
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Which head sets one call draws, where that differs from what the run's last report drew.
+
+    overlays       False draws no published and no user's head set, True does; None = as in the run's last report.
+                   Sets computed by the run's suites stay.
+    overlay_files  TOML files of head sets, in place of those kept in the run
+    published      key of a catalogue model whose published heads are drawn, over the run's own
+    sets           head sets of the caller's own, in place of those kept in the run
+    """
+
+    overlays: bool | None = None
+    overlay_files: Sequence[Path] = ()
+    published: str = ""
+    sets: Sequence[HeadSet] = ()
+
+    def drawn(self, manifest: Manifest) -> bool:
+        """Whether published and user's sets are drawn."""
+        if self.overlays is None:
+            return bool(self.overlay_files or self.published or self.sets) or not manifest.no_overlay
+        return self.overlays
+
+
+AS_STORED = Marks()
+
+
+@dataclass(frozen=True)
+class ReportScene:
+    """A run prepared for drawing. Results and sets are cleaned: the renderer aborts on control characters."""
+
+    manifest: Manifest
+    suites: Mapping[str, Suite]
+    results: Mapping[str, SuiteResult]
+    sets: tuple[HeadSet, ...]
+    style: Style
+
+    @property
+    def names(self) -> list[str]:
+        """Suites of the run in the registry's order, unknown ones last, whatever order they were scored in."""
+        order = {name: i for i, name in enumerate(self.suites)}
+        return sorted(self.manifest.suites, key=lambda name: (order.get(name, len(order)), name))
+
+    @property
+    def synthetic(self) -> bool:
+        return self.manifest.synthetic or self.manifest.model.synthetic
+
+    def view(self, suite: str) -> View:
+        """The data available to the figures of `suite`."""
+        settings = cleaned(self.manifest.suites[suite].settings)
+        return View(cleaned(self.manifest.model), settings, self.sets, self.results, self.style, self.synthetic)
+
+
+def scene(run: RunLike, style: Style | None, suites: Mapping[str, Suite] | None, marks: Marks) -> ReportScene:
+    """The scene of `run`; `suites` None = the known ones. Raises UserError for a damaged run or list of heads."""
+    results = with_judgements(cleaned(dict(run.results)))
+    sets = head_sets(run, results, marks) if marks.drawn(run.manifest) else computed(results)
+    known = dict(registry.drawable(run.manifest.suites) if suites is None else suites)
+    known |= stand_ins(run.path, run.manifest, known)
+    return ReportScene(run.manifest, known, results, cleaned(sets), style or Style())
+
+
+def head_sets(run: RunLike, results: Mapping[str, SuiteResult], marks: Marks) -> tuple[HeadSet, ...]:
+    """Every head set that figures may draw: published for this model, the user's, computed by the run's suites."""
+    model = run.manifest.model
+    shape = (model.n_layers, model.n_heads)
+    sets = published.sets_for(model.hub_id, marks.published or run.manifest.published_as, shape)
+    for path in marks.overlay_files or (() if marks.sets else run.overlay_files()):
+        sets += published.load_user(path, shape)
+    return (*sets, *marks.sets, *computed(results))
+
+
+def computed(results: Mapping[str, SuiteResult]) -> tuple[HeadSet, ...]:
+    """The head sets that the run's suites computed on this model."""
+    return tuple(heads for result in results.values() for heads in result.head_sets)
 
 
 def build(
@@ -70,8 +156,8 @@ def build(
                 section = _with(section, framed_ if isinstance(framed_, str) else framed_[0])
                 frames |= {} if isinstance(framed_, str) else {framed_[0].id: framed_[1]}
             lines += verdicts(suite, result, section.anchor, section.plates)
-            if any(isinstance(figure.chart, Kept) for figure in section.figures):
-                section = replace(section, notes=(kept.NOTE, *section.notes))
+            if any(isinstance(figure.chart, KeptDrawing) for figure in section.figures):
+                section = replace(section, notes=(KEPT_NOTE, *section.notes))
         sections.append(section)
     return _report(from_run, tuple(sections), tuple(lines), frames, led)
 
@@ -114,7 +200,7 @@ def all_figures(run: RunLike, style: Style | None = None, marks: Marks = AS_STOR
 def find_figure(run: RunLike, figure_id: str, style: Style | None = None, marks: Marks = AS_STORED) -> Figure:
     """One figure of `run`, as its suite draws it. SettingsError names the figures there are; FigureError: it failed."""
     from_run = scene(run, style, None, marks)
-    known: set[str] = set()
+    known: dict[str, str] = {}
     problems: list[str] = []
     for name in sorted(from_run.names, key=lambda name: not figure_id.startswith(name)):  # most likely there
         suite, result = from_run.suites.get(name), from_run.results.get(name)
@@ -122,41 +208,41 @@ def find_figure(run: RunLike, figure_id: str, style: Style | None = None, marks:
             found, failed = figures_of(suite, result, from_run.view(name))
             for figure in found:
                 if figure.id == figure_id:
-                    return figure
+                    return charted(figure)
             problems += failed if figure_id.startswith(name) else []
-            known |= {figure.id for figure in found}
+            known |= {figure.id: figure.title for figure in found}
     raise missing_figure(run.path, figure_id, known, problems)
 
 
-def missing_figure(run: Path, figure_id: str, known: Iterable[str], problems: Sequence[str]) -> ReportgenError:
-    """Why a figure is not there: UnknownFigure, or FigureError where it may be one that could not be drawn."""
+def missing_figure(run: Path, figure_id: str, known: Mapping[str, str], problems: Sequence[str]) -> ReportgenError:
+    """Why a figure is not among `known`, titles by id: UnknownFigure, or FigureError where it may have failed."""
     if problems:
         return FigureError(f"{run}: no figure {figure_id!r} was drawn. {' '.join(problems)}")
-    return UnknownFigure(f"{run} has no figure {figure_id!r}.", nearest(figure_id, known))
+    return UnknownFigure(f"{run} has no figure {figure_id!r}.", nearest(figure_id, known), known)
 
 
 def printed_figure(run: RunLike, figure_id: str, style: Style, marks: Marks = AS_STORED) -> tuple[Figure, Style]:
     """One figure of `run` for print: at `style.width_in`, its text enlarged where it would be below 6 pt.
 
     Returns the figure and the style to write it with. Raises SettingsError: no such figure, no room for the text, a
-    legend that can't stand inside as asked, or a style for a figure that the run keeps as it was drawn.
+    legend that can't stand inside as asked, or a style or head sets for a figure that the run keeps as it was drawn.
     """
     figure, style = legible(lambda tried: find_figure(run, figure_id, tried, marks), style)
-    if isinstance(figure.chart, Kept) and style != Style():
+    if isinstance(figure.chart, KeptDrawing) and (style != Style() or marks != AS_STORED):
         raise as_drawn(figure)
     if why := legend_refused(figure.chart):
-        raise SettingsError(f"{figure_id}: the legend can't stand inside: {why}.", "Leave it outside.")
+        raise SettingsError(f"{figure_id}: the legend can't be inside: {why}.", "Leave it outside.")
     return figure, style
 
 
-def _drawn(from_run: Scene, suite: Suite | None, result: SuiteResult, taken: set[str]) -> list[Drawing | str]:
+def _drawn(from_run: ReportScene, suite: Suite | None, result: SuiteResult, taken: set[str]) -> list[Drawing | str]:
     if suite is None:
-        return [f"{NOT_INSTALLED} no suite {result.suite!r} is installed here. Give its file: --suite FILE.py."]
+        return [f"{NOT_INSTALLED} no suite {result.suite!r} is installed. Give its file: --suite FILE.py."]
     return unique(draw(suite, result, from_run.view(result.suite), from_run.style), taken)
 
 
 def _placed(
-    from_run: Scene, drawing: Drawing | str, numbers: Iterator[int], labels: Mapping[str, str], models: Set[str]
+    from_run: ReportScene, drawing: Drawing | str, numbers: Iterator[int], labels: Mapping[str, str], models: Set[str]
 ) -> tuple[Plate, Framed] | str:
     """The drawing as a plate and as the page carries it; why not, where its numbers do not bear it."""
     if isinstance(drawing, str):
@@ -169,7 +255,7 @@ def _placed(
 
 
 def _plate(number: int, drawing: Drawing, labels: Mapping[str, str], models: Set[str]) -> Plate:
-    """A numbered plate; its title leaves out the model's name, which the whole report is about."""
+    """A numbered plate; its title omits the model's name, which the report is about."""
     figure = drawing.figure
     title = _without(clean(figure.title), models)
     return Plate(
@@ -217,9 +303,13 @@ def _section(name: str, manifest: Manifest, suite: Suite | None, result: SuiteRe
             leading=leading({m.name: m.title for m in suite.measures} if suite else {}, result.scores, led),
             leading_notes=general_notes(result.scores),
             tables=tuple(rows(table) for table in result.tables),
-            notes=tuple(note for note in (*result.notes, about.rests_on_half(record, suite, result)) if note),
+            notes=tuple(
+                note
+                for note in (about.other_file(suite, record), *result.notes, about.rests_on_half(record, suite, result))
+                if note
+            ),
             not_computed=tuple((n.what, n.why) for n in result.not_computed),
-            cited=tuple((key, catalogue.short_citation(key)) for key in cited if about.citation(key)),
+            cited=tuple((key, published.short_citation(key)) for key in cited if about.citation(key)),
         )
     return cleaned(section)
 
@@ -242,7 +332,7 @@ def _measure(suite: str, measure: Measure) -> MeasureText:
 
 
 def _report(
-    from_run: Scene,
+    from_run: ReportScene,
     sections: tuple[Section, ...],
     lines: tuple[Verdict, ...],
     frames: Mapping[str, Framed],
@@ -255,9 +345,10 @@ def _report(
     check, passed = about.self_check(model)
     tested = manifest.self_test
     shown = _shown(sections, from_run.results)
+    shows = examples_of(from_run.results)
     results = [from_run.results[s.name] for s in sections if s.name in from_run.results]
     keys = sorted({key for s in sections for key, _ in s.cited} | {s.source for s in shown if s.kind == "published"})
-    sources = cleaned(tuple(Source(k, text, catalogue.bibtex(k)) for k in keys if (text := about.citation(k))))
+    sources = cleaned(tuple(Source(k, text, published.bibtex(k)) for k in keys if (text := about.citation(k))))
     return Report(
         title=clean(f"Attention heads of {named}"),
         model=clean(name),
@@ -277,10 +368,10 @@ def _report(
         scores=tuple(score for result in results for score in result.scores),
         names=cleaned(score_names(results)),
         labels=led,
-        controls={s.key: controlled for r in results for s in r.scores if (controlled := controls(r, s))},
         frames=frames,
         salient=next((found for r in results if (found := salient(r)) is not None), None),
-        snippets=next((texts for r in results if (texts := snippets(r)) is not None), None),
+        snippets=next((texts for r in results if (texts := snippets(r)) is not None), None) if shows is None else None,
+        examples=shows,
         set_groups=cleaned(about.set_groups(shown)),
         not_computed=cleaned(_missing(from_run, sections)),
         provenance=cleaned(about.provenance(manifest)),
@@ -290,7 +381,7 @@ def _report(
     )
 
 
-def _in_half(from_run: Scene, sections: Sequence[Section]) -> dict[str, str]:
+def _in_half(from_run: ReportScene, sections: Sequence[Section]) -> dict[str, str]:
     """Title -> dtype of the sections with scores from activations in half precision."""
     records = from_run.manifest.scored()
     return {
@@ -302,9 +393,8 @@ def _in_half(from_run: Scene, sections: Sequence[Section]) -> dict[str, str]:
 
 
 def _framed(plate: Plate, results: Iterable[SuiteResult]) -> Framed:
-    shapes = [score.values.shape for result in results for score in result.scores if score.key in plate.keys]
-    layers, heads = shapes[0] if shapes else (0, 0)
-    return framed(plate.svg, plate.id, plate.figure.data, plate.keys, (int(layers), int(heads)))
+    scores = {score.key: score for result in results for score in result.scores}
+    return framed(plate.svg, plate.id, plate.figure.panels, scores)
 
 
 def _shown(sections: Sequence[Section], results: Mapping[str, SuiteResult]) -> tuple[HeadSet, ...]:
@@ -313,8 +403,8 @@ def _shown(sections: Sequence[Section], results: Mapping[str, SuiteResult]) -> t
     return tuple({s.key: s for s in (*drawn, *computed(results))}.values())
 
 
-def _missing(from_run: Scene, sections: Sequence[Section]) -> tuple[tuple[str, str, str], ...]:
-    """Everything the run does not have: suites, figures, what the preset and the suites left out."""
+def _missing(from_run: ReportScene, sections: Sequence[Section]) -> tuple[tuple[str, str, str], ...]:
+    """Everything missing from the run: suites, figures, what the preset and the suites left out."""
     found: list[tuple[str, str, str]] = []
     for section in sections:
         if section.status != "done":

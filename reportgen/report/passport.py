@@ -1,4 +1,6 @@
-"""What the page's head panel knows: every score of every head, once per page, packed small."""
+"""Data of the page's head panel: every score of every head, once per page, its salient tokens, and where it attends in
+natural text. Compactly encoded.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.published import catalogue
+from reportgen import published
+from reportgen.figures.theme import clean
+from reportgen.report.document import Operation, Report, Salient
 from reportgen.report.labels import is_signed
-from reportgen.report.parts import Report
-from reportgen.report.text import clean
-from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
+from reportgen.report.verdicts import RUNGS, outcome_of
+from reportgen.scores import FloatGrid, HeadScores, HeadSet, NamedArray, SuiteResult, head_name
 
 HALF_MAX = 60_000.0  # beyond this float16 would overflow
 EXACT_UP_TO = 100_000  # cells of all scores together; larger runs keep intervals and p in half precision
 _COMPUTED = re.compile(r"computed: (.+) on this model")
+RUNG_WORDS = ("Static", "Dynamic", "Causal", "Text", "Repeated")  # of RUNGS, at the head of a column
 REASONS = 40  # heads whose reason for having no value is carried one by one
 
 
@@ -43,8 +47,9 @@ def passport(report: Report) -> dict[str, object]:
         "measures": {f"{m.suite}/{m.name}": m.title for s in report.sections for m in s.measures},
         "scores": [_entry(s, report.names[s.key], exact) for s in kept],
         "leads": _leads(report, [s.key for s in kept]),
+        "rungs": RUNG_WORDS,
         "sets": [_set(s) for s in report.overlays],
-        "salient": report.salient.data() if report.salient else None,
+        "salient": salient_data(report.salient) if report.salient else None,
         "snippets": report.snippets,
     }
 
@@ -63,21 +68,34 @@ def _set(heads: HeadSet) -> dict[str, object]:
         "label": heads.label,
         "legend": heads.legend,
         "rule": heads.rule,
-        "source": catalogue.short_citation(heads.source),
+        "source": published.short_citation(heads.source),
     }
-    evidence = {clean(rung): clean(outcome) for rung, outcome in heads.evidence.items()}
     found = _COMPUTED.fullmatch(heads.source)
     return {
         **{k: clean(v) for k, v in words.items()},
         "of": clean(found[1]) if found else "",
         "kind": heads.kind,
         "verified": heads.verified,
-        "evidence": evidence,
-        "by_head": {
-            clean(rung): {head: clean(outcome) for head, outcome in own.items()} for rung, own in heads.by_head.items()
-        },
+        "judged": bool(heads.evidence),
+        "ladder": _ladder(heads),
         "heads": [head_name(*h) for h in heads.heads],
     }
+
+
+def _ladder(heads: HeadSet) -> dict[str, list[tuple[str, bool, str]]]:
+    """Head name -> its outcomes, a rung each; "" stands for every head that has none of its own."""
+    own = {head for outcomes in heads.by_head.values() for head in outcomes}
+    return {head: [_rung(heads, rung, head) for rung in RUNGS] for head in ("", *sorted(own))}
+
+
+def _rung(heads: HeadSet, rung: str, head: str) -> tuple[str, bool, str]:
+    """The outcome, whether only the set as a whole was judged, and test by test what came out."""
+    own = {test: heads.by_head.get(test, {}).get(head) for test in heads.evidence if test.startswith(rung)}
+    outcomes = {test: found or heads.evidence[test] for test, found in own.items()}
+    outcome = outcome_of(outcomes.values())
+    whole = outcome != "not run" and all(own[test] is None for test, one in outcomes.items() if one == outcome)
+    words = [f"{test}: {one}{'' if own[test] else ' (the set as a whole)'}" for test, one in outcomes.items()]
+    return outcome, whole, clean("; ".join(words)) or f"{rung}: not run"
 
 
 def _entry(scores: HeadScores, name: str, exact: bool) -> dict[str, object]:
@@ -122,9 +140,141 @@ def _base64(values: npt.NDArray[np.generic]) -> str:
     return base64.b64encode(values.tobytes()).decode()
 
 
-def unpack(packed: Sequence[str]) -> npt.NDArray[np.float32]:
-    """The grid's values [layer*head] again."""
-    if packed[0] == "d":
-        table = np.frombuffer(base64.b64decode(packed[1]), "<f4")
-        return table[np.frombuffer(base64.b64decode(packed[2]), np.uint8)].astype(np.float32)
-    return np.frombuffer(base64.b64decode(packed[1]), dtype=f"<{packed[0]}").astype(np.float32)
+def operations(arrays: Mapping[str, NamedArray], layer: int, head: int, *, rare: bool = False) -> tuple[Operation, ...]:
+    """A head's most salient tokens, largest first; empty for a head without entries or a run without the table.
+
+    rare  the list that keeps special and rare tokens
+    """
+    if "salient_token" not in arrays:
+        return ()
+    at = (0 if rare else 1, layer, head)  # the first list has all tokens, the second leaves rare ones out
+    words = arrays["salient_words"].labels["word"]
+    sigma, tokens, raised, lowered = (
+        arrays[f"salient_{x}"].values[at] for x in ("sigma", "token", "raised", "lowered")
+    )
+    return tuple(
+        Operation(
+            words[tokens[i]],
+            float(sigma[i]),
+            tuple(words[w] for w in raised[i] if w >= 0),
+            tuple(words[w] for w in lowered[i] if w >= 0),
+        )
+        for i in np.flatnonzero(tokens >= 0)
+    )
+
+
+# Every head's most salient tokens, packed for the page: what a head passport says the head reads and writes.
+
+MOST_CELLS = 200_000  # token indices on the page; large models get fewer tokens per head
+PLACES, OUTPUTS = 10, 5
+
+
+def salient(result: SuiteResult) -> Salient | None:
+    """The salient tokens that a result stores, None where it stores none."""
+    stored = result.arrays.get("salient_token")
+    if stored is None:
+        return None
+    layers, heads = stored.values.shape[1:3]
+    found = tuple(tuple(operations(result.arrays, lay, h) for h in range(heads)) for lay in range(layers))
+    longest = max((len(ops) for row in found for ops in row), default=0)
+    widest = max((len(o.raised) for row in found for ops in row for o in ops), default=0)
+    if not longest:
+        return None
+    outputs = min(widest, OUTPUTS)
+    fits = MOST_CELLS // (layers * heads * (1 + 2 * outputs))
+    return Salient(found, max(1, min(longest, PLACES, fits)), outputs)
+
+
+def salient_data(found: Salient) -> dict[str, object]:
+    """JSON for the page: the words, and base64 of little-endian indices [layer head place 1+2*outputs] into them.
+
+    Indices are uint16, uint32 where there are more words than that; the largest number stands for none.
+    """
+    index: dict[str, int] = {}
+    listed = [one for layer in found.heads for head in layer for one in _full(head, found.places)]
+    cells = [_row(operation, found.outputs, index) for operation in listed]
+    bits = 16 if len(index) < 2**16 - 1 else 32
+    packed = np.array([[2**bits - 1 if i is None else i for i in row] for row in cells], f"<u{bits // 8}")
+    sigma = np.array([math.nan if o is None else o.sigma for o in listed], "<f2")
+    return {
+        "places": found.places,
+        "outputs": found.outputs,
+        "bits": bits,
+        "words": list(index),
+        "cells": base64.b64encode(packed.tobytes()).decode(),
+        "sigma": base64.b64encode(sigma.tobytes()).decode(),
+    }
+
+
+def _full(operations: Sequence[Operation], places: int) -> list[Operation | None]:
+    shown = list(operations[:places])
+    return [*shown, *[None] * (places - len(shown))]
+
+
+def _row(operation: Operation | None, outputs: int, index: dict[str, int]) -> list[int | None]:
+    if operation is None:
+        return [None] * (1 + 2 * outputs)
+    words: list[str | None] = [operation.token]
+    for side in (operation.raised, operation.lowered):
+        words += [*side[:outputs], *[None] * (outputs - len(side))]
+    return [None if word is None else index.setdefault(clean(word), len(index)) for word in words]
+
+
+# Text snippets packed for the page: where each head attends in natural text, at fixed quantiles of its sharpness.
+
+NAMES = ("text", "words", "query", "key", "weight", "sink")
+
+
+def snippets(result: SuiteResult) -> Mapping[str, object] | None:
+    """JSON for the page, None where the result stores no snippets or they do not agree with each other.
+
+    words, text   tokens, and base64 of their indices [window pos], `length` to a window
+    places        share of the head's queries whose attention is at most as sharp, per place
+    query         [layer head place] window * length + query
+    key, weight   [layer head place key] position of the keys, largest weight first, none = the largest number; weight
+                  in 255ths.  sink [layer head place] weight on position 0 in 255ths
+
+    Indices are little-endian with as many bits as `text_bits`, `query_bits` and `key_bits` say.
+    """
+    found = {name: result.arrays.get(f"snippet_{name}") for name in NAMES}
+    if any(array is None for array in found.values()):
+        return None
+    text, words, query, key, weight, sink = (np.asarray(array.values) for array in found.values() if array)
+    names = [clean(word) for word in result.arrays["snippet_words"].labels.get("word", ())]
+    count, length = text.shape if text.ndim == 2 else (0, 0)
+    shaped = query.ndim == 3 and sink.shape == query.shape and key.ndim == 4 and key.shape[:3] == query.shape
+    inside = text.size and len(names) == len(words) and _in(text, len(names)) and _in(query, count * length)
+    if not shaped or not inside or weight.shape != key.shape or int(key.max(initial=0)) >= length:
+        return None
+    text_bits, query_bits, key_bits = bits_for(len(names)), bits_for(count * length), bits_for(length + 1)
+    return {
+        "source": clean(str(result.facts.get("snippets", ""))),
+        "words": names,
+        "length": length,
+        "places": list(result.arrays["snippet_query"].labels.get("place", ())) or [""] * query.shape[2],
+        "keys": key.shape[3],
+        "text_bits": text_bits,
+        "query_bits": query_bits,
+        "key_bits": key_bits,
+        "text": packed(text, text_bits),
+        "query": packed(query, query_bits),
+        "key": packed(np.where(key < 0, 2**key_bits - 1, key), key_bits),
+        "weight": packed(shares(weight), 8),
+        "sink": packed(shares(sink), 8),
+    }
+
+
+def _in(indices: npt.NDArray[np.generic], size: int) -> bool:
+    return int(indices.min()) >= 0 and int(indices.max()) < size
+
+
+def bits_for(size: int) -> int:
+    return next(bits for bits in (8, 16, 32) if size < 2**bits)
+
+
+def shares(weights: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    return np.rint(255 * np.clip(np.nan_to_num(weights.astype(np.float64)), 0, 1))
+
+
+def packed(values: npt.NDArray[np.generic], bits: int) -> str:
+    return base64.b64encode(values.astype(f"<u{bits // 8}").tobytes()).decode()

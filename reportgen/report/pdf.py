@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -19,15 +20,98 @@ from typing import Any
 import typst
 
 from reportgen import __version__
-from reportgen.figures.fonts import printable
-from reportgen.figures.widths import LEAST_PT, smallest_text
-from reportgen.report.columns import fit
-from reportgen.report.parts import Grid, Plate, Report, Section, SetText
-from reportgen.report.tiles import Tile, wall
+from reportgen.figures.export import LEAST_PT, smallest_text
+from reportgen.figures.theme import printable, text_width
+from reportgen.report.document import Leading, Plate, Report, Section, SetText, TextTable
+from reportgen.report.tiles import Thumbnail, wall
 from reportgen.report.verdicts import on_first_screen
 
+# How wide the columns of a printed table are: text sizes and widths that keep every table on its page.
+
+PORTRAIT_PT = 470.0  # A4 less its margins
+LANDSCAPE_PT = 717.0
+SIZES_PT = (7.6, 7.0, 6.4)
+INSET_PT = 8.6  # left and right of a cell, and a little for rounding
+_BREAKS = re.compile(r"[\s\u200b]+|(?<=-)(?=[^\W\d])")  # where Typst breaks lines: no number is split
+LONGEST = 24  # characters; longer words get places to break at
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """Some columns of a table, by index, and their widths in points."""
+
+    columns: tuple[int, ...]
+    widths: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Text size and the parts that stand below each other; `landscape` where no size fits an upright page."""
+
+    size: float
+    parts: tuple[TablePart, ...]
+    landscape: bool
+
+
+def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> TableLayout:
+    """The largest text at which no number wraps and no word is cut; upright where possible.
+
+    A table too wide for a page on its side is cut into parts that repeat its first column.
+    """
+    every = tuple(range(len(columns)))
+    for width, landscape in ((PORTRAIT_PT, False), (LANDSCAPE_PT, True)):
+        for size in SIZES_PT:
+            least, natural = _needs(columns, rows, numeric, size)
+            if sum(least) <= width:
+                return TableLayout(size, (TablePart(every, _share(least, natural, width)),), landscape)
+    return TableLayout(SIZES_PT[-1], tuple(_cut(least, natural)), True)
+
+
+def _cut(least: Sequence[float], natural: Sequence[float]) -> list[TablePart]:
+    """The columns in order, as many to a part as fit beside the first one."""
+    groups: list[list[int]] = [[0]]
+    for i in range(1, len(least)):
+        if sum(least[j] for j in groups[-1]) + least[i] > LANDSCAPE_PT and len(groups[-1]) > 1:
+            groups.append([0])
+        groups[-1].append(i)
+    parts = []
+    for group in groups:
+        narrow = [min(least[i], LANDSCAPE_PT / 2) for i in group]
+        parts.append(TablePart(tuple(group), _share(narrow, [max(natural[i], least[i]) for i in group], LANDSCAPE_PT)))
+    return parts
+
+
+def _needs(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], size: float
+) -> tuple[list[float], list[float]]:
+    """Per column the width below which a word or number would be cut, and the width at which nothing wraps."""
+    least, natural = [], []
+    for i, name in enumerate(columns):
+        cells = [row[i] for row in rows]
+        whole = [text_width(cell, size) for cell in cells]
+        parts = whole if numeric[i] else [longest(cell, size) for cell in cells]
+        least.append(max([*parts, longest(name, size, bold=True)]) + INSET_PT)
+        wish = max([*whole, text_width(name, size, bold=True)]) + INSET_PT
+        natural.append(max(least[-1], min(wish, PORTRAIT_PT / 2)))  # one long text must not starve the others
+    return least, natural
+
+
+def longest(text: str, size: float, bold: bool = False) -> float:
+    """Width of the widest piece of `text` that no line break can go through."""
+    words = [word[:LONGEST] for word in _BREAKS.split(text)]
+    return max(text_width(word, size, bold) for word in words)
+
+
+def _share(least: Sequence[float], natural: Sequence[float], width: float) -> tuple[float, ...]:
+    """Natural widths where they fit, else the least ones and a fair share of what is left."""
+    room = max(width - sum(least), 0.0)
+    wish = sum(natural) - sum(least)
+    part = 1.0 if wish <= room else room / wish
+    return tuple(round(a + part * (b - a), 2) for a, b in zip(least, natural, strict=True))
+
+
 RUNNING = 80  # characters of the running head
-MAX_ROWS = 60  # of a table on paper; the page and the CSV have the rest
+MAX_ROWS, MAX_COLUMNS = 5, 12  # of a table on paper; the page and the CSV have the rest
 _METADATA = {"document", "alt", "file", "id"}  # never set as text: no places to break at
 _LONG = re.compile(r"\S{24}(?=\S)")
 
@@ -38,7 +122,9 @@ class PdfError(RuntimeError):
 
 def document(report: Report) -> bytes:
     """The report as PDF/UA-1. Raises PdfError when Typst fails or warns."""
-    sources = {f"{plate.id}.svg": printable(plate.svg).encode() for plate in report.plates}
+    sources = {
+        f"{plate.id}.svg": printable(plate.svg).encode() for plate in report.plates if not plate.figure.supplementary
+    }
     tiles = wall(report).tiles
     sources |= {f"tile-{i}.svg": _tile_svg(tile).encode() for i, tile in enumerate(tiles)}
     sources["report.json"] = json.dumps(data(report)).encode()
@@ -99,7 +185,7 @@ def data(report: Report) -> dict[str, Any]:
         "verdicts": [{"text": v.text, "causal": v.causal} for v in report.verdicts],
         "first_verdicts": on_first_screen(report.verdicts),
         "tiles": [_tile(tile, f"tile-{i}.svg") for i, tile in enumerate(wall(report).tiles)],
-        "sections": _numbered([_section(s) for s in report.sections]),
+        "sections": [_section(s) for s in report.sections],
         "sets": [{"legend": legend, "sets": [_head_set(s) for s in sets]} for legend, sets in report.set_groups],
         "not_computed": _grid(_missing(report)) if report.not_computed else None,
         "provenance": report.provenance,
@@ -110,7 +196,7 @@ def data(report: Report) -> dict[str, Any]:
     return result
 
 
-def _tile_svg(tile: Tile) -> str:
+def _tile_svg(tile: Thumbnail) -> str:
     """A thumbnail as a file of its own."""
     across, down = tile.panel.columns, tile.panel.rows
     return (
@@ -119,14 +205,13 @@ def _tile_svg(tile: Tile) -> str:
     )
 
 
-def _tile(tile: Tile, file: str) -> dict[str, Any]:
-    controls = [("copier", tile.copier), ("twin", tile.twin)]
+def _tile(tile: Thumbnail, file: str) -> dict[str, Any]:
     return {
         "file": file,
         "number": tile.number,
         "label": tile.label,
         "range": tile.range,
-        "controls": "; ".join(f"{name} {found.short}" for name, found in controls if found),
+        "controls": "; ".join(f"{name.split()[-1]} {found.short}" for name, found in tile.controls.items()),
     }
 
 
@@ -161,11 +246,12 @@ def _section(section: Section) -> dict[str, Any]:
         "cited": [name for _, name in section.cited],
         "status": section.status,
         "reason": section.reason,
-        "undrawn": [section.undrawn_at(i) for i in range(len(section.plates) + 1)],
+        "undrawn": _undrawn(section),
         "left_out": section.left_out,
-        "plates": [_plate(p) for p in section.plates],
-        "leading": [{"title": x.title, "overview": _grid(x.overview), "notes": x.notes} for x in section.leading],
-        "leading_notes": section.leading_notes,
+        "plates": [_plate(p) for p in section.plates if not p.figure.supplementary],
+        "further": [f"{p.title} ({p.number})" for p in section.plates if p.figure.supplementary],
+        "leading": _grid(_leading(section.leading), rows=None) if section.leading else None,
+        "leading_notes": [*section.leading_notes, *(note for x in section.leading for note in x.notes)],
         "tables": [_grid(g) for g in section.tables],
         "measures": [
             {"title": m.title, "formula": m.formula, "meaning": m.meaning, "unit": m.unit, "source": m.source}
@@ -173,8 +259,19 @@ def _section(section: Section) -> dict[str, Any]:
         ],
         "settings": [{"name": s.name, "value": s.value, "given": s.given} for s in section.settings],
         "notes": section.notes,
-        "made": _made(section.plates),
+        "made": _made([plate for plate in section.plates if not plate.figure.supplementary]),
     }
+
+
+def _undrawn(section: Section) -> list[list[str]]:
+    """What could not be drawn, before each printed figure and after the last."""
+    found: list[list[str]] = [[]]
+    for i, plate in enumerate(section.plates):
+        found[-1] += section.undrawn_at(i)
+        if not plate.figure.supplementary:
+            found.append([])
+    found[-1] += section.undrawn_at(len(section.plates))
+    return found
 
 
 def _made(plates: Sequence[Plate]) -> dict[str, Any]:
@@ -187,21 +284,14 @@ def _made(plates: Sequence[Plate]) -> dict[str, Any]:
     }
 
 
-def _numbered(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The sections, each of their tables with a name that links can use."""
-    for i, section in enumerate(sections):
-        for j, table in enumerate(section["tables"]):
-            table["id"] = f"table-{i}-{j}"
-    return sections
-
-
-def _missing(report: Report) -> Grid:
-    return Grid("", ("Suite", "What", "Why"), (False,) * 3, report.not_computed)
+def _missing(report: Report) -> TextTable:
+    return TextTable("", ("Suite", "What", "Why"), (False,) * 3, report.not_computed)
 
 
 def _plate(plate: Plate) -> dict[str, Any]:
     return {
         "file": f"{plate.id}.svg",
+        "number": plate.number,
         "title": plate.title,
         "caption": plate.caption,
         "alt": plate.alt,
@@ -211,9 +301,21 @@ def _plate(plate: Plate) -> dict[str, Any]:
     }
 
 
-def _grid(grid: Grid) -> dict[str, Any]:
-    """A table in as many parts as its columns need, each with the first column."""
-    shown = grid.rows[:MAX_ROWS]
+def _leading(lists: Sequence[Leading]) -> TextTable:
+    """The leading heads of every measure in one table, a line before each measure's rows where there are several."""
+    rows: list[tuple[str, ...]] = []
+    for one in lists:
+        first = [(f"{one.title}:", *[""] * (len(one.overview.columns) - 1))] if len(lists) > 1 else []
+        left = len(one.overview.rows) - MAX_ROWS
+        more = [(f"and {left} more, on the page", *first[0][1:])] if first and left > 0 else []
+        rows += [*first, *one.overview.rows[:MAX_ROWS], *more]
+    same = lists[0].overview
+    return replace(same, rows=tuple(rows), title="Leading heads", hidden=0)
+
+
+def _grid(grid: TextTable, rows: int | None = MAX_ROWS) -> dict[str, Any]:
+    """A table in as many parts as its columns need, each with the first column; its first `rows` rows, None = all."""
+    shown = grid.rows[:rows]
     layout = fit(grid.columns, shown, grid.numeric)
     parts = [
         {
@@ -225,11 +327,10 @@ def _grid(grid: Grid) -> dict[str, Any]:
         for part in layout.parts
     ]
     return {
-        "id": "",
         "title": grid.title,
         "caption": grid.caption,
         "hidden": grid.hidden + len(grid.rows) - len(shown),
         "size": layout.size,
         "parts": parts,
-        "landscape": layout.landscape,
+        "wide": layout.landscape or len(grid.columns) > MAX_COLUMNS,
     }

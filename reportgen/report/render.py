@@ -1,36 +1,106 @@
-"""The report of a run, written: index.html, report.pdf, the whole as a zip, and every figure in every format.
+"""Writes the report of a run: index.html, report.pdf, a zip of everything, and every figure in every format.
 
-Each file appears whole or not at all. The page is written last, when everything it links to is there.
+Each file is written atomically. The page is written last, when everything it links to exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from reportgen import suites
+from reportgen.aliases import Progress
 from reportgen.errors import SettingsError, nearest
 from reportgen.figures import export
-from reportgen.figures.alone import attempt
-from reportgen.figures.figure import Figure, Style
+from reportgen.figures.figure import Figure, attempt
 from reportgen.figures.heatmap import legend_refused
+from reportgen.figures.theme import Style, clean
 from reportgen.files import write_atomic
-from reportgen.report import kept
-from reportgen.report.build import build, without
-from reportgen.report.bundle import archive
-from reportgen.report.csv import scores_csv
+from reportgen.manifest import ModelRecord
+from reportgen.report import about, draw
+from reportgen.report.build import RunLike, build, without
+from reportgen.report.document import Plate, Report
 from reportgen.report.html import Around, page
-from reportgen.report.numbers import numbers_tex
-from reportgen.report.parts import Plate, Report
+from reportgen.report.paper import numbers_tex
 from reportgen.report.pdf import document
-from reportgen.report.scene import RunLike
 from reportgen.runfolder import owned
+from reportgen.scores import ROW_COLUMNS, FloatGrid, HeadScores, SuiteResult, head_name, note_of
+
+# scores.csv: every head score of a run, one row per head. Byte-identical for the same run.
+
+COLUMNS = (*ROW_COLUMNS, "model")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def scores_csv(results: Mapping[str, SuiteResult], model: ModelRecord) -> str:
+    """All scores, sorted by suite, measure, task, layer, head; `head` is `L4H5`, `layer` and `head_index` count from 0.
+
+    NaN is an empty cell with its reason in `note`, which also says where a value is an estimate, and why a score has no
+    null. Numbers are the shortest decimals that read back as the same float32. `model` says where weights were
+    dequantised.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    name = escape(model.described)
+    scores = [s for result in results.values() for s in result.scores]
+    for score in sorted(scores, key=lambda s: (s.suite, s.measure, s.task)):
+        writer.writerows((*row, name) for row in _rows(score))
+    return out.getvalue()
+
+
+def _rows(scores: HeadScores) -> Iterator[tuple[str, ...]]:
+    names = (scores.suite, scores.measure, scores.task)
+    line = _number(scores.line)
+    layers, heads = scores.values.shape
+    for layer in range(layers):
+        for head in range(heads):
+            note = note_of(scores, (layer, head))
+            cells = (_cell(grid, layer, head) for grid in (scores.values, scores.low, scores.high))
+            p = _cell(scores.p, layer, head)
+            yield (*names, head_name(layer, head), str(layer), str(head), *cells, str(scores.n), p, line, escape(note))
+
+
+def _cell(grid: FloatGrid | None, layer: int, head: int) -> str:
+    return "" if grid is None else _number(grid[layer, head])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else str(value)
+
+
+def escape(text: str) -> str:
+    """`text` on one line and safe to open in a spreadsheet: what would be read as a formula gets a leading quote."""
+    flat = " ".join(clean(text).split())
+    return f"'{flat}" if flat.startswith(_FORMULA) else flat
+
+
+# The whole report as one zip: the same bytes for the same files.
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
+_STORED = (".png", ".pdf")  # compressed already
+
+
+def archive(folder: str, files: Mapping[str, bytes]) -> bytes:
+    """`files` by name, under `folder/`."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as zipped:
+        for name, content in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{folder}/{name}", _EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_STORED if name.endswith(_STORED) else zipfile.ZIP_DEFLATED
+            zipped.writestr(entry, content)
+    return out.getvalue()
+
 
 ENDINGS = {"svg": "svg", "pdf": "pdf", "png": "png", "csv": "csv", "tex": "tex", "json": "vl.json"}
 ARCHIVE = "report.zip"
-Progress = Callable[[int, int, str], None]
 Tell = Callable[[str], object]
 
 
@@ -48,7 +118,7 @@ def render(
     formats   of figures; without "pdf" report.pdf is left out too
     progress  progress(done, total, words) after every figure
     tell      is told of each figure that could not be drawn; a note stands in its place on the page
-    warn      is told of each figure whose legend can't stand inside as `style` asks
+    warn      is told of each figure whose legend can't stand inside as `style` asks, and of changed suites' files
 
     The head sets drawn are those that the run says: `reportgen.runfolder.keep_marks` changes them.
 
@@ -63,6 +133,8 @@ def render(
         for plate in report.plates:
             if warn is not None and (why := legend_refused(plate.figure.chart)):
                 warn(f"{plate.id}: legend outside, because inside {why}.")
+        for words in about.other_files(suites.drawable(run.manifest.suites), run.manifest):
+            (warn or _nobody)(words)
         page = write(report, run, run.path / "report", style, formats, progress or _silent, tell=tell)
         _keep(report, run)
         return page
@@ -74,7 +146,7 @@ def _keep(report: Report, run: RunLike) -> None:
     for section in report.sections:
         suite, as_drawn = known.get(section.name), any(not plate.spec for plate in section.plates)
         if suite is not None and not suites.shipped(suite) and section.status == "done" and not as_drawn:
-            kept.keep(run.path, run.manifest, suite, [(plate.figure, plate.svg) for plate in section.plates])
+            draw.keep_drawings(run.path, run.manifest, suite, [(plate.figure, plate.svg) for plate in section.plates])
 
 
 def write(
@@ -92,16 +164,19 @@ def write(
     report, files = _figure_files(report, folder, style, formats, lambda done, name: progress(done, total, name))
     for why in report.undrawn:
         (tell or _nobody)(why)
-    if "pdf" in formats:
-        files["report.pdf"] = document(report)
-    files["scores.csv"] = scores_csv(run.results, run.manifest.model).encode()
-    files["numbers.tex"] = numbers_tex(run, [p.figure for p in report.plates]).encode()
-    files["references.bib"] = report.bibtex.encode()
-    tex = {p.id: files[f"figures/{p.id}.tex"].decode() for p in report.plates} if "tex" in formats else {}
-    index = page(report, formats, tex, [*files, ARCHIVE], around).encode()
+    with ThreadPoolExecutor(1) as pool:  # Typst sets the report beside Python
+        pdf = pool.submit(document, report) if "pdf" in formats else None
+        names = ["report.pdf"] if pdf else []
+        files["scores.csv"] = scores_csv(run.results, run.manifest.model).encode()
+        files["numbers.tex"] = numbers_tex(run, [p.figure for p in report.plates]).encode()
+        files["references.bib"] = report.bibtex.encode()
+        tex = {p.id: files[f"figures/{p.id}.tex"].decode() for p in report.plates} if "tex" in formats else {}
+        index = page(report, formats, tex, [*files, *names, ARCHIVE], around).encode()
+        if pdf:
+            files["report.pdf"] = pdf.result()
     whole = archive(run.manifest.model.slug, {**files, "index.html": index})
     for name, content in (*((n, c) for n, c in files.items() if "/" not in n), (ARCHIVE, whole), ("index.html", index)):
-        write_atomic(folder / name, content)
+        write_atomic(folder / name, content, synced=False)
     _remove_stale(folder, files)
     progress(total, total, "index.html")
     return folder / "index.html"
@@ -120,7 +195,7 @@ def _figure_files(
             if made is None:
                 failed[name] = f"Figure {name} could not be drawn: {problem}"
             for file, content in (made or {}).items():
-                write_atomic(folder / file, content)
+                write_atomic(folder / file, content, synced=False)
             files |= made or {}
             progress(done, name)
     return (without(report, failed) if failed else report), files
@@ -162,8 +237,8 @@ def _remove_stale(folder: Path, written: Mapping[str, bytes]) -> None:
 
 
 def _nobody(words: str) -> None:
-    """Is told and says nothing."""
+    """Ignores warnings."""
 
 
 def _silent(done: int, total: int, words: str) -> None:
-    """Tells nobody."""
+    """Ignores all progress."""

@@ -67,7 +67,7 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def count(value: int) -> str:
+def printed_count(value: int) -> str:
     """`124,439,808`."""
     return f"{value:,}"
 
@@ -82,7 +82,7 @@ def parameters(value: int) -> str:
 
 def plural(n: int, noun: str) -> str:
     """`1 head`, `3 heads`."""
-    return f"{count(n)} {noun}" if n == 1 else f"{count(n)} {noun}s"
+    return f"{printed_count(n)} {noun}" if n == 1 else f"{printed_count(n)} {noun}s"
 
 
 def anchor(text: str) -> str:
@@ -101,3 +101,53 @@ def value_words(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(value_words(item) for item in value)
     return str(value)
+
+
+# Terms that every report uses. Measures bring their own entries from their suites.
+
+_TEXT = """
+Head, L9H6: Attention head 6 of layer 9; layers and heads are counted from 0. Heads are query heads, even if a group
+shares keys and values.
+
+Not computed (–): A value the run does not have. It is never a zero: the reason is in the section or in scores.csv.
+
+n: Examples behind a value: pairs, prompts or cells of the attention pattern, after filtering.
+
+95 % interval: The range of values expected for other examples of the same kind. It says nothing about other kinds of
+examples, and it is biased for a head that was selected because it ranks first.
+
+Adjusted p: Family-wise: the probability, if the null holds for every head, that any head of the model would score this
+high. Small values are evidence against the null, not for a mechanism.
+
+Beyond the null: How many heads have an adjusted p of 0.05 or less, or lie beyond the line.
+
+Line: A threshold in score units beyond which a head passes the family-wise null. Drawn only where one line holds for
+every head.
+
+Null: The distribution of the score without the property in question, e.g. with the targets shuffled over the pairs.
+Each caption names its own.
+
+Score, finding: A score is a measurement. It is called a finding only after a causal intervention and a replication
+agree. A finding's number comes from the half of the examples that its head was not selected on.
+
+Evidence (static, dynamic, causal, text, repeated): The tests of a label on a head: a score from the weights;
+activations on prompts; an intervention on the head; natural text; other templates, seeds or a random twin. Failed tests
+are shown beside those that passed.
+
+Head set: A named set of heads: from a publication, from a user's file, or computed on this model. Published sets are
+drawn only on the model they were published for.
+
+Unconfirmed list: A published set that was not confirmed in the paper or its code. Its markers are hollow.
+
+Raw weights, folded weights: Raw: as in the checkpoint. Folded: the norms' scales multiplied into the weights that read
+them.
+"""
+
+
+def _terms(text: str) -> tuple[tuple[str, str], ...]:
+    """(term, meaning) of every paragraph "term: meaning"."""
+    pairs = (" ".join(paragraph.split()).split(": ", 1) for paragraph in text.strip().split("\n\n"))
+    return tuple((term, meaning) for term, meaning in pairs)
+
+
+TERMS = _terms(_TEXT)

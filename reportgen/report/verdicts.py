@@ -1,23 +1,37 @@
 """The lines of the first screen. Only what passed a causal and a replicated rung is a claim; the rest are scores.
 
-A head named here was picked on one half of the examples and its number comes from the other half. Claims with such a
+A head named here was selected on one half of the examples and its number comes from the other half. Claims with such a
 number come first, each number once; then by rungs passed less rungs failed, then by how far the number lies beyond the
 null's line on the scale of labels.py. How many heads are beyond a null is in the suite's tables and never a line here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from reportgen.report.controls import COPIER, controls
-from reportgen.report.evidence import ladder
-from reportgen.report.heldout import Held, held_out
-from reportgen.report.labels import is_signed, margin, null_line
-from reportgen.report.names import score_names, task_title
-from reportgen.report.parts import Plate, Verdict
-from reportgen.report.text import count, interval, number
-from reportgen.scores import HeadScores, HeadSet, SuiteResult, head_name
+from reportgen.report.document import Plate, Verdict
+from reportgen.report.labels import control_words, is_signed, margin, null_line, score_names, task_title
+from reportgen.report.text import interval, number, printed_count
+from reportgen.scores import HeadScores, HeadSet, HeldOut, SuiteResult, head_name
 from reportgen.suites.base import Suite
+
+# The evidence ladder: which rungs a label passed, failed or has not run.
+
+RUNGS = ("static score", "dynamic score", "causal effect", "natural text", "replicated")
+
+
+def ladder(evidence: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """(rung, "passed" | "failed" | "not run") of all five; one failed test of several fails its rung.
+
+    evidence  test -> outcome; a test belongs to the rung that its name begins with: "replicated (templates)"
+    """
+    return tuple((rung, outcome_of([o for test, o in evidence.items() if test.startswith(rung)])) for rung in RUNGS)
+
+
+def outcome_of(tests: Collection[str]) -> str:
+    """One outcome of several tests: one that failed fails the rung."""
+    return next((outcome for outcome in ("failed", "passed") if outcome in tests), "not run")
+
 
 CAUSAL = "causal effect"
 REPLICATED = "replicated"  # the rung, or the start of several: "replicated (templates)"
@@ -92,17 +106,17 @@ def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor:
     )
 
 
-def _own_estimate(heads: HeadSet, result: SuiteResult) -> tuple[HeadScores, Held] | None:
+def _own_estimate(heads: HeadSet, result: SuiteResult) -> tuple[HeadScores, HeldOut] | None:
     """The first score of the set's task whose held-out best head is in the set."""
     for scores in result.scores:
-        held = held_out(result, scores) if f"/{scores.task}/" in heads.key else None
+        held = scores.held_out if f"/{scores.task}/" in heads.key else None
         if held is not None and held.head in {head_name(*h) for h in heads.heads}:
             return scores, held
     return None
 
 
-def _how(scores: HeadScores, held: Held) -> str:
-    return f"{scores.label}: the head is picked on {held.chosen} and measured on {held.measured}"
+def _how(scores: HeadScores, held: HeldOut) -> str:
+    return f"{scores.label}: the head is selected on {held.chosen} and measured on {held.measured}"
 
 
 def _evidence(evidence: Mapping[str, str]) -> str:
@@ -121,16 +135,16 @@ def _figure(plates: Sequence[Plate], key: str) -> str:
     return ""
 
 
-def _short(held: Held) -> str:
+def _short(held: HeldOut) -> str:
     return f"{held.head} {number(held.value)} {interval(held.low, held.high)}"
 
 
-def _estimate(name: str, scores: HeadScores, held: Held) -> str:
+def _estimate(name: str, scores: HeadScores, held: HeldOut) -> str:
     most = "largest in size" if is_signed(scores) else "highest"
     spread = interval(held.low, held.high)
     return (
         f"{name}: {held.head}, {most} on {held.chosen}, has {number(held.value)} {spread} on {held.measured} "
-        f"(n = {count(held.n)}{f'; null {_line(scores)}' if _line(scores) else ''})"
+        f"(n = {printed_count(held.n)}{f'; null {_line(scores)}' if _line(scores) else ''})"
     )
 
 
@@ -140,7 +154,7 @@ def _line(scores: HeadScores) -> str:
     return "" if line is None else f"≤ {number(line)}"
 
 
-def _margin(scores: HeadScores, held: Held) -> float | None:
+def _margin(scores: HeadScores, held: HeldOut) -> float | None:
     return margin(scores, held.value)
 
 
@@ -150,15 +164,16 @@ def _score_lines(suite: Suite | None, result: SuiteResult, anchor: str, plates: 
     names = score_names([result])
     found: list[Verdict] = []
     for scores in result.scores:
-        held = held_out(result, scores)
+        held = scores.held_out
         past = None if held is None else _margin(scores, held)
         if held is None or past is None or past <= 0:
             continue
         place = measures.index(scores.measure) if scores.measure in measures else len(measures)
-        copier = [f"; an {c.words}" for c in controls(result, scores) if c.name == COPIER]
+        alone = [c for c in scores.controls if c.values is None and not c.bound]  # has no heads to be picked from
+        beside = [f"; {'an' if c.name[0] in 'aeiou' else 'a'} {control_words(c)}" for c in alone]
         found.append(
             Verdict(
-                "".join([_estimate(names[scores.key], scores, held), *copier]) + ".",
+                "".join([_estimate(names[scores.key], scores, held), *beside]) + ".",
                 causal=False,
                 anchor=_figure(plates, scores.key) or anchor,
                 label=names[scores.key],

@@ -1,1 +1,1 @@
-"""Planted answers and identities that every score must give, run by `reportgen selftest` in seconds."""
+"""Planted answers and identities that every score must reproduce, run by `reportgen selftest` in seconds."""

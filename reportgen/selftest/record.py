@@ -1,7 +1,7 @@
-"""The self-test's result, kept per installation, so that every run can say it and few have to wait for it.
+"""Outcomes of the self-test's checks, and their result stored per installation, so that every run can report it.
 
-One small file in the user's cache folder per installation and machine. It holds for the sources and versions that it
-names; after a change of either the self-test is run anew. Imports torch only to run it.
+One small file in the user's cache folder per installation and machine. It is valid for the sources and versions that it
+names; after a change of either the self-test is run again. Imports torch only to run it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +29,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def known() -> SelfTest | None:
-    """The result that was kept, None where it is of other sources or versions, damaged, or there is none."""
+    """The stored result; None if it is for other sources or versions, damaged, or missing."""
     try:
         found = msgspec.json.decode(cache_file().read_bytes(), type=SelfTest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -37,7 +38,7 @@ def known() -> SelfTest | None:
 
 
 def ensured(tell: Callable[[str], None]) -> SelfTest:
-    """The result that was kept, else that of a run now, of about 6 s, which is announced and told."""
+    """The stored result, else that of a run now (about 6 s), which is announced and reported."""
     found = known()
     if found is not None:
         return found
@@ -110,3 +111,30 @@ def _run() -> SelfTest:
         return SelfTest("", sources(), versions(), 0, [], one_line(str(error)))
     finally:
         torch.set_num_threads(threads)
+
+
+# One check's measured and expected value.
+
+
+@dataclass(frozen=True)
+class Found:
+    """One check's outcome: expected, measured, and whether the two agree."""
+
+    expected: str
+    measured: str
+    holds: bool
+
+
+def exactly(expected: object, measured: object) -> Found:
+    """The two must be equal."""
+    return Found(str(expected), str(measured), bool(expected == measured))
+
+
+def within(expected: float, measured: float, tolerance: float) -> Found:
+    """A number, up to a stated tolerance. NaN is never within."""
+    return Found(f"{expected:.6g} +- {tolerance:g}", f"{measured:.6g}", abs(measured - expected) <= tolerance)
+
+
+def at_most(limit: float, measured: float) -> Found:
+    """A largest difference, with the rounding that is allowed. NaN is never allowed."""
+    return Found(f"0, rounding up to {limit:g}", f"{measured:.2g}", measured <= limit)

@@ -1,4 +1,4 @@
-"""Checks of the scores read from weights: planted relations with exact shares, and identities."""
+"""Checks of the scores computed from weights: relations planted in memory with exact shares, and identities."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 
 from reportgen.scores import SuiteResult
-from reportgen.selftest.found import Found, at_most, exactly
-from reportgen.selftest.weights import PlainWeights, random_weights
+from reportgen.selftest.planted import PlainWeights, random_weights
+from reportgen.selftest.record import Found, at_most, exactly
 from reportgen.suites import ov
 from reportgen.suites.base import Context
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring.score import score
 from reportgen.suites.relations.suite import RelationsSettings
 
 Pairs = Sequence[tuple[int, int]]
@@ -92,7 +92,7 @@ def planted_p(static: Static) -> Found:
 
 
 def permuted_targets(static: Static) -> Found:
-    """The same head with the targets handed round among the sources: nothing is left."""
+    """The same head with the targets permuted over the sources: the score vanishes."""
     weights, pairs = planted()
     moved = [(s, pairs[(i + 1) % PAIRS][1]) for i, (s, _) in enumerate(pairs)]
     scores = static.score(weights, moved, 1, DRAWS)["score/plan"]
@@ -128,7 +128,7 @@ def ties(static: Static) -> Found:
 
 
 def third(static: Static) -> Found:
-    """A target with two tokens above it is a hit at k = 3 and none at k = 2."""
+    """A target with two tokens above it is a hit at k = 3 and not at k = 2."""
     weights, pairs = planted()
     for s, t in pairs:
         weights.O[1, 0, s, [t, s, 127]] = torch.tensor([1.0, 2.0, 3.0])

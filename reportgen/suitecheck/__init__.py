@@ -1,1 +1,1 @@
-"""`reportgen suite check`: a suite really run on small models, and what it must keep to."""
+"""`reportgen suite check`: runs a suite on small models and checks the rules."""

@@ -16,17 +16,17 @@ from reportgen.manifest import SCHEMA_VERSION, Manifest, SuiteRecord
 from reportgen.models.model import Model
 from reportgen.runfolder import MANIFEST, Run, RunWriter
 from reportgen.scores import BadScores, SuiteResult
-from reportgen.suitecheck import again, drawn, repeats, result, trials
-from reportgen.suitecheck.line import FAIL, NOT_RUN, OK, Line, judged
-from reportgen.suitecheck.models import Bench
+from reportgen.suitecheck import repeats, result
+from reportgen.suitecheck.repeats import TrialModels
+from reportgen.suitecheck.result import FAIL, NOT_RUN, OK, CheckLine, judged
 from reportgen.suites.base import Suite
 
-RUNS = "give settings that let it run, Check(settings=...) or --set, or a --model that has it"
-UNTOUCHED = "work on copies (tensor.clone()), and give hooks to model.run, which takes them off again"
+RUNS = "give settings that let it run, Check(settings=...) or --set, or a suitable --model"
+UNTOUCHED = "work on copies (tensor.clone()), and pass hooks to model.run, which removes them"
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckedSuite:
     """What is checked: the suite, how `suites.find` finds it again, and settings over its own for the check."""
 
     suite: Suite
@@ -38,37 +38,37 @@ class Asked:
         return {**self.suite.check.settings, **self.settings}
 
 
-def run_checks(asked: Asked, model: str = "") -> Iterator[Line]:
+def run_checks(asked: CheckedSuite, model: str = "") -> Iterator[CheckLine]:
     """Every check of a suite, on `model` or on small random ones, which stand in a temporary folder meanwhile.
 
     Raises SettingsError where a setting of the check does not exist, ModelError where the model can't be loaded.
     """
     with tempfile.TemporaryDirectory(prefix="reportgen-suite-check-") as folder:
-        bench = Bench(Path(folder), model)
+        bench = TrialModels(Path(folder), model)
         yield from scoring(asked, bench)
         path = bench.folder / "run"
         if (path / MANIFEST).is_file():
-            yield again.elsewhere(path, asked.suite.name, asked.name, bench.name, asked.given)
-            yield from drawn.figures(path, asked.name)
+            yield repeats.elsewhere(path, asked.suite.name, asked.name, bench.name, asked.given)
+            yield from result.drawn_figures(path, asked.name)
 
 
-def scoring(asked: Asked, bench: Bench) -> Iterator[Line]:
+def scoring(asked: CheckedSuite, bench: TrialModels) -> Iterator[CheckLine]:
     """The checks that need no other process; what was found is left in the bench's folder as a run."""
     suite = asked.suite
     yield result.declared(suite)
     model = bench.first
-    first = trials.run(suite, model, asked.given)
+    first = repeats.run_trial(suite, model, asked.given)
     yield from _scored(asked, model, first)
     if bench.second is not None:
-        yield from _scored(asked, bench.second, trials.run(suite, bench.second, asked.given))
+        yield from _scored(asked, bench.second, repeats.run_trial(suite, bench.second, asked.given))
     yield judged("untouched", [f"changed: {words}" for words in first.changed], UNTOUCHED,
                  "weights, logits, settings and torch's switches are as before")  # fmt: skip
     found = first.result
     if found is None or not found.scores:
-        yield Line("others", NOT_RUN, "seed, batches, planted and figures need scores")
+        yield CheckLine("others", NOT_RUN, "seed, batches, planted and figures need scores")
         return
     if first.changed:
-        yield Line("others", NOT_RUN, "seed, batches, planted and figures need a model as it was")
+        yield CheckLine("others", NOT_RUN, "seed, batches, planted and figures need an unmodified model")
         return
     stored = _stored(asked, model, found, bench.folder / "run")
     yield stored
@@ -81,24 +81,24 @@ def scoring(asked: Asked, bench: Bench) -> Iterator[Line]:
     yield repeats.planted(suite, bench.planted, asked.given)
 
 
-def _scored(asked: Asked, model: Model, trial: trials.Trial) -> Iterator[Line]:
+def _scored(asked: CheckedSuite, model: Model, trial: repeats.Trial) -> Iterator[CheckLine]:
     """`scores`, then what the scores look like."""
     found, record = trial.found, model.record
     if isinstance(found, SuiteResult) and not found.scores:
         why = "; ".join(f"{n.what}: {n.why}" for n in found.not_computed[:1])
-        yield Line("scores", FAIL, f"not one on {record.id}{f' ({why})' if why else ''}", RUNS)
+        yield CheckLine("scores", FAIL, f"none on {record.id}{f' ({why})' if why else ''}", RUNS)
     elif isinstance(found, SuiteResult):
-        yield Line("scores", OK, f"{len(found.scores)} on {record.id}, {record.family}")
+        yield CheckLine("scores", OK, f"{len(found.scores)} on {record.id}, {record.family}")
         yield from result.looked_at(asked.suite, found, record)
     elif isinstance(found, NotApplicable):
-        yield Line("scores", FAIL, f"refused on {record.id}: {one_line(str(found))}", RUNS)
+        yield CheckLine("scores", FAIL, f"refused on {record.id}: {one_line(str(found))}", RUNS)
     elif isinstance(found, BadScores):
-        yield from result.broken(found.rule, trials.place(found, asked.suite.file), record)
+        yield from result.broken(found.rule, repeats.place(found, asked.suite.file), record)
     else:
-        yield Line("scores", FAIL, f"on {record.id}: {trials.place(found, asked.suite.file)}", "mend the line")
+        yield CheckLine("scores", FAIL, f"on {record.id}: {repeats.place(found, asked.suite.file)}", "fix that line")
 
 
-def _stored(asked: Asked, model: Model, found: SuiteResult, path: Path) -> Line:
+def _stored(asked: CheckedSuite, model: Model, found: SuiteResult, path: Path) -> CheckLine:
     """The result kept in a run folder and read again."""
     try:
         with RunWriter(path, _manifest(model)) as writer:
@@ -106,15 +106,15 @@ def _stored(asked: Asked, model: Model, found: SuiteResult, path: Path) -> Line:
             writer.store(asked.suite.name, found, SuiteRecord("done", asked.suite.version, settings, {}))
         same = len(Run.open(path).result(asked.suite.name).scores) == len(found.scores)
     except (NotImplementedError, TypeError, ValueError) as error:
-        return Line(
-            "stored", FAIL, one_line(str(error)), "facts, tables and settings hold plain numbers, words and lists"
+        return CheckLine(
+            "stored", FAIL, one_line(str(error)), "use plain numbers, strings and lists in facts, tables and settings"
         )
-    return judged("stored", [] if same else ["scores are lost"], "", "the run folder gives back what was put in")
+    return judged("stored", [] if same else ["scores are lost"], "", "the run folder returns what was stored")
 
 
 def _manifest(model: Model) -> Manifest:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Manifest(
         schema_version=SCHEMA_VERSION, model=model.record, device=str(model.device), device_name="", threads=1,
-        seed=trials.SEED, preset="quick", created=now, updated=now, argv=[], versions={}, synthetic=True,
+        seed=repeats.SEED, preset="quick", created=now, updated=now, argv=[], versions={}, synthetic=True,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """The suites: built-ins are a plain tuple; others come from an entry point or from one file.
 
-Looking a suite up imports its suite.py alone, never torch or altair.
+Looking a suite up imports only its suite.py, never torch or altair.
 """
 
 from __future__ import annotations
@@ -10,38 +10,118 @@ import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from reportgen.errors import SettingsError, UserError, nearest
-from reportgen.reading import is_file
+from reportgen.files import is_file
+from reportgen.scores import SuiteResult
 from reportgen.suites.attention.suite import SUITE as ATTENTION
 from reportgen.suites.base import HOW, Context, Measure, Suite
 from reportgen.suites.circuits.suite import SUITE as CIRCUITS
 from reportgen.suites.cognitive.suite import SUITE as COGNITIVE
-from reportgen.suites.compared.suite import SUITE as COMPARED
-from reportgen.suites.imported.suite import SUITE as IMPORTED
+from reportgen.suites.facts import upgraded as _upgraded
+from reportgen.suites.icl.suite import SUITE as ICL
 from reportgen.suites.relations.suite import SUITE as RELATIONS
+from reportgen.suites.retrieval.suite import SUITE as RETRIEVAL
 from reportgen.suites.samples import Samples
 from reportgen.suites.sparse.suite import SUITE as SPARSE
+from reportgen.suites.text.suite import SUITE as TEXT
+from reportgen.suites.weights.suite import SUITE as WEIGHTS
+
+# Imported scores: computed elsewhere, without interval, null or n.
+
+IMPORTED_NAME = "imported"
+NOT_GIVEN = "not given: the scores were computed elsewhere and imported as they are"
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """Options of an import."""
+
+    table: str = field(default="", metadata={"help": "file that the scores were read from"})
+    sha256: str = field(default="", metadata={"help": "digest of that file"})
+    columns: tuple[str, ...] = field(default=(), metadata={"help": "its measures, in order"})
+    reading: str = field(default="", metadata={"help": "how each value was assigned to a head"})
+
+
+IMPORTED = Suite(
+    name=IMPORTED_NAME,
+    title="Imported scores",
+    summary="Scores computed elsewhere and imported from a table. Interval, null and n were not given; nothing on this "
+    "page tests the scores.",
+    version=1,
+    settings=ImportSettings,
+    score="reportgen.imported.store:score",
+    figures="reportgen.suites.maps:imported_figures",
+    measures=(),
+)
+
+
+# Comparisons.
+
+COMPARED_NAME = "compared"
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What was compared."""
+
+    runs: tuple[str, ...] = field(default=(), metadata={"help": "the runs, in order"})
+    hashes: tuple[str, ...] = field(default=(), metadata={"help": "one hash of each run's results"})
+    measures: tuple[str, ...] = field(default=(), metadata={"help": "measures compared, as suite/measure"})
+    lineage: str = field(default="", metadata={"help": "why heads may be subtracted, or why not"})
+
+
+COMPARED = Suite(
+    name=COMPARED_NAME,
+    title="Comparison",
+    summary="The same scores in several runs. Heads are subtracted only within one lineage; different models are "
+    "compared by relative depth and by rank.",
+    version=1,
+    settings=ComparisonSettings,
+    score="reportgen.compare.drawing:figures",
+    figures="reportgen.compare.drawing:figures",
+    measures=(
+        Measure(
+            "difference",
+            "Difference",
+            "score in the later run minus score in the first",
+            "Positive: the head scores higher in the later run. Its interval treats the runs as independent.",
+            source="ours",
+        ),
+    ),
+)
+
 
 __all__ = [
-    "BUILT_IN", "Context", "Measure", "Samples", "Suite", "answerable", "choose", "drawable", "find", "known", "listed",
-    "shipped",
+    "BUILT_IN", "Context", "Measure", "Samples", "Suite", "answerable", "choose", "drawable", "file_of", "find",
+    "known", "listed", "shipped", "upgraded",
 ]  # fmt: skip
 
-BUILT_IN: tuple[Suite, ...] = (ATTENTION, CIRCUITS, RELATIONS, COGNITIVE, SPARSE)  # in the order they are run
-STORED: tuple[Suite, ...] = (IMPORTED, COMPARED)  # what only stored runs have: never scored, only drawn
+BUILT_IN: tuple[Suite, ...] = (
+    ATTENTION,
+    CIRCUITS,
+    RELATIONS,
+    WEIGHTS,
+    COGNITIVE,
+    SPARSE,
+    RETRIEVAL,
+    ICL,
+    TEXT,
+)  # in the order they are run
+STORED: tuple[Suite, ...] = (IMPORTED, COMPARED)  # only in stored runs: drawn, never scored
 ENTRY_POINTS = "reportgen.suites"
-_named: dict[str, Suite] = {}  # suites from files that this process was given: a run of theirs can be drawn
+_named: dict[str, Suite] = {}  # suites from files given to this process, so that their runs can be drawn
 
 
 _files: dict[str, Path] = {}  # suite -> the file it came from
 
 
 def known() -> dict[str, Suite]:
-    """Built-in suites and those that installed packages offer under the entry point `reportgen.suites`."""
+    """Built-in suites and those of installed packages with the entry point `reportgen.suites`."""
     suites = {suite.name: suite for suite in BUILT_IN}
     for point in entry_points(group=ENTRY_POINTS):
         with _blamed(Path(point.value)):
@@ -58,9 +138,20 @@ def drawable(names: Iterable[str]) -> dict[str, Suite]:
     return known() | {suite.name: suite for suite in (*STORED, *_named.values()) if suite.name in wanted}
 
 
+def file_of(suite: Suite) -> Path | None:
+    """The file that the suite was given by in this process; None for an installed one."""
+    return _files.get(suite.name) if _named.get(suite.name) is suite else None
+
+
 def shipped(suite: Suite) -> bool:
     """Whether every installation has this suite."""
     return any(suite is other for other in (*BUILT_IN, *STORED))
+
+
+def upgraded(result: SuiteResult, settings: Mapping[str, object]) -> SuiteResult:
+    """A stored result with what reportgen 0.1 had no fields for; `settings` are those that it was scored with."""
+    suite = next((suite for suite in BUILT_IN if suite.name == result.suite), None)
+    return _upgraded(result, suite, settings)
 
 
 def listed(given: Iterable[str]) -> tuple[str, ...]:
@@ -85,7 +176,7 @@ def find(name: str) -> Suite:
 
 
 def choose(names: Iterable[str]) -> list[Suite]:
-    """The suites named (all when none is), each once, ordered so that a suite runs after those it can use.
+    """The named suites (default: all), each once, ordered so that a suite runs after those it can use.
 
     names  of suites or of files, each of which may hold several with commas between
     """
@@ -142,15 +233,15 @@ def answerable(suite: Suite) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _blamed(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Whatever a user's file raises, as one line with the file, its line and the error; `passing` goes through."""
+    """Any exception of a user's file, as one line with the file, its line and the error; `passing` is re-raised."""
     try:
         yield
     except passing:
         raise
     except SyntaxError as error:
-        raise SettingsError(f"{path}, line {error.lineno or 1}: {error.msg}.", f"Mend the file; {HOW}") from error
+        raise SettingsError(f"{path}, line {error.lineno or 1}: {error.msg}.", f"Fix the file; {HOW}") from error
     except (Exception, SystemExit) as error:
-        if sys.flags.dev_mode:  # python -X dev shows the whole way there
+        if sys.flags.dev_mode:  # python -X dev shows the full traceback
             traceback.print_exc()
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path.absolute())]
         at = f"{path}, line {frames[-1].lineno}" if frames else str(path)
@@ -158,5 +249,5 @@ def _blamed(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[N
         words = str(error) if isinstance(error, UserError) else said.strip()
         hint = "" if HOW in words else f"; {HOW}"
         raise SettingsError(
-            f"{at}: {words}", f"Mend the file ('python -X dev -m reportgen' shows more){hint or '.'}"
+            f"{at}: {words}", f"Fix the file ('python -X dev -m reportgen' shows more){hint or '.'}"
         ) from error

@@ -1,4 +1,4 @@
-"""What a suite is. A suite's folder holds all that is special about it:
+"""The definition of a suite. Everything specific to a suite is in its folder:
 
 suite.py     one `Suite`: name, settings, measures, where its halves live; imports neither torch nor altair
 score.py     torch:  score(model, settings, context) -> SuiteResult
@@ -16,17 +16,19 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from reportgen.aliases import Bools
 from reportgen.errors import SettingsError, nearest
 from reportgen.manifest import ModelRecord
 from reportgen.scores import HeadSet, SuiteResult
 from reportgen.suites import samples
 from reportgen.suites.cost import Phase, Speeds, seconds
 from reportgen.suites.settings import read
+from reportgen.suites.variants import Variant
 
 if TYPE_CHECKING:
     from reportgen.figures.figure import Figure, View
@@ -34,19 +36,19 @@ if TYPE_CHECKING:
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,60}")
-HOW = "docs/suites.md begins with a suite of twenty lines."  # what a mistake in a user's suite is answered with
-_LENT = ("settings", "context")  # what a score function may ask for beside the model
+HOW = "docs/suites.md begins with a suite of twenty lines."  # hint for errors in a user's suite
+_LENT = ("settings", "context")  # arguments of a score function besides the model
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of number, as the glossary prints it.
+    """One kind of score, as printed in the glossary.
 
-    formula  plain text that a reader could compute from, e.g. "share of pairs (s, t) with rank of t in row s <= k"
+    formula  plain text, precise enough to recompute, e.g. "share of pairs (s, t) with rank of t in row s <= k"
     meaning  one sentence: what a high value says, and what it does not
-    range    smallest and largest possible value; an infinity where there is no bound
-    null     how p or the line is made, in words; "none: ..." and why where there is none
-    from_weights  computed in float32 from the weights alone, whatever the model runs in
+    range    smallest and largest possible value; infinity = no bound
+    null     how p or the line is made; "none: ..." with the reason if there is none
+    from_weights  computed in float32 from the weights alone, whatever dtype the model runs in
     """
 
     name: str
@@ -54,7 +56,7 @@ class Measure:
     formula: str
     meaning: str
     unit: str = ""
-    source: str = ""  # citation key (published.toml) and section; "ours" where the project added it
+    source: str = ""  # citation key (published.toml) and section; "ours" if this project added it
     range: tuple[float, float] = (-math.inf, math.inf)
     null: str = ""
     from_weights: bool = False
@@ -62,7 +64,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Planted:
-    """What a score must be for one head of the model with planted heads (docs/suites.md says what each of them does).
+    """The required score of one head of the model with planted heads (docs/suites.md describes them).
 
     score      "measure/task"
     head       "L1H0"
@@ -77,7 +79,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class Check:
-    """What `reportgen suite check` needs to know of a suite; the defaults do for most.
+    """Options for `reportgen suite check`; the defaults suit most suites.
 
     settings  used in the check, over those of the preset `quick`: small numbers, what fits a context of 64 tokens
     batch     the setting that says how many prompts a forward pass takes; the check changes it
@@ -89,14 +91,28 @@ class Check:
     planted: tuple[Planted, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """Which heads are in which class, by a score.
+
+    names   the classes, as a table prints them
+    member  [class layer head] the head is in it
+    unsure  [class layer head] another sample of examples could decide otherwise
+    """
+
+    names: tuple[str, ...]
+    member: Bools
+    unsure: Bools
+
+
 @dataclass(frozen=True)
 class Context:
-    """What the runner lends to a suite while it scores.
+    """What the runner provides to a suite while it scores.
 
     head_sets   every finished suite's sets, by suite name
     results     every finished suite's result: read scores from it, never import another suite
-    progress    progress(done, total, words): called now and then; also where Ctrl-C is noticed
-    offline     another model that the suite loads must be on this machine
+    progress    progress(done, total, words): call regularly; Ctrl-C is also noticed there
+    offline     any other model that the suite loads must be on this machine
     """
 
     seed: int
@@ -123,11 +139,20 @@ class Suite:
     title, summary  for the report; without: the name, and the score function's first line or the measure's meaning
     settings   a frozen dataclass type; every field has a default and metadata {"help": ...} (more: settings.py). One
                called `twins` counts the random twins loaded beside the model: where it is not 0, memory must do for one
-    version    raised when the scores would change: stored ones are then computed again. 0: whenever the file changes
+    version    raise it when scores change, so that stored ones are recomputed. 0: rescore whenever the file changes
     quick      settings of the preset `quick`: valid statistics with fewer resamples, without the slow experiments
-    full       settings of the preset `full`, where they differ from the defaults
+    full       settings of the preset `full`, if they differ from the defaults
     left_out   what `quick` leaves out, in words, for the report
     needs      suites whose results this one can use; the runner only orders by it
+    reads_sets its result depends on the head sets of the suites before it: it is scored again where they change
+    threshold  the setting that says how large a score with a null must be, too, to count along a training run
+    featured   beginnings of measure/task: the scores that a gallery shows first
+    classes    "module:function": classes(result) -> Classes or None, the classes that a comparison watches heads change
+    norm       the array [layer head], or the measure, that holds the norm of every head's output
+    licence    of the data that comes with the suite, in words: whose it is, on what terms
+    variants   "module:function": variants(result) -> Variants (variants.py): scores computed in other ways from what
+               the run stores, which say in how many of them a set of heads holds
+    older      "module:function": older(result) -> SuiteResult, reads what reportgen 0.1 stored in facts alone
     """
 
     name: str
@@ -143,6 +168,7 @@ class Suite:
     full: Mapping[str, object] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    reads_sets: bool = False
     data: Callable[[Any], tuple[Path, ...]] = lambda settings: ()  # files whose bytes enter the resume key
     says: Callable[[Any, int], tuple[str, ...]] = lambda settings, seed: ()  # printed before the model is loaded
     cost: Callable[[ModelRecord, Any], tuple[Phase, ...]] | None = None  # for estimates of time; None: not estimated
@@ -151,10 +177,17 @@ class Suite:
         lambda *_: ()
     )  # data that this tokenizer leaves out, in words
     check: Check = field(default_factory=Check)  # for `reportgen suite check`
+    threshold: str = ""
+    featured: tuple[str, ...] = ()
+    classes: str = ""
+    older: str = ""
+    norm: str = ""
+    licence: str = ""
+    variants: str = ""
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
     def __post_init__(self) -> None:
-        """Refuse a suite that would fail later: its name becomes file names, its settings are made from strings."""
+        """Refuse a suite that would fail later: its name is used in file names, its settings come from strings."""
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise SettingsError(f"Suite name {self.name!r}: expected lower-case letters, digits and '_'.", HOW)
         if not dataclasses.is_dataclass(self.settings) or not isinstance(self.settings, type):
@@ -178,7 +211,7 @@ class Suite:
         return next(m for m in self.measures if m.name == name)
 
     def estimate(self, model: ModelRecord, settings: Any, speeds: Speeds) -> float | None:
-        """Seconds that scoring will take; None where the suite does not say what it costs."""
+        """Estimated scoring time in seconds; None if the suite declares no cost."""
         if self.cost is None:
             return None
         return sum(seconds(phase, model, speeds) for phase in self.cost(model, settings))
@@ -195,9 +228,32 @@ class Suite:
             return figures(self)
         return _resolve(self.figures)
 
+    def load_classes(self) -> Callable[[SuiteResult], Classes | None]:
+        """What says which heads are in which class, imported now."""
+        return _resolve(self.classes)
+
+    def load_variants(self) -> Callable[[SuiteResult], tuple[Variant, ...]]:
+        """What computes stored scores in other ways, imported now."""
+        return _resolve(self.variants)
+
+    def load_older(self) -> Callable[[SuiteResult], SuiteResult]:
+        """What reads a result of reportgen 0.1, imported now."""
+        return _resolve(self.older)
+
+    def with_threshold(self, result: SuiteResult, settings: Mapping[str, object]) -> SuiteResult:
+        """`result` whose scores with a null have the suite's threshold, where they have none of their own."""
+        limit = settings.get(self.threshold)
+        if isinstance(limit, bool) or not isinstance(limit, int | float):
+            return result
+        scores = (
+            s if s.threshold is not None or (s.p is None and s.line is None) else replace(s, threshold=float(limit))
+            for s in result.scores
+        )
+        return replace(result, scores=tuple(scores))
+
     @property
     def file(self) -> str:
-        """The Python file that its score function stands in; "" where that was not imported yet."""
+        """The Python file of its score function; "" if not imported yet."""
         module = self.score.partition(":")[0] if isinstance(self.score, str) else self.score.__module__
         return str(getattr(sys.modules.get(module), "__file__", None) or "")
 
@@ -216,15 +272,15 @@ class Suite:
 
 
 def _score(suite: Suite, function: Callable[..., Any], model: Any, settings: Any, context: Context) -> SuiteResult:
-    """What the suite's function finds, given what it names of settings and context."""
+    """Call the score function with those of settings and context that it names."""
     names = _arguments(suite.name, function)
     given = (model, settings, context) if names is None else (model,)
     lent = {} if names is None else {name: {"settings": settings, "context": context}[name] for name in names}
     found = function(*given, **lent)
-    if isinstance(found, SuiteResult):
-        return found
-    shape = (model.record.n_layers, model.record.n_heads)
-    return samples.result(suite.name, suite.measures, found, shape, context.seed)
+    if not isinstance(found, SuiteResult):
+        shape = (model.record.n_layers, model.record.n_heads)
+        found = samples.result(suite.name, suite.measures, found, shape, context.seed)
+    return suite.with_threshold(found, dataclasses.asdict(settings))
 
 
 def _arguments(suite: str, function: Callable[..., Any]) -> tuple[str, ...] | None:

@@ -1,13 +1,15 @@
-"""What a suite costs, phase by phase, and what that means in seconds on a machine whose speeds were measured.
+"""The cost of a suite, phase by phase, and the resulting seconds on a machine with measured speeds.
 
 A suite's estimate is a list of phases, each with counts that follow from the model's shape and the settings. Seconds
-are these counts over the machine's speeds; a phase that is named as the suite's progress names it can be compared with
-what it took. Counts that the code does not show (statistics between passes) were fitted to measured runs.
+are these counts divided by the machine's speeds; a phase with the same name as in the suite's progress can be compared
+with its actual time. Counts that do not follow from the code (statistics between passes) were fitted to measured runs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from reportgen.manifest import ModelRecord
 
@@ -16,11 +18,11 @@ from reportgen.manifest import ModelRecord
 class Phase:
     """One phase of a suite's work.
 
-    name      as the suite's progress calls it, without the task before it
+    name      as in the suite's progress, without the leading task
     tokens    positions that go through the whole model (a pass from the middle on counts in part)
     logits    positions whose logits are made
     products  multiply-adds of other matrix products
-    elements  numbers read or written one by one: comparisons, sums, draws
+    elements  elementwise operations: comparisons, sums, draws
     calls     calls of small tensor operations, whose cost is the call
     """
 
@@ -58,21 +60,39 @@ def passes(record: ModelRecord, count: float) -> float:
 
 
 def seconds(phase: Phase, record: ModelRecord, speeds: Speeds) -> float:
-    """What a phase takes."""
+    """Seconds of a phase."""
     products = phase.tokens * body(record) + phase.logits * record.d_vocab * record.d_model + phase.products
     return products / speeds.products + phase.elements / speeds.elements + phase.calls * speeds.call
 
 
 def rendering(suites: int, speeds: Speeds) -> float:
-    """Seconds that page, PDF and figures of a run of so many suites take."""
+    """Seconds for page, PDF and figures of a run with this many suites."""
     return suites * RENDER_CALLS * speeds.call
 
 
+ALPHA = 0.05
+
+
 def family(record: ModelRecord, draws: int, examples: int, what: str) -> tuple[str, ...]:
-    """The heads that p is adjusted over, and the smallest p: of the draws, and of the sign flips of few examples."""
-    words = [f"family: {record.n_layers * record.n_heads:,} heads"]
+    """The heads that p is adjusted over, the smallest p and the smallest effect that these many examples can show."""
+    heads = record.n_layers * record.n_heads
+    words = [f"family: {heads:,} heads"]
     if draws:
+        least = max(1 / (draws + 1), 2.0 ** (1 - examples))
+        words.append(f"smallest p: {least:.2g} ({draws:,} draws, {examples} {what})")
         words.append(
-            f"smallest p: {max(1 / (draws + 1), 2.0 ** (1 - examples)):.2g} ({draws:,} draws, {examples} {what})"
+            f"smallest effect that passes: about {smallest_effect(heads, examples):.2g} sd of one of {examples} {what}"
+            if least <= ALPHA
+            else f"no head can pass: p can't reach {ALPHA:g}; raise the draws or the {what}"
         )
     return tuple(words)
+
+
+def smallest_effect(heads: int, examples: int, alpha: float = ALPHA) -> float:
+    """The mean effect, in standard deviations of one example, at which one head of many is just beyond its null.
+
+    The mean of n examples of standard deviation 1 has standard error 1 / sqrt(n); family-wise, the largest of `heads`
+    unrelated ones passes the normal distribution's 1 - alpha / heads. Heads that are alike need less; few examples,
+    whose tails are heavier, more.
+    """
+    return NormalDist().inv_cdf(1 - alpha / max(1, heads)) / math.sqrt(max(1, examples))

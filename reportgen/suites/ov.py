@@ -1,8 +1,8 @@
-"""What a head's OV circuit writes for a token, in vocabulary space: for suites that ask whether a head copies.
+"""What heads write for a token, in vocabulary space, and how much; for suites that test if a head copies or matters.
 
-- Weights as the model gives them (raw), no norm before W_V or W_U, no b_V, b_O or b_U.
-- Layers >= 1 see MLP_0(LN2_0(e)) in place of the embedding e, layer 0 sees e (Elhelo and Geva, arXiv 2412.11965;
-  Wang et al., arXiv 2211.00593, section 3.1). Where the model has no such MLP every layer sees e.
+- Raw weights, no norm before W_V or W_U, no b_V, b_O or b_U.
+- Layers >= 1 see MLP_0(LN2_0(e)) instead of the embedding e, layer 0 sees e (Elhelo and Geva, arXiv 2412.11965;
+  Wang et al., arXiv 2211.00593, section 3.1). If the model has no such MLP every layer sees e.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from reportgen.aliases import Bools, Floats
 from reportgen.errors import NotApplicable
+from reportgen.scores import Head
 
 if TYPE_CHECKING:
-    from reportgen.models.model import Weights
+    from reportgen.models.model import Model
+    from reportgen.models.weights import Weights
+
 
 FloatGrid = npt.NDArray[np.float32]
 
@@ -29,7 +34,7 @@ class Sources:
 
     first   [token d_model] for layer 0
     later   [token d_model] for layers >= 1
-    note    why `later` is the embedding itself, where it is; empty otherwise
+    note    why `later` is the embedding itself, if so; else empty
     """
 
     ids: torch.Tensor
@@ -107,3 +112,67 @@ def copying_top_k(
 def on_host(values: Mapping[tuple[int, int], torch.Tensor]) -> dict[tuple[int, int], float]:
     """A number per head, copied from the device at once."""
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True)) if values else {}
+
+
+# What switching a head off takes away, and random sets of heads like a given one as a control.
+
+ALIKE = 2.0  # output norms within this factor count as matched
+NEAREST = 3  # else one of the layer's nearest in norm
+
+
+def output_norms(model: Model, z: Tensor, fill: Tensor | None = None) -> Floats:
+    """Root mean square over rows of ||(z - fill) W_O|| per head [layer head].
+
+    z [row layer head d_head]; fill [layer head d_head] what z becomes, None: the mean over rows.
+    """
+    norms = []
+    for layer in range(z.shape[1]):
+        at = z[:, layer].to(model.device).float()
+        lost = at - (at.mean(0) if fill is None else fill[layer])
+        out = torch.einsum("rhe,hed->rhd", lost, model.W_O(layer))
+        norms.append(out.square().sum(-1).mean(0).sqrt())
+    return np.asarray(torch.stack(norms).cpu().double().numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class RandomSets:
+    """Draws of heads like those of a list, place by place.
+
+    heads            [set place] flat index layer * n_heads + head
+    layer_fallbacks  draws from the nearest other layer, since the layer had no head left
+    norm_fallbacks   draws outside the factor ALIKE in norm, since no head left was within it
+    """
+
+    heads: npt.NDArray[np.int64]
+    layer_fallbacks: int
+    norm_fallbacks: int
+
+
+def random_sets(
+    like: Sequence[Head], allowed: Bools, norms: Floats, count: int, rng: np.random.Generator
+) -> RandomSets:
+    """`count` sets, each disjoint from `like`: for every head one of its layer, its norm within a factor of two.
+
+    allowed [layer head] heads that may be drawn; norms [layer head] sizes of what removing a head takes away.
+    Where fewer heads are left than there are places, the sets end early.
+    """
+    pool = allowed.copy()
+    for layer, head in like:
+        pool[layer, head] = False
+    places = min(len(like), int(pool.sum()))
+    sizes = np.log(np.maximum(norms, 1e-30))
+    sets = np.empty((count, places), np.int64)
+    other_layer = other_norm = 0
+    for row in sets:
+        free = pool.copy()
+        for place, (layer, head) in enumerate(like[:places]):
+            near = min(np.flatnonzero(free.any(1)), key=lambda at: (abs(at - layer), at))
+            heads = np.flatnonzero(free[near])
+            far = np.abs(sizes[near, heads] - sizes[layer, head])
+            alike = heads[far <= np.log(ALIKE)]
+            other_layer += int(near != layer)
+            other_norm += int(not len(alike))
+            choice = int(rng.choice(alike if len(alike) else heads[np.argsort(far, kind="stable")[:NEAREST]]))
+            free[near, choice] = False
+            row[place] = near * allowed.shape[1] + choice
+    return RandomSets(sets, other_layer, other_norm)

@@ -1,17 +1,18 @@
-"""What a suite's own score function may return, and how the house makes scores of it: n, interval and null.
+"""What a custom score function can return, and how scores are derived from it: n, interval and null.
 
-- [layer head]: one number per head; neither interval nor null.
+- [layer head]: one number per head; no interval, no null.
 - [sample layer head]: a number per sample and head. The score is the mean, n the samples, the interval a bootstrap;
-  the highest head is picked on one half of the samples and estimated on the other.
+  the highest head is picked on one half of the samples and measured on the other.
 - `Samples`: the same, with groups to resample by, draws of a null, and words for the caption.
 - {"measure" or "measure/task": one of these} for several scores.
-- HeadScores, or a list of them, where the suite has its own interval and null.
+- HeadScores, or a list of them, if the suite has its own interval and null.
 
-No torch: tensors are taken by what numpy can read of them.
+No torch: tensors are read through numpy.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.scores import BadScores, HeadScores, NamedArray, SuiteResult, head_name
+from reportgen.aliases import Floats
+from reportgen.scores import BadScores, Control, HeadScores, HeldOut, NamedArray, SuiteResult, head_name
+from reportgen.stats import bootstrap_interval, halves, permutation_p, step_down_max_t, units
 
 if TYPE_CHECKING:
     from reportgen.suites.base import Measure
 
-ALL = "all"  # the task of a score that names none
+ALL = "all"  # the task of a score without one
 MADE = "made"  # in facts: score key -> how it was made, for the caption
 RESAMPLES = 2000
-LEAST_HALF = 4  # samples to pick a head on, and to estimate it on
+LEAST_HALF = 4  # samples to select a head on, and to estimate it on
 LEAST_DRAWS = 19  # with fewer no p could reach 0.05
 _SEE = "see docs/suites.md"
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +40,12 @@ class Samples:
     """Per-sample values of one score.
 
     values   [sample layer head], or [layer head] where there are no samples; NaN = not computed
-    null     [draw layer head] what the score would be by chance, the same draws for every head; or None
+    null     [draw layer head] the score under the null, the same draws for every head; or None
     of       what the samples are, in the plural, for the caption: "sequences of 32 random tokens"
-    groups   one label per sample where samples are alike in groups (templates, documents): the bootstrap draws groups
+    groups   one label per sample if samples are grouped (templates, documents): the bootstrap draws groups
              first
     reasons  head name (or "*" for all) -> why its value is NaN
+    controls what something that has learnt nothing scores, by name: one number, or [layer head]
     """
 
     values: Any
@@ -50,6 +53,7 @@ class Samples:
     of: str = "samples"
     groups: Sequence[object] = ()
     reasons: Mapping[str, str] | None = None
+    controls: Mapping[str, Any] | None = None
 
 
 def result(suite: str, measures: Sequence[Measure], found: Any, shape: tuple[int, int], seed: int) -> SuiteResult:
@@ -65,19 +69,18 @@ def result(suite: str, measures: Sequence[Measure], found: Any, shape: tuple[int
     scores: list[HeadScores] = []
     arrays: dict[str, NamedArray] = {}
     made: dict[str, object] = {}
-    held: dict[str, dict[str, object]] = {}
     for name, value in named.items():
         measure, task = _measured(suite, str(name), measures)
         samples = value if isinstance(value, Samples) else Samples(value)
         key = f"{suite}/{measure.name}/{task}"
         each = _grids(key, samples.values, shape)
         score = _scores(key, measure, samples, each, seed)
-        scores.append(score)
+        held = held_out(each, seed, of=samples.of, groups=samples.groups, bounds=measure.range)
+        scores.append(replace(score, held_out=held, controls=_controls(samples.controls or {})))
         made[key] = _made(samples, each)
-        held |= _held_out(key, measure, samples, each, seed)
         if len(each) > 1:
             arrays[f"samples/{measure.name}/{task}"] = NamedArray(("sample", "layer", "head"), each.astype(np.float32))
-    return SuiteResult(suite, tuple(scores), arrays=arrays, facts={MADE: made, "held_out": held})
+    return SuiteResult(suite, tuple(scores), arrays=arrays, facts={MADE: made})
 
 
 def _only(suite: str, measures: Sequence[Measure]) -> str:
@@ -118,7 +121,7 @@ def _scores(key: str, measure: Measure, samples: Samples, each: Floats, seed: in
     """Mean over samples, bootstrap interval, and p by step-down max-T where there are draws of a null."""
     mean = np.where(np.isfinite(each).all(axis=0), each.mean(axis=0, where=np.isfinite(each)), np.nan)
     low, high = _interval(key, samples, each, measure, seed)
-    p = None if samples.null is None else _p(key, mean, samples.null)
+    p, p_each = (None, None) if samples.null is None else _p(key, mean, samples.null)
     made = HeadScores(
         key=key,
         label=f"{measure.title} ({measure.unit})" if measure.unit else measure.title,
@@ -126,6 +129,7 @@ def _scores(key: str, measure: Measure, samples: Samples, each: Floats, seed: in
         n=len(each),
         no_null="" if p is not None else _no_null(measure, len(each)),
         p=p,
+        p_each=p_each,
         range=measure.range,
     )
     reasons = {**_reasons(each), **(samples.reasons or {})}
@@ -136,8 +140,6 @@ def _interval(
     key: str, samples: Samples, each: Floats, measure: Measure, seed: int
 ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
     """95 % interval of the mean, resampling groups and then samples; None where there is one sample or one group."""
-    from reportgen.stats import bootstrap_interval, units  # scipy.stats takes a second that looking suites up need not
-
     groups = list(samples.groups) or [0] * len(each)
     if len(groups) != len(each):
         raise BadScores("shape", f"{key}: {len(groups)} groups for {len(each)} samples; {_SEE}")
@@ -148,15 +150,16 @@ def _interval(
     return low.astype(np.float32), high.astype(np.float32)
 
 
-def _p(key: str, mean: Floats, null: Any) -> npt.NDArray[np.float32]:
-    from reportgen.stats import step_down_max_t
-
+def _p(key: str, mean: Floats, null: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """p adjusted over heads, and of each head alone, [layer head]."""
     draws = _grids(key, null, (mean.shape[0], mean.shape[1]), "draw")
     if len(draws) < LEAST_DRAWS:
         least = f"p could not be below {1 / (len(draws) + 1):.2g}: give {LEAST_DRAWS} draws or more"
         raise BadScores("null", f"{key}: null has {len(draws)} draws, so that {least}")
-    flat = step_down_max_t(mean.ravel(), draws.reshape(len(draws), -1))
-    return flat.reshape(mean.shape).astype(np.float32)
+    flat = draws.reshape(len(draws), -1)
+    both = (step_down_max_t(mean.ravel(), flat), permutation_p(mean.ravel(), flat))
+    adjusted, each = (p.reshape(mean.shape).astype(np.float32) for p in both)
+    return adjusted, each
 
 
 def _no_null(measure: Measure, n: int) -> str:
@@ -175,33 +178,36 @@ def _reasons(each: Floats) -> dict[str, str]:
     }
 
 
-def _held_out(key: str, measure: Measure, samples: Samples, each: Floats, seed: int) -> dict[str, dict[str, object]]:
-    """The head that is highest on one half of the samples, estimated on the other; whole groups at a time."""
-    from reportgen.stats import bootstrap_interval, halves, units
+def held_out(
+    each: Floats,
+    seed: int,
+    *,
+    of: str = "samples",
+    groups: Sequence[object] = (),
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> HeldOut | None:
+    """The head that is highest on one half of the samples, measured on the other; whole groups at a time.
 
+    Of scores whose `bounds` reach below zero, the largest in size. None where a half has too few samples, or where
+    some value of `each` [sample layer head] is NaN.
+    """
     rng = np.random.default_rng(seed)
-    first = halves(list(samples.groups) or range(len(each)), rng)
-    groups = (
-        [group for group, chosen in zip(samples.groups, first, strict=True) if not chosen] if samples.groups else []
-    )
-    groups = groups or [0] * int((~first).sum())
-    if min(first.sum(), (~first).sum()) < LEAST_HALF or units(groups) < 2 or not np.isfinite(each).all():
-        return {}
+    first = halves(list(groups) or range(len(each)), rng)
+    labels = list(groups) or [0] * len(each)
+    rest = [label for label, chosen in zip(labels, first, strict=True) if not chosen]
+    if min(first.sum(), (~first).sum()) < LEAST_HALF or units(rest) < 2 or not np.isfinite(each).all():
+        return None
     size = each[first].mean(axis=0)
-    layer, head = np.unravel_index(int((abs(size) if measure.range[0] < 0 else size).argmax()), size.shape)
+    layer, head = np.unravel_index(int((abs(size) if bounds[0] < 0 else size).argmax()), size.shape)
     other = each[~first][:, layer, head]
-    low, high = bootstrap_interval(other, groups, rng, draws=RESAMPLES, bounds=measure.range)
-    return {
-        key: {
-            "head": head_name(int(layer), int(head)),
-            "value": float(other.mean()),
-            "low": float(low),
-            "high": float(high),
-            "n": len(other),
-            "chosen_on": f"one half of the {samples.of}",
-            "measured_on": "the other half",
-        }
-    }
+    low, high = bootstrap_interval(other, rest, rng, draws=RESAMPLES, bounds=bounds)
+    name = head_name(int(layer), int(head))
+    return HeldOut(name, float(other.mean()), float(low), float(high), len(other), f"one half of the {of}")
+
+
+def _controls(given: Mapping[str, Any]) -> tuple[Control, ...]:
+    grids = {name: np.asarray(_plain(value), dtype=np.float32) for name, value in given.items()}
+    return tuple(Control(name, float(np.nanmax(grid)), grid if grid.ndim else None) for name, grid in grids.items())
 
 
 def _made(samples: Samples, each: Floats) -> dict[str, object]:

@@ -1,12 +1,14 @@
-"""The one rule for the settings of every suite: what a value means, what may be 0 or none, and what that switches off.
+"""One rule for the settings of all suites: what a value means, what may be 0 or none, and what that switches off.
 
-- A list takes `none` (or nothing) for no item; a count takes 0 (or `none`, `off`) where its field says what that
-  switches off or means. Elsewhere the error says what the setting needs.
+- A list takes `none` (or nothing) for no items; a count takes 0 (or `none`, `off`) if its field says what that
+  switches off or means. Otherwise the error says what the setting needs.
 - A field says so in its metadata, beside `help`:
 
       off    what the value 0, none or off leaves out, in words; the report names it under "not computed"
       zero   what 0 means where it switches nothing off: "all", "no limit"
+      option  the option of `reportgen run` that stands for it: "text", "prompt"
       least  the smallest number; needs  why it can't be less, or why a list can't be empty
+      share  it lies between 0 and 1;  one_of  the words that there are, of which a list takes several
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "none", "0"}
 
 
 def setting(default: object, words: str, **rule: object) -> Any:
-    """A field of a suite's settings with its help and its part of the rule (`off`, `zero`, `least`, `needs`)."""
+    """A field of a suite's settings with its help and its part of the rule."""
     return dataclasses.field(default=default, metadata={"help": words, **rule})
 
 
 def read(suite: str, name: str, value: object, default: object) -> object:
-    """`value` as the type of `default`; strings come from the command line. Lists are comma-separated.
+    """`value` converted to the type of `default`; strings come from the command line. Lists are comma-separated.
 
     Raises SettingsError for another type.
     """
@@ -44,13 +46,19 @@ def read(suite: str, name: str, value: object, default: object) -> object:
 
 
 def check(settings: Any) -> None:
-    """Refuse counts below what they need, and lists that can't be empty. ValueError says what is needed."""
+    """Refuse what a field's part of the rule excludes. ValueError says what is needed."""
     for f in dataclasses.fields(settings):
         value, needs = getattr(settings, f.name), f.metadata.get("needs", "")
         if isinstance(value, tuple) and not value and needs:
             raise ValueError(f"{f.name} can't be none: {needs}.")
+        known = f.metadata.get("one_of", ())
+        for word in (value if isinstance(value, tuple) else (value,)) if known else ():
+            if word not in known:
+                raise ValueError(f"{f.name} is {word!r}, must be one of {', '.join(known)}.")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
+        if f.metadata.get("share") and not 0 < value < 1:
+            raise ValueError(f"{f.name} is {value}, must lie between 0 and 1.")
         least = f.metadata.get("least", 0 if {"off", "zero"} & set(f.metadata) else None)
         if least is None or value >= least or (value == 0 and is_off(f, value)):
             continue
@@ -59,7 +67,7 @@ def check(settings: Any) -> None:
 
 
 def is_off(f: dataclasses.Field[Any], value: object) -> bool:
-    """Whether the field says what its off switch leaves out, and `value` is that switch."""
+    """Whether the field has an off switch and `value` is it."""
     return "off" in f.metadata and not value
 
 
@@ -69,7 +77,7 @@ def switched_off(suite: str, name: str) -> str:
 
 
 def with_switched_off(suite: str, settings: Any, given: Iterable[str], result: SuiteResult) -> SuiteResult:
-    """`result` with everything named that the user's own settings switched off and the suite itself didn't name."""
+    """`result` with what the user's settings switched off added to `not_computed`, if the suite didn't list it."""
     said = " ".join(missing.why for missing in result.not_computed)
     wanted = set(given)
     more = tuple(
@@ -90,6 +98,13 @@ def help_of(f: dataclasses.Field[Any]) -> str:
     if "off" in f.metadata and not isinstance(f.default, bool):
         return f"{words} ({'none' if isinstance(f.default, tuple) else '0'}: off)"
     return words
+
+
+def zero_words(f: dataclasses.Field[Any], value: object) -> str:
+    """What 0 or an empty list means in this field; "" for any other value."""
+    if value or value is None or isinstance(value, bool | str):
+        return ""
+    return "off" if is_off(f, value) else str(f.metadata.get("zero", "none" if isinstance(f.default, tuple) else ""))
 
 
 def _shown(value: object) -> str:

@@ -4,29 +4,130 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from reportgen.figures.alone import Maker
-from reportgen.figures.appearing import Appearing, appearances
-from reportgen.figures.emergence import Band, Line, LogPanel, log_panels
-from reportgen.figures.figure import Figure, Style
+from reportgen.figures.curves import GREY, Band, Curve, CurvePanel, curves
+from reportgen.figures.figure import Figure, Maker
 from reportgen.figures.head_maps import HeadMap, maps
+from reportgen.figures.points import Appearing, appearances
+from reportgen.figures.theme import Style
 from reportgen.runfolder import slug_of
-from reportgen.scores import Cell, head_name
-from reportgen.sweep.captions import (
-    as_table,
-    axis_title,
-    gaps,
-    line_words,
-    mark,
-    panel_title,
-    short_label,
-    text,
-    where,
-)  # fmt: skip
-from reportgen.sweep.families import family
-from reportgen.sweep.series import Labelled, Point, Story, Track, Training
+from reportgen.scores import Cell, Column, Table, head_name
+from reportgen.sweep.stored import ALPHA, Labelled, StepPoint, Story, Track, Training
+
+# What the figures of a sweep say alike: where the numbers are from, what is above the line, titles, tables.
+
+
+def where(training: Training) -> str:
+    """Whose numbers: the model, its checkpoints, its layers and heads."""
+    point = next(iter(next(iter(training.tracks.values()))[-1].points))
+    steps = [member.step or 0 for member in training.members]
+    return (
+        f"{training.label}, {len(steps)} checkpoints from step {steps[0]:,} to {steps[-1]:,}, "
+        f"{point.shape[0]} layers × {point.shape[1]} heads."
+    )
+
+
+def line_words(point: StepPoint) -> str:
+    """What 'above the line' means for this score."""
+    words = f"family-wise adjusted p ≤ {ALPHA} over the heads of one checkpoint"
+    if point.scores.p is None:
+        words = "above the checkpoint's family-wise line"
+    if point.scores.threshold is not None:
+        words += f", and {'|score|' if point.signed else 'score'} ≥ {point.scores.threshold:g}"
+    return f"Above the line: {words}; not corrected over checkpoints."
+
+
+def gaps(training: Training, tracks: Sequence[Track]) -> str:
+    """That some checkpoints lack a score, and what that means."""
+    short = sum(len(track.points) < len(training.members) for track in tracks)
+    return "Checkpoints without a score (for example, a task not solved yet) are not drawn." if short else ""
+
+
+def mark(synthetic: bool) -> str:
+    """What a caption says of numbers that no trained model gave."""
+    return "SYNTHETIC: untrained weights or made-up numbers." if synthetic else ""
+
+
+def text(*sentences: str) -> str:
+    """The sentences there are, one after the other."""
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _common(tracks: Sequence[Track]) -> str:
+    """The label that all scores share, before their tasks; empty where they share none."""
+    starts = {track.label.removesuffix(f": {track.task}") for track in tracks}
+    return starts.pop() if len(starts) == 1 and len(tracks) > 1 else ""
+
+
+def panel_title(track: Track, tracks: Sequence[Track]) -> str:
+    """The task where all panels are of one quantity, else the score's label."""
+    return track.task[:1].upper() + track.task[1:] if _common(tracks) else track.label
+
+
+def axis_title(tracks: Sequence[Track], *, signed: bool) -> str:
+    words = short_label(_common(tracks)) or "Score"
+    return f"|{words}|" if signed else words
+
+
+def short_label(label: str) -> str:
+    """A label for a narrow place: what stands in brackets at its end goes."""
+    return label.rsplit(" (", 1)[0] if label.endswith(")") else label
+
+
+def as_table(key: str, title: str, columns: Sequence[str], rows: Sequence[tuple[Cell, ...]]) -> Table:
+    return Table(key, title, tuple(Column(name, digits=4) for name in columns), tuple(rows))
+
+
+# The figure of a sweep over several models: the best score of every layer by relative depth.
+
+_HUES = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2")
+
+
+def family(suite: str, story: Story, style: Style) -> Figure:
+    """The best score of every layer against relative depth, one line a model."""
+    panels, rows = [], []
+    found = list(story.families[suite].items())
+    labels = list(dict.fromkeys(p.member.label for _, points in found for p in points))
+    for key, points in found:
+        lines = []
+        for point in points:
+            sizes = np.where(np.isfinite(point.sizes), point.sizes, -np.inf).max(axis=1)  # [layer]
+            layers = len(sizes)
+            depth = tuple(layer / max(1, layers - 1) for layer in range(layers))
+            known = [(d, float(s)) for d, s in zip(depth, sizes, strict=True) if np.isfinite(s)]
+            hue = _HUES[labels.index(point.member.label) % len(_HUES)]
+            lines.append(Curve(point.member.label, tuple(d for d, _ in known), tuple(s for _, s in known), hue))
+            rows += [
+                (point.member.label, point.member.name, key, round(d * max(1, layers - 1)), layers, d, s)
+                for d, s in known
+            ]
+        panels.append(CurvePanel(points[0].scores.label, "", tuple(lines)))
+    signed = any(point.signed for _, points in found for point in points)
+    name = slug_of(f"sweep-families-{suite}")
+    caption = text(
+        f"Best score in every layer against relative depth, layer / (layers − 1), of {len(labels)} models at their "
+        "last checkpoint of the sweep. Heads of different models do not correspond: only depth and score are compared.",
+        "Absolute values of signed scores." if signed else "",
+        mark(story.synthetic),
+    )
+    columns = ("model", "revision", "key", "layer", "layers", "relative depth", "best score in layer")
+    return Figure(
+        id=name,
+        suite=suite,
+        title=f"{story.titles[suite]}: models by relative depth",
+        caption=caption,
+        alt=f"One line for each of {len(labels)} models: the best score by relative depth.",
+        chart=curves(
+            panels, "Relative depth", "Best score", style, top=0.0 if signed else 1.0,
+            ticks=(0, 0.25, 0.5, 0.75, 1),
+            synthetic=story.synthetic,
+        ),
+        data=as_table(name, "Best score by relative depth", columns, rows),
+    )  # fmt: skip
+
 
 MOST_FRAMES = 16  # maps of a filmstrip; the page's slider and the CSV have every step
 MOST_ROWS = 40  # heads in the figure of appearances
@@ -70,14 +171,15 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         quantiles = [np.nanquantile(_known(p), (0.05, 0.25, 0.5, 0.75, 0.95)) for p in track.points]
         tops = [float(np.nanmax(_known(p))) for p in track.points]
         low, q1, mid, q3, high = (tuple(float(q[i]) for q in quantiles) for i in range(5))
-        threshold = track.points[-1].threshold
+        threshold = track.points[-1].scores.threshold
         last = track.points[-1].best()
         panels.append(
-            LogPanel(
-                panel_title(track, tracks), f"highest at the end: {head_name(*last)}" if last else "", track.steps,
-                (Line("highest head", tuple(tops)), Line("median head", mid, colour="#7f7f7f", dashed=True)),
-                (Band("5–95 % of heads", low, high, 0.16), Band("25–75 %", q1, q3, 0.22)),
-                () if threshold is None else ((threshold, f"the suite's threshold, {threshold:g}"),),
+            CurvePanel(
+                panel_title(track, tracks), f"highest at the end: {head_name(*last)}" if last else "",
+                (_line("highest head", track, tops), _line("median head", track, mid, second=True)),
+                levels=() if threshold is None else ((threshold, f"the suite's threshold, {threshold:g}"),),
+                bands=(Band("5–95 % of heads", track.steps, low, high, 0.16),
+                       Band("25–75 %", track.steps, q1, q3, 0.22)),
             )
         )  # fmt: skip
         for point, *numbers in zip(track.points, tops, low, q1, mid, q3, high, strict=True):
@@ -87,9 +189,9 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
     signed = any(track.signed for track in tracks)
     caption = text(
         f"Score of the highest head and of all heads against training step. {where(training)}",
-        "The highest head is chosen anew at every step: being the highest of many, it lies above what a fresh "
-        "sample would give. Bands: quantiles over heads.",
-        "Sizes of signed scores." if signed else "",
+        "The highest head is selected at every step; as the maximum over heads it is biased upwards relative to a "
+        "fresh sample. Bands: quantiles over heads.",
+        "Absolute values of signed scores." if signed else "",
         gaps(training, tracks),
         mark(synthetic),
     )
@@ -102,7 +204,7 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         title="Best score against training step",
         caption=caption,
         alt=f"Lines that show how the best score of {len(tracks)} quantities grows over training.",
-        chart=log_panels(panels, axis_title(tracks, signed=signed), style, top=top, synthetic=synthetic),
+        chart=curves(panels, "", axis_title(tracks, signed=signed), style, top=top, steps=True, synthetic=synthetic),
         data=as_table(_id(training, suite, "best"), "Best score and quantiles over heads", columns, rows),
     )
 
@@ -115,11 +217,11 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         above = [p.above() for p in track.points]
         beats = tuple(None if mask is None else float(mask.sum()) for mask in null)
         over = tuple(None if mask is None else float(mask.sum()) for mask in above)
-        lines = [Line("above the line", over)]
-        if track.points[-1].threshold is not None:
-            lines.append(Line("beats its null, whatever the size", beats, colour="#7f7f7f", dashed=True))
+        lines = [_line("above the line", track, over)]
+        if track.points[-1].scores.threshold is not None:
+            lines.append(_line("beats its null, whatever the size", track, beats, second=True))
         total = int(track.points[-1].scores.exact.sum())
-        panels.append(LogPanel(panel_title(track, tracks), f"of {total} heads", track.steps, tuple(lines)))
+        panels.append(CurvePanel(panel_title(track, tracks), f"of {total} heads", lines))
         for point, a, b in zip(track.points, over, beats, strict=True):
             rows.append((training.label, track.key, point.member.step, _count(a), _count(b), total))
     caption = text(
@@ -127,7 +229,7 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         line_words(tracks[-1].points[-1]),
         mark(synthetic),
     )
-    columns = ("model", "key", "step", "heads above the line", "heads beating the null", "heads scored")
+    columns = ("model", "key", "step", "heads above the line", "heads beyond the null", "heads scored")
     name = _id(training, suite, "count")
     return Figure(
         id=name,
@@ -135,9 +237,15 @@ def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style
         title="Heads above the line against training step",
         caption=caption,
         alt=f"Lines that show how many heads reach the line for {len(tracks)} quantities over training.",
-        chart=log_panels(panels, "Heads", style, whole=True, synthetic=synthetic),
+        chart=curves(panels, "", "Heads", style, steps=True, whole=True, synthetic=synthetic),
         data=as_table(name, "Heads above the line", columns, rows),
     )
+
+
+def _line(name: str, track: Track, values: Sequence[float | None], *, second: bool = False) -> Curve:
+    """A quantity at every step, with a dot on each."""
+    look: dict[str, Any] = {"colour": GREY, "dashed": True} if second else {}
+    return Curve(name, track.steps, values, width=1.4, dot=13.0, **look)
 
 
 def _count(value: float | None) -> int | None:
@@ -170,7 +278,7 @@ def appearing(training: Training, suite: str, labelled: Sequence[Labelled], styl
         f"Heads that the suite labels at step {steps[-1]:,}, by set and by their score there. Discs: above the line, "
         "coloured by the score; dots: below it; the thicker line starts at the first step above.",
         line_words(labelled[0].track.points[-1]),
-        f"{never} of them never are." if never else "",
+        f"{never} of them are never above it." if never else "",
         f"The first {MOST_ROWS} of {len(rows)}; the CSV has all." if len(rows) > MOST_ROWS else "",
         mark(synthetic),
     )
@@ -192,24 +300,24 @@ def _largest(rows: Sequence[Appearing]) -> float:
     return float(f"{max((v for row in rows for v in row.values if v is not None), default=1.0):.1g}") or 1.0
 
 
-def _known(point: Point) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _known(point: StepPoint) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """The sizes there are; one NaN where there is none."""
     found = point.sizes[np.isfinite(point.sizes)]
     return found if found.size else np.asarray([np.nan], dtype=np.float32)
 
 
-def _size(point: Point | None, head: tuple[int, int]) -> float | None:
+def _size(point: StepPoint | None, head: tuple[int, int]) -> float | None:
     if point is None or not np.isfinite(point.sizes[head]):
         return None
     return float(point.sizes[head])
 
 
-def _is_above(point: Point | None, head: tuple[int, int]) -> bool:
+def _is_above(point: StepPoint | None, head: tuple[int, int]) -> bool:
     above = None if point is None else point.above()
     return bool(above is not None and above[head])
 
 
-def frames_of(track: Track) -> list[Point]:
+def frames_of(track: Track) -> list[StepPoint]:
     """At most MOST_FRAMES points: the first, the last, and those between evenly over the list."""
     points = list(track.points)
     if len(points) <= MOST_FRAMES:
@@ -264,6 +372,6 @@ def _in_row(count: int) -> int:
     return count if count <= 6 else min((6, 5, 7), key=lambda c: (-(-count // c) * c - count, c != 6))
 
 
-def _best_words(point: Point) -> str:
+def _best_words(point: StepPoint) -> str:
     head = point.best()
     return "" if head is None else f"{head_name(*head)} {float(point.scores.values[head]):.2f}".replace("-", "−")

@@ -4,32 +4,179 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from markupsafe import Markup
+
+from reportgen import __version__
 from reportgen.figures import export
-from reportgen.figures.alone import Maker, attempt
-from reportgen.figures.alone import made as made_alone
-from reportgen.figures.figure import Figure, Style
+from reportgen.figures.export import legible
+from reportgen.figures.figure import Figure, Maker, attempt
+from reportgen.figures.figure import made as made_alone
 from reportgen.figures.svg import size_of
-from reportgen.figures.widths import legible
+from reportgen.figures.theme import Style, clean, printable
 from reportgen.files import check_inside, write_atomic
 from reportgen.report.build import missing_figure
-from reportgen.report.bundle import archive
-from reportgen.report.csv import COLUMNS, escape, scores_csv
-from reportgen.report.parts import Grid, Pairs, Plate
-from reportgen.report.render import ARCHIVE, ENDINGS, Tell, plate_files
+from reportgen.report.document import Pairs, Plate, TextTable
+from reportgen.report.html import SCALE, environment, page_values, scripts, template
+from reportgen.report.html import rows as twin_of
+from reportgen.report.pdf import compile_pdf, moment
+from reportgen.report.render import ARCHIVE, COLUMNS, ENDINGS, Tell, archive, escape, plate_files, scores_csv
 from reportgen.report.render import render as render_run
-from reportgen.report.text import anchor, clean, cleaned, plural
-from reportgen.report.twins import rows as twin_of
+from reportgen.report.text import anchor, cleaned, plural
 from reportgen.sweep.figures import figures
-from reportgen.sweep.page import Part, SweepReport, document, page, slide
-from reportgen.sweep.series import Story, Track, story
-from reportgen.sweep.stored import Sweep
+from reportgen.sweep.stored import Story, Sweep, Track, story
+
+# A sweep's report as one self-contained HTML file and as one PDF, from the same plates. No torch.
+#
+# The page is complete with scripts off; with them, a slider moves through the steps of every filmstrip at once.
+
+FILES = {"report.pdf": "PDF", "report.zip": "Everything, zip", "scores.csv": "All scores, CSV"}
+MOST_VALUES = 400_000  # numbers that the slider carries; a longer sweep's slider gets every second step, or fewer
+_MAX_ROWS = 60  # of a table on paper
+_FILL = re.compile(r'fill="(#[0-9a-f]{6})"')
+
+
+@dataclass(frozen=True)
+class SweepSection:
+    """One section: figures of one suite on one training run, or the families."""
+
+    title: str
+    anchor: str
+    plates: tuple[Plate, ...]
+    tables: tuple[TextTable, ...] = ()
+    undrawn: tuple[str, ...] = ()  # figures that could not be drawn, and why
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """Everything the page and the PDF say; all text clean."""
+
+    title: str
+    name: str
+    created: str
+    synthetic: bool
+    facts: Pairs
+    failed: tuple[tuple[str, str], ...]  # member, reason
+    parts: tuple[SweepSection, ...]
+    members: TextTable
+    provenance: Pairs
+    slides: Mapping[str, Mapping[str, Any]]  # figure id -> what its slider shows
+
+    @property
+    def plates(self) -> tuple[Plate, ...]:
+        return tuple(plate for part in self.parts for plate in part.plates)
+
+
+def page(report: SweepReport, formats: Sequence[str], tex: Mapping[str, str], present: Sequence[str]) -> str:
+    """The page. `formats` of figures beside it; `tex` snippets by id; `present`: names of FILES beside it."""
+    style, script = template("style.css") + template("sweep.css"), scripts("base.js", "sweep.js")
+    return (
+        environment()
+        .get_template("sweep.html.jinja")
+        .render(
+            page_values(style, script, formats, {name: FILES[name] for name in FILES if name in present}),
+            r=report,
+            tex=tex,
+            art={plate.id: _inline(plate) for plate in report.plates},
+        )
+    )
+
+
+def _inline(plate: Plate) -> Markup:
+    """The plate's drawing as part of the page, named for screen readers; its root is rewritten."""
+    inside = plate.svg[plate.svg.index(">") + 1 : plate.svg.rindex("</svg>")]
+    size = (round(SCALE * plate.width), round(SCALE * plate.height))
+    font = "Liberation Sans, Arial, Helvetica, sans-serif"
+    head = Markup('<svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}" font-family="{}">')
+    return head.format(plate.width, plate.height, *size, plate.alt, font) + Markup(inside) + Markup("</svg>")
+
+
+def slide(track: Track, svg: str) -> dict[str, Any]:
+    """One score at every step, as the slider shows it, in the colours of the drawn filmstrip."""
+    every = max(1, -(-sum(p.scores.values.size for p in track.points) // MOST_VALUES))
+    points = [p for i, p in enumerate(track.points) if i % every == 0 or i == len(track.points) - 1]
+    shown = [p.scores.exact_values if track.signed else p.sizes for p in points]
+    masks = [p.above() for p in points]
+    low, high, colours = _bar(svg)
+    return {
+        "label": clean(track.label),
+        "steps": [p.member.step for p in points],
+        "shape": list(points[0].shape),
+        "low": low,
+        "high": high,
+        "colours": colours,
+        "values": [[_short(v) for v in grid.ravel().tolist()] for grid in shown],
+        "above": [np.flatnonzero(mask).tolist() if mask is not None else [] for mask in masks],
+    }
+
+
+def _short(value: float) -> float | None:
+    return None if not np.isfinite(value) else float(f"{value:.3g}")
+
+
+def _bar(svg: str) -> tuple[float, float, list[str]]:
+    """(lowest, highest, colours upwards) of the colour bar in a drawn filmstrip."""
+    start = svg.index("bar_marks")
+    colours = list(dict.fromkeys(_FILL.findall(svg[start : svg.index("</g>", start)])))
+    numbers = svg[svg.index("bar_numbers_marks") :]
+    texts = re.findall(r">([^<>]+)</text>", numbers[: numbers.index("</g>")])
+    values = [float(text.rstrip("+").replace("\u2212", "-")) for text in texts]
+    return min(values), max(values), colours
+
+
+def document(report: SweepReport) -> bytes:
+    """The report as PDF/UA-1. Raises PdfError when Typst fails or warns."""
+    sources = {f"{plate.id}.svg": printable(plate.svg).encode() for plate in report.plates}
+    sources["report.json"] = json.dumps(_data(report)).encode()
+    with as_file(files("reportgen.templates")) as templates:
+        sources["main.typ"] = (templates / "sweep.typ").read_bytes()
+        return compile_pdf(sources, templates / "fonts", moment(report.created))
+
+
+def _data(report: SweepReport) -> dict[str, Any]:
+    value = {
+        "title": report.title,
+        "name": report.name,
+        "date": report.created[:10],
+        "version": __version__,
+        "synthetic": report.synthetic,
+        "facts": report.facts,
+        "failed": report.failed,
+        "parts": [
+            {"title": p.title, "undrawn": p.undrawn, "plates": [_typst_plate(x) for x in p.plates]}
+            for p in report.parts
+        ],
+        "members": {"columns": report.members.columns, "rows": report.members.rows[:_MAX_ROWS]},
+        "hidden": max(0, len(report.members.rows) - _MAX_ROWS),
+        "provenance": report.provenance,
+    }
+    made: dict[str, Any] = _printable(value)
+    return made
+
+
+def _typst_plate(plate: Plate) -> dict[str, Any]:
+    return {
+        "file": f"{plate.id}.svg", "title": plate.title, "caption": " ".join((plate.caption, *plate.notes)),
+        "alt": plate.alt, "width": plate.width, "height": plate.height,
+    }  # fmt: skip
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {key: _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False, tell: Tell = lambda why: None) -> Path:
@@ -81,7 +228,8 @@ def find_figure(sweep: Sweep, figure_id: str, style: Style) -> Figure:
     found = [figure for _, makers in figures(story(sweep), style) for figure in made_alone(makers)]
     known = {figure.id: figure for figure in found if not isinstance(figure, str)}
     if figure_id not in known:
-        raise missing_figure(sweep.path, figure_id, known, [why for why in found if isinstance(why, str)])
+        titles = {figure.id: figure.title for figure in known.values()}
+        raise missing_figure(sweep.path, figure_id, titles, [why for why in found if isinstance(why, str)])
     return known[figure_id]
 
 
@@ -105,11 +253,11 @@ def build(sweep: Sweep, style: Style) -> SweepReport:
     told = story(sweep)
     tracks = {track.key: track for t in told.trainings for found in t.tracks.values() for track in found}
     numbers = iter(range(1, 10_000))
-    parts: list[Part] = []
+    parts: list[SweepSection] = []
     slides: dict[str, dict[str, Any]] = {}
     for title, makers in figures(told, style):
         plates, undrawn = _plates(makers, numbers, style)
-        parts.append(Part(clean(title), f"part-{anchor(title.lower())}", plates, undrawn=undrawn))
+        parts.append(SweepSection(clean(title), f"part-{anchor(title.lower())}", plates, undrawn=undrawn))
         slides |= {p.id: slide(track, p.svg) for p in plates if (track := _filmed(p.figure, tracks)) is not None}
     record = sweep.record
     labels = list(dict.fromkeys(member.label for member in record.members))
@@ -174,7 +322,7 @@ def _facts(sweep: Sweep, told: Story) -> Pairs:
     return tuple((name, value) for name, value in rows if value)
 
 
-def _members(sweep: Sweep) -> Grid:
+def _members(sweep: Sweep) -> TextTable:
     rows = [
         (
             m.title,
@@ -186,13 +334,11 @@ def _members(sweep: Sweep) -> Grid:
         )
         for m in sweep.record.members
     ]
-    columns = ("Member", "Training step", "How it ended", "Seconds", "Reason", "Run folder")
-    return Grid("Members", columns, (False, True, False, True, False, False), tuple(rows), _ENDS)
+    columns = ("Member", "Training step", "Outcome", "Seconds", "Reason", "Run folder")
+    return TextTable("Members", columns, (False, True, False, True, False, False), tuple(rows), _ENDS)
 
 
-_ENDS = (
-    "Kept: finished by an earlier sweep. Seconds: what the suites took, loading included where it was in this process."
-)
+_ENDS = "Kept: finished by an earlier sweep. Seconds: scoring time, including loading if it was in this process."
 
 
 def _provenance(sweep: Sweep) -> Pairs:

@@ -1,24 +1,28 @@
 """A stored sweep: sweep.json and the run folders beside it. Nothing here imports torch.
 
-sweep.json    what was swept and how each member ended; written by the driver alone, after every member
+sweep.json    the members and their status; written only by the driver, after every member
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from reportgen import __version__
+from reportgen import suites as registry
 from reportgen.errors import RunError
-from reportgen.files import write_atomic
-from reportgen.reading import is_file, there
+from reportgen.files import is_file, there, write_atomic
+from reportgen.report.text import cleaned
 from reportgen.runfolder import MANIFEST, Run, is_slug, read_versioned
+from reportgen.scores import Head, HeadScores, HeadSet, SuiteResult, head_name
 
 SCHEMA_VERSION = 1
 RECORD = "sweep.json"
@@ -63,6 +67,18 @@ class SweepRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
 
 @dataclass(frozen=True)
+class SweepTally:
+    """Progress of a sweep. `eta_s`: estimated seconds left at the speed so far; None before the first member ended."""
+
+    total: int
+    done: int
+    failed: int
+    running: int
+    kept: int
+    eta_s: float | None
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A sweep folder, read."""
 
@@ -74,14 +90,14 @@ class Sweep:
         """The sweep at `path`; RunError in one line when there is none, it is damaged or of a newer reportgen."""
         path = Path(path)
         file = path / RECORD
-        again = "Type the same 'reportgen sweep' again."
+        again = "Rerun the 'reportgen sweep' command."
         if not there(file):
             raise RunError(f"{path} is not a sweep (no {RECORD}).", "Make one with 'reportgen sweep'.")
         record = read_versioned(file, SweepRecord, SCHEMA_VERSION, again)
         names = [record.name, *(member.slug for member in record.members)]
         for name in names:
             if not is_slug(name):
-                raise RunError(f"{file} names a folder {name!r} that is not a plain name.", again)
+                raise RunError(f"{file} has a folder name {name!r} that is not a plain name.", again)
         if doubles := sorted(name for name, count in Counter(names[1:]).items() if count > 1):
             raise RunError(f"{file} has the member {doubles[0]!r} twice.", again)
         return cls(path, record)
@@ -113,3 +129,216 @@ def save(path: Path, record: SweepRecord, members: Sequence[MemberRecord], elaps
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# A stored sweep's scores along its training steps: what the figures draw. No torch.
+#
+# "Above the line": the head beats its null (family-wise adjusted p <= 0.05 within its checkpoint, or a value above the
+# family-wise line), and its score reaches its own threshold where it has one. The correction is over
+# the heads of one checkpoint, never over checkpoints.
+
+ALPHA = 0.05
+Mask = npt.NDArray[np.bool_]  # [layer head]
+
+
+@dataclass(frozen=True, eq=False)
+class StepPoint:
+    """One score of one checkpoint."""
+
+    member: MemberRecord
+    scores: HeadScores
+    shape: Head
+
+    @property
+    def sizes(self) -> npt.NDArray[np.float32]:
+        """[layer head]: the value, or its size where values are signed; NaN for estimates."""
+        return np.abs(self.scores.exact_values) if self.signed else self.scores.exact_values
+
+    @property
+    def signed(self) -> bool:
+        return self.scores.range[0] < 0
+
+    def beats_null(self) -> Mask | None:
+        """[layer head]; None where the score has no null."""
+        if self.scores.p is not None:
+            return np.asarray(np.nan_to_num(self.scores.p, nan=1.0) <= ALPHA)
+        if self.scores.line is not None:
+            return np.asarray(np.nan_to_num(self.sizes, nan=-np.inf) > self.scores.line)
+        return None
+
+    def above(self) -> Mask | None:
+        """[layer head]: beats the null and reaches the threshold; None where the score has no null."""
+        beats = self.beats_null()
+        if beats is None or self.scores.threshold is None:
+            return beats
+        return np.asarray(beats & (np.nan_to_num(self.sizes, nan=-np.inf) >= self.scores.threshold))
+
+    def best(self) -> Head | None:
+        """The head with the largest size; None where no head has a value."""
+        if not np.isfinite(self.sizes).any():
+            return None
+        at = np.unravel_index(int(np.nanargmax(self.sizes)), self.sizes.shape)
+        return int(at[0]), int(at[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One score along a training run, steps ascending."""
+
+    key: str
+    label: str
+    points: tuple[StepPoint, ...]
+
+    @property
+    def task(self) -> str:
+        """The task in words."""
+        name = self.key.rsplit("/", 1)[-1].replace("_", " ")
+        return name.upper() if len(name) <= 3 else name
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        return tuple(point.member.step or 0 for point in self.points)
+
+    @property
+    def signed(self) -> bool:
+        return self.points[0].signed
+
+    def first_above(self, head: Head) -> int | None:
+        """The first step at which `head` is above the line."""
+        for point in self.points:
+            above = point.above()
+            if above is not None and above[head]:
+                return point.member.step
+        return None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A head of a computed set of the last checkpoint, and the score it is followed by."""
+
+    head: Head
+    heads: HeadSet
+    track: Track
+
+    @property
+    def name(self) -> str:
+        return head_name(*self.head)
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The checkpoints of one model that say their steps; `tracks` by suite, those that figures draw."""
+
+    label: str
+    members: tuple[MemberRecord, ...]
+    tracks: Mapping[str, tuple[Track, ...]]
+    labelled: Mapping[str, tuple[Labelled, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """Everything a sweep's report draws.
+
+    trainings  models with at least two checkpoints
+    families   the last checkpoint of every model, where there are two models or more: suite -> score -> its points
+    titles     suite -> its title;  synthetic: some model's weights were never trained
+    """
+
+    trainings: tuple[Training, ...]
+    families: Mapping[str, Mapping[str, tuple[StepPoint, ...]]]
+    titles: Mapping[str, str]
+    synthetic: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One run, as much of it as is drawn."""
+
+    member: MemberRecord
+    points: Mapping[str, tuple[StepPoint, ...]]  # suite -> its leading scores
+    sets: Mapping[str, tuple[HeadSet, ...]]
+    synthetic: bool
+
+
+def story(sweep: Sweep) -> Story:
+    """Read the scores of every member, one run at a time. Raises RunError where a run is damaged."""
+    found = []
+    for member, run in sweep.runs():
+        results = {name: result for name, result in cleaned(dict(run.results)).items() if result.scores}
+        points = {name: _points(member, result) for name, result in results.items()}
+        sets = {name: result.head_sets for name, result in results.items()}
+        synthetic = run.manifest.synthetic or run.manifest.model.synthetic
+        found.append(_Read(member, points, sets, synthetic))
+    labels = list(dict.fromkeys(read.member.label for read in found))
+    by_label = {label: [read for read in found if read.member.label == label] for label in labels}
+    trainings = tuple(made for label in labels if (made := _training(label, by_label[label])) is not None)
+    last = [reads[-1] for reads in by_label.values()]
+    known = registry.known()
+    names = list(dict.fromkeys(name for read in found for name in read.points))
+    return Story(
+        trainings=trainings,
+        families=_families(last) if len(last) > 1 else {},
+        titles={name: known[name].title if name in known else name for name in names},
+        synthetic=any(read.synthetic for read in found),
+    )
+
+
+def _points(member: MemberRecord, result: SuiteResult) -> tuple[StepPoint, ...]:
+    """The scores that stand for a suite: all tasks of its first measure, or its measures where each has one task."""
+    measures = list(dict.fromkeys(score.measure for score in result.scores))
+    first = [score for score in result.scores if score.measure == measures[0]]
+    chosen = first if len(first) > 1 else [next(s for s in result.scores if s.measure == m) for m in measures]
+    return tuple(StepPoint(member, s, (s.values.shape[0], s.values.shape[1])) for s in chosen)
+
+
+def _training(label: str, reads: Sequence[_Read]) -> Training | None:
+    """The training run that these checkpoints show; None where fewer than two of one shape say their step."""
+    stepped = [read for read in reads if read.member.step is not None]
+    steps = [read.member.step for read in stepped]
+    if len(set(steps)) < 2 or len(set(steps)) != len(steps):
+        return None
+    names = list(dict.fromkeys(name for read in stepped for name in read.points))
+    tracks = {name: _tracks(name, stepped) for name in names}
+    last = {name: [read.sets[name] for read in stepped if name in read.sets][-1] for name in names}
+    labelled = {name: _labelled(last[name], tracks[name]) for name in names}
+    return Training(label, tuple(r.member for r in stepped), {n: t for n, t in tracks.items() if t}, labelled)
+
+
+def _tracks(suite: str, reads: Sequence[_Read]) -> tuple[Track, ...]:
+    """Scores that at least two checkpoints have, as the last one orders them; another shape of model is left out."""
+    last = [read.points[suite] for read in reads if suite in read.points][-1]
+    tracks = []
+    for final in last:
+        along = [p for read in reads for p in read.points.get(suite, ()) if p.scores.key == final.scores.key]
+        same = tuple(point for point in along if point.shape == final.shape)
+        if len(same) > 1:
+            tracks.append(Track(final.scores.key, final.scores.label, same))
+    labels = [track.label for track in tracks]
+    return tuple(replace(t, label=f"{t.label}: {t.task}") if labels.count(t.label) > 1 else t for t in tracks)
+
+
+def _labelled(sets: Sequence[HeadSet], tracks: Sequence[Track]) -> tuple[Labelled, ...]:
+    """Heads of the computed sets whose score is followed, each set's by their last value."""
+    found = []
+    for heads in sets:
+        track = next((track for track in tracks if track.key == heads.score), None)
+        if track is None or track.points[-1].above() is None:
+            continue
+        sizes = track.points[-1].sizes
+        order = sorted(heads.heads, key=lambda head: -float(np.nan_to_num(sizes[head])))
+        found += [Labelled(head, heads, track) for head in order]
+    return tuple(found)
+
+
+def _families(last: Sequence[_Read]) -> Mapping[str, Mapping[str, tuple[StepPoint, ...]]]:
+    """suite -> score -> the points of the models that have it, where two or more do."""
+    found: dict[str, dict[str, list[StepPoint]]] = {}
+    for read in last:
+        for suite, points in read.points.items():
+            for point in points:
+                found.setdefault(suite, {}).setdefault(point.scores.key, []).append(point)
+    return {
+        suite: {key: tuple(points) for key, points in keys.items() if len(points) > 1}
+        for suite, keys in found.items()
+        if any(len(points) > 1 for points in keys.values())
+    }

@@ -1,1 +1,1 @@
-"""The verbs of the command line, a module per group; heavy imports stand inside the functions."""
+"""The verbs of the command line, one module per group; heavy imports are inside the functions."""

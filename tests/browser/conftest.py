@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from reportgen.figures.figure import Style
+from reportgen.figures.theme import Style
 from reportgen.report.build import build
 from reportgen.report.render import ENDINGS, write
 from tests.report import sample

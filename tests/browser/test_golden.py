@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from reportgen.figures.figure import Style
+from reportgen.figures.theme import Style
 from reportgen.report.build import build
 from reportgen.report.render import write
 from tests import pixels

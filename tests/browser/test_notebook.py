@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser
 
-from reportgen.imported.store import Source, import_table
+from reportgen.imported.store import TableSource, import_table
 
 CELLS = (
     "import numpy as np, reportgen",
@@ -30,7 +30,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebook")
     table = folder / "t.csv"
     table.write_text("layer,head,induction\n0,0,0.1\n0,1,0.2\n1,0,0.9\n1,1,0.4\n")
-    run = import_table(table, Source("<b>m</b>", 2, 2), folder / "runs")
+    run = import_table(table, TableSource("<b>m</b>", 2, 2), folder / "runs")
     cells = [nbformat.v4.new_code_cell(cell.format(run=str(run.path))) for cell in CELLS]
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(

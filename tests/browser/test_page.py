@@ -263,3 +263,16 @@ def test_downloads_lie_where_the_page_says(visit: Visitor, report_folder: Path) 
     links = {link.get_attribute("href") or "" for link in page.locator("a[download]").all()}
     assert len(links) == 3 * 6 + 5
     assert all((report_folder / link).stat().st_size for link in links)
+
+
+def test_the_csv_that_the_page_makes_is_the_file(visit: Visitor, report_folder: Path) -> None:
+    """Of a map from the scores that the page carries: ranks, sets and weights included."""
+    page = visit().page
+    for plate in page.locator(".plate").all():
+        name = plate.get_attribute("data-figure")
+        page.evaluate("() => { URL.createObjectURL = (blob) => { window.made = blob.text(); return '#'; }; }")
+        plate.locator("[data-kind=csv]").evaluate("(link) => link.click()")
+        wait = "async () => { while (!window.made) await new Promise((go) => setTimeout(go, 20)); return window.made; }"
+        made = page.evaluate(wait)
+        page.evaluate("() => { window.made = null; }")
+        assert made == (report_folder / "figures" / f"{name}.csv").read_text("utf-8")

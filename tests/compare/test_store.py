@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reportgen import cli
-from reportgen.compare.settings import TITLE
-from reportgen.compare.store import Asked, compare
+from reportgen import cli, suites
+from reportgen.compare.numbers import TITLE
+from reportgen.compare.store import ComparisonRequest, compare
 from reportgen.errors import RunError, SettingsError
 from reportgen.manifest import SuiteRecord
 from reportgen.report.build import build
@@ -41,7 +42,7 @@ def table(found: Run, key: str) -> list[tuple[object, ...]]:
 
 
 def test_the_same_weights_are_subtracted_head_by_head(pair: list[Run], tmp_path: Path) -> None:
-    found = compare(pair, Asked(), tmp_path).result("compared")
+    found = compare(pair, ComparisonRequest(), tmp_path).result("compared")
     difference = found["difference/relations.score.copying"]
     assert difference.values[1, 2] == pytest.approx(0.15, abs=1e-6)
     assert np.count_nonzero(difference.values) == 1
@@ -53,13 +54,13 @@ def test_the_same_weights_are_subtracted_head_by_head(pair: list[Run], tmp_path:
 
 
 def test_heads_that_changed_class_are_named(pair: list[Run], tmp_path: Path) -> None:
-    rows = table(compare(pair, Asked(), tmp_path), "changed")
+    rows = table(compare(pair, ComparisonRequest(), tmp_path), "changed")
     assert ("L3H0", "Top heads (copying)", "yes", "no") in rows
     assert not [row for row in rows if row[0] == "L1H2" and row[1] == "Top heads (copying)"]
 
 
 def test_what_differs_is_a_banner_on_page_paper_and_in_captions(pair: list[Run], tmp_path: Path) -> None:
-    found = compare(pair, Asked(), tmp_path)
+    found = compare(pair, ComparisonRequest(), tmp_path)
     report = build(found)
     words = " ".join(report.banner)
     assert "seed: 0 in first; 1 in other" in words
@@ -71,9 +72,24 @@ def test_what_differs_is_a_banner_on_page_paper_and_in_captions(pair: list[Run],
     assert document(report).startswith(b"%PDF")
 
 
+def test_what_0_and_none_stand_for_is_written_in_words_in_banner_table_and_settings(tmp_path: Path) -> None:
+    given = ({"k": 0, "permutations": 0}, {"k": 5, "permutations": 99})
+    runs = [stored(tmp_path / str(i), result(VALUES, ((1, 2),)), settings) for i, settings in enumerate(given)]
+    found = compare(runs, ComparisonRequest(), tmp_path)
+    fields = {f.name: f.metadata for f in dataclasses.fields(suites.find("relations").settings)}
+    automatic = fields["k"]["zero"]
+    assert automatic.startswith("automatic, ")
+    words = " ".join(build(found).banner)
+    assert f"relations.k: {automatic} in 0; 5 in 1" in words
+    assert "relations.permutations: off in 0; 99 in 1" in words
+    assert ("relations.k", automatic, "5") in table(found, "settings")
+    shown = {s.name: s.value for s in build(runs[0]).sections[0].settings}
+    assert shown == {"k": automatic, "permutations": "off"}
+
+
 def test_equal_runs_have_no_banner(tmp_path: Path) -> None:
     runs = [stored(tmp_path / name, result(VALUES, ((1, 2),))) for name in ("a", "b")]
-    report = build(compare(runs, Asked(), tmp_path))
+    report = build(compare(runs, ComparisonRequest(), tmp_path))
     assert report.banner == ()
     assert "Data or settings differ" not in page(report)
     assert "DIFFER" not in report.plates[0].caption
@@ -85,7 +101,9 @@ def test_different_models_are_compared_by_depth_and_rank_alone(tmp_path: Path) -
         stored(tmp_path / "small", result(VALUES, ((0, 0), (3, 1)))),
         stored(tmp_path / "large", result(deep, ((7, 2),)), content_hash="cd" * 32),
     ]
-    found = compare(runs, Asked(declared=True), tmp_path)
+    with pytest.raises(SettingsError, match="small has 4 x 3 heads, large has 8 x 3 heads"):
+        compare(runs, ComparisonRequest(declared=True), tmp_path)
+    found = compare(runs, ComparisonRequest(), tmp_path)
     assert found.result("compared").scores == ()
     assert found.manifest.suites["compared"].settings["lineage"] == "different models"
     kinds = {p.id.rsplit("-", 1)[1] for p in build(found).plates}
@@ -101,18 +119,18 @@ def test_a_lineage_of_other_weights_has_to_be_declared(tmp_path: Path) -> None:
         stored(tmp_path / "a", result(VALUES, ())),
         stored(tmp_path / "b", result(VALUES, ()), content_hash="cd" * 32),
     ]
-    assert compare(runs, Asked(), tmp_path, "x").result("compared").scores == ()
-    assert len(compare(runs, Asked(declared=True), tmp_path, "y").result("compared").scores) == 2
+    assert compare(runs, ComparisonRequest(), tmp_path, "x").result("compared").scores == ()
+    assert len(compare(runs, ComparisonRequest(declared=True), tmp_path, "y").result("compared").scores) == 2
     hub = [
         stored(tmp_path / "c", result(VALUES, ()), hub_id="gpt2"),
         stored(tmp_path / "d", result(VALUES, ()), hub_id="openai-community/gpt2", content_hash="cd" * 32),
     ]
-    assert len(compare(hub, Asked(), tmp_path, "z").result("compared").scores) == 2
+    assert len(compare(hub, ComparisonRequest(), tmp_path, "z").result("compared").scores) == 2
 
 
 def test_every_later_run_is_compared_with_the_first(tmp_path: Path) -> None:
     runs = [stored(tmp_path / f"r{i}", result(grid(4, 3, i), ())) for i in range(3)]
-    found = compare(runs, Asked(), tmp_path)
+    found = compare(runs, ComparisonRequest(), tmp_path)
     keys = [s.key for s in found.result("compared").scores]
     assert keys[:2] == [
         "compared/difference/relations.score.copying.1",
@@ -125,11 +143,11 @@ def test_every_later_run_is_compared_with_the_first(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_one_line(pair: list[Run], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="expected 2 to 8"):
-        compare(pair[:1], Asked(), tmp_path)
+        compare(pair[:1], ComparisonRequest(), tmp_path)
     with pytest.raises(RunError, match="with itself"):
-        compare([pair[0], pair[0]], Asked(), tmp_path)
+        compare([pair[0], pair[0]], ComparisonRequest(), tmp_path)
     with pytest.raises(SettingsError, match="relations/score"):
-        compare(pair, Asked(("relations/scor",)), tmp_path)
+        compare(pair, ComparisonRequest(("relations/scor",)), tmp_path)
 
 
 def test_the_verb_writes_a_report(pair: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +164,7 @@ def test_suites_that_are_not_compared_are_out_of_the_banner_and_named(pair: list
         with RunWriter(run.path, run.manifest) as writer:
             other = SuiteResult("attention", (replace(moved, key=f"attention/induction/random{tau}"),))
             writer.store("attention", other, SuiteRecord("done", 1, {"sequences": tau}, {}, resume_key="k"))
-    found = compare([Run.open(run.path) for run in pair], Asked(), tmp_path)
+    found = compare([Run.open(run.path) for run in pair], ComparisonRequest(), tmp_path)
     report = build(found)
     assert not [line for line in report.banner if "attention" in line]
     gone = {missing.what: missing.why for missing in found.result("compared").not_computed}
@@ -158,7 +176,7 @@ def test_examples_of_different_vocabularies_are_one_sentence_and_a_folded_table(
         stored(tmp_path / name, result(VALUES, ((1, 2),), pairs), content_hash=name * 32, d_vocab=size, synthetic=False)
         for name, pairs, size in (("ab", ("a", "b"), 100), ("cd", ("a", "c", "d"), 200))
     ]
-    report = build(compare(runs, Asked(), tmp_path))
+    report = build(compare(runs, ComparisonRequest(), tmp_path))
     (line,) = report.banner
     assert "100 in " in line
     assert "200 in " in line
@@ -168,6 +186,6 @@ def test_examples_of_different_vocabularies_are_one_sentence_and_a_folded_table(
 
 def test_thumbnails_of_maps_on_one_bar_name_no_scale_of_their_own(pair: list[Run], tmp_path: Path) -> None:
     """The two relations' differences share a bar that is cut at their own sizes, not at the ± 1 they could reach."""
-    report = build(compare(pair, Asked(), tmp_path))
+    report = build(compare(pair, ComparisonRequest(), tmp_path))
     assert [len(p.keys) for p in report.plates if p.id.endswith("difference")] == [2]
     assert {tile.range for tile in wall(report).tiles} == {"scale of its figure"}

@@ -30,6 +30,13 @@ SMALL: dict[str, dict[str, object]] = {
         "most_steps": 20, "cache": False, "proj": 4, "hidden": 8,
     },
     "sparse": {"per_template": 6, "sequences": 8, "draws": 1, "resamples": 50},
+    "weights": {"rotations": 20, "permutations": 99, "words": 60, "keys": 40, "mlp_tokens": 100, "pairs": 5},
+    "icl": {
+        "accuracy": 0, "gain": -1, "shots": 3, "prompts": 4, "exact_heads": 1, "verified": 4, "verified_task": 1,
+        "sampled": 8, "random_vectors": 2, "other_tasks": 2, "twin_prompts": 4, "flips": 99, "resamples": 50,
+        "text_windows": 2, "text_verified": 2, "text_sampled": 4, "held_prompts": 4, "ablation_sets": 2,
+    },
+    "text": {"windows": 12, "tokens": 48, "shuffled": 2, "edge_windows": 2, "flips": 99, "resamples": 50},
 }  # fmt: skip
 """Settings of every suite: each experiment on, each as small as it may be."""
 

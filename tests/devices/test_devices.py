@@ -22,8 +22,14 @@ KINDS = ("cuda", "mps")
 ROOT = Path(__file__).parents[2]
 TRANSFERS = ("download", "upload")
 # Copies and waits per suite with the settings SMALL on cuda, about a tenth above what was measured.
-CAPS = {"attention": 30, "relations": 500, "circuits": 3000, "cognitive": 700, "sparse": 4500}
-LBFGS, LBFGS_CAP = "suites/cognitive/alone.py", 14_000  # torch's L-BFGS reads its loss at every evaluation
+CAPS = {
+    "attention": 30, "relations": 500, "circuits": 3000, "cognitive": 700, "sparse": 4500, "weights": 1800, "icl": 1950,
+    "text": 1250,
+}  # fmt: skip
+LBFGS, LBFGS_CAP = (
+    "suites/cognitive/scoring/per_head_probe.py",
+    14_000,
+)  # torch's L-BFGS reads its loss at every evaluation
 
 pytestmark = [
     pytest.mark.devices,
@@ -108,7 +114,7 @@ def test_the_cpu_run_reports_nothing(folder: Path) -> None:
 
 
 # Float64 looks again at the pairs that float32 leaves open, in as many heads as have any.
-OPEN = ("suites/relations/recheck.py", "suites/relations/engine.py")
+OPEN = ("suites/relations/scoring/ranks.py",)
 STATIC = {
     "attention": SMALL["attention"],
     "relations": {
@@ -147,13 +153,13 @@ def test_transfers_do_not_grow_with_heads(tmp_path: Path) -> None:
     ]  # fmt: skip
     for process in made:
         ended(process)
-    files = ("suites/attention/", "suites/relations/", "suites/ov.py", "suites/cognitive/features.py",
-             "suites/cognitive/probe.py")  # fmt: skip
+    files = ("suites/attention/", "suites/relations/", "suites/ov.py", "suites/cognitive/scoring/prompts.py",
+             "suites/cognitive/scoring/probe.py")  # fmt: skip
     few, many = (lines_of(path, files) for path in paths.values())
     few, many = (Counter({key: n for key, n in c.items() if not key[1].startswith(OPEN)}) for c in (few, many))
     assert sum(few.values()) > 50
     assert many - few == Counter()
-    engine = [lines_of(path, OPEN[1:]) for path in paths.values()]
+    engine = [lines_of(path, OPEN) for path in paths.values()]
     again = sum((engine[1] - engine[0]).values())
     assert again <= 16 * 6 * 4  # one look per head, layer and set of maps, where it has open pairs
 
@@ -169,7 +175,7 @@ def test_transfers_do_not_grow_with_relations(tmp_path: Path) -> None:
     ]
     for process in made:
         ended(process)
-    one, three = (lines_of(path, ("suites/relations/null.py", "suites/ov.py")) for path in paths)
+    one, three = (lines_of(path, ("suites/relations/scoring/static.py", "suites/ov.py")) for path in paths)
     uploads = Counter({key: n for key, n in (three - one).items() if key[0] == "upload"})
     assert sum(one.values()) > 0
     assert (three - one) - uploads == Counter()

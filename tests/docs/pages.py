@@ -27,11 +27,11 @@ def glossary() -> str:
     parts = [
         "# Glossary of scores",
         "",
-        "Every score is one number per query head and task, with its n. The key of a score is `suite/measure/task`.",
-        "Intervals are 95 %. The null is what the family-wise adjusted p, or the line, is read from; captions say how",
-        "many draws. `reportgen suites NAME` prints the same formulas with the settings they depend on.",
+        "Every score is one number per query head and task, with n. The key of a score is `suite/measure/task`.",
+        "Intervals are 95 %. The family-wise adjusted p, or the line, comes from the null; captions say how",
+        "many draws. `reportgen suites NAME` prints the same formulas and the settings they depend on.",
         "",
-        "This page is made from the suites' declarations: `python -m tests.docs.pages`.",
+        "This page is generated from the suites' declarations: `python -m tests.docs.pages`.",
     ]
     for suite in (*suites.BUILT_IN, *suites.STORED):
         parts += _suite(suite)
@@ -46,7 +46,7 @@ def _suite(suite: Suite) -> Iterator[str]:
         yield from ("", f"### `{suite.name}/{measure.name}`", "", f"**{measure.title}.** {measure.meaning}", "")
         yield f"- formula: `{measure.formula}`"
         yield f"- range: {_range(measure)}"
-        yield f"- null: {measure.null or 'that of the scores it is made from'}"
+        yield f"- null: {measure.null or 'that of the underlying scores'}"
         if measure.source:
             yield f"- source: {source(measure.source)}"
 
@@ -81,12 +81,12 @@ def cli() -> str:
     parts = [
         "# The command line",
         "",
-        "What `reportgen VERB --help` says, on one page. `reportgen --version` prints the version.",
+        "The output of `reportgen VERB --help`, on one page. `reportgen --version` prints the version.",
         "",
-        "Exit codes: 0 done; 1 a suite failed, or a check found something; 2 a mistake the one line names; 130 Ctrl-C;",
+        "Exit codes: 0 success; 1 a suite or check failed; 2 bad input, named in one line; 130 Ctrl-C;",
         "143 SIGTERM.",
         "",
-        "This page is made from the command line itself: `python -m tests.docs.pages`.",
+        "This page is generated from the command line: `python -m tests.docs.pages`.",
     ]
     for words, command in commands():
         parts += _verb(words, command)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from reportgen.config import merge, read_config
-from reportgen.published.catalogue import load_user
-from reportgen.site.settings import read_site
+from reportgen.published import load_user
+from reportgen.site import read_site
 from reportgen.suites.circuits.tasks import user
-from reportgen.suites.relations.data import load_relations, load_templates
-from reportgen.suites.sparse import forms
+from reportgen.suites.pairs import load_relations, load_templates
+from reportgen.suites.sparse import suite
 from reportgen.sweep.spec import make_spec, read_spec
 from tests.docs.reading import DOCS, PAGES, ROOT, blocks
 
@@ -59,10 +59,15 @@ def test_relations_of_one_file(tmp_path: Path) -> None:
     ]
 
 
+def test_a_relation_with_its_title(tmp_path: Path) -> None:
+    (relation,) = load_relations(str(written(tmp_path / "mine.json", one("data.md", "json", "sg_to_pl"))))
+    assert (relation.title, len(relation.pairs)) == ("Singular to plural", 2)
+
+
 def test_prompts_of_the_sparse_suite(tmp_path: Path) -> None:
-    task = forms.read_task(written(tmp_path / "plurals.toml", one("data.md", "toml", 'title = "plurals"')))
+    task = suite.read_task(written(tmp_path / "plurals.toml", one("data.md", "toml", 'title = "plurals"')))
     assert (len(task.templates), len(task.pairs), task.drawn) == (3, 3, ("cat", "cats"))
-    (group,) = forms.read_feature_groups(written(tmp_path / "groups.json", one("data.md", "json", '"position"')))
+    (group,) = suite.read_feature_groups(written(tmp_path / "groups.json", one("data.md", "json", '"position"')))
     assert (group.name, group.layers) == ("large", (0, 3))
 
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from safetensors import safe_open
 
-from reportgen import codec, manifest
-from reportgen.report import kept
-from reportgen.report.csv import COLUMNS
+from reportgen import manifest, score_files
+from reportgen.report import draw
+from reportgen.report.render import COLUMNS
 from reportgen.sweep import stored
 from tests.docs.reading import DOCS, ROOT, tables
 
@@ -27,13 +27,13 @@ TYPES = {
     "self_check": manifest.SelfCheck,
     "self_test": manifest.SelfTest,
     "suites": manifest.SuiteRecord,
-    "scores/SUITE.json": codec._Stored,
-    "scores": codec._Score,
-    "head_sets": codec.SetRecord,
-    "tables": codec.TableRecord,
-    "drawn/SUITE.json": kept.DrawnRecord,
-    "measures": kept.MeasureRecord,
-    "figures": kept.FigureRecord,
+    "scores/SUITE.json": score_files._Stored,
+    "scores": score_files._Score,
+    "head_sets": score_files.SetRecord,
+    "tables": score_files.TableRecord,
+    "drawn/SUITE.json": draw.DrawnRecord,
+    "measures": draw.MeasureRecord,
+    "figures": draw.FigureRecord,
     "sweep.json": stored.SweepRecord,
     "members": stored.MemberRecord,
 }
@@ -48,7 +48,7 @@ def test_every_field_is_documented_and_no_other(heading: str) -> None:
 
 def test_fields_within_cells_are_those_of_the_types() -> None:
     text = PAGE.read_text("utf-8")
-    for struct, names in ((codec._Column, ("name", "unit", "digits")), (codec._Array, ("dims", "labels"))):
+    for struct, names in ((score_files._Column, ("name", "unit", "digits")), (score_files._Array, ("dims", "labels"))):
         assert {field.name for field in msgspec.structs.fields(struct)} == set(names)
         assert all(f"`{name}`" in text for name in names)
 
@@ -71,11 +71,14 @@ def test_a_stored_run_has_these_fields() -> None:
 @pytest.mark.parametrize("name", SUITES)
 def test_tensors_are_named_as_documented(name: str) -> None:
     meaning = json.loads((RUN / "scores" / f"{name}.json").read_text("utf-8"))
-    parts = {form.rpartition("/")[2] for form in TABLES["scores/SUITE.safetensors"] if form.startswith("scores/")}
-    assert parts == {"values", "low", "high", "p", "estimated"}
+    parts = {form.split("/", 2)[2] for form in TABLES["scores/SUITE.safetensors"] if form.startswith("scores/")}
+    assert parts == {"values", "low", "high", "p", "p_each", "estimated", "controls/<name>"}
     with safe_open(RUN / "scores" / f"{name}.safetensors", "np") as file:
         keys = set(file.keys())
-    expected = {f"scores/{score['key']}/{part}" for score in meaning["scores"] for part in parts}
+    named = [
+        {**score, "parts": parts | {f"controls/{c['name']}" for c in score["controls"]}} for score in meaning["scores"]
+    ]
+    expected = {f"scores/{score['key']}/{part}" for score in named for part in score["parts"]}
     assert keys - expected == {f"arrays/{array}" for array in meaning["arrays"]}
     assert {f"scores/{score['key']}/values" for score in meaning["scores"]} <= keys
 
@@ -90,7 +93,7 @@ def test_the_resume_key_is_made_of_what_the_page_names() -> None:
 
     from reportgen import runner
 
-    source = inspect.getsource(runner._one_suite).split("resume_key(")[1].split("    )\n")[0]
+    source = inspect.getsource(runner.SuiteJob.key).split("resume_key(")[1]
     said = PAGE.read_text("utf-8").split("### The resume key")[1].split("Device, threads")[0]
     for part in ("suite", "version", "model", "weights", "dtype", "seed", "settings", "data"):
         assert f"{part}=" in source

@@ -13,7 +13,9 @@ from reportgen import suites
 from reportgen.cli import app
 from reportgen.report.build import build
 from reportgen.runfolder import Run
-from reportgen.suites import Context, Measure, Samples, samples
+from reportgen.suites import samples
+from reportgen.suites.base import Context, Measure
+from reportgen.suites.samples import Samples
 from tests.docs.reading import DOCS, ROOT, blocks, steps, tables
 
 PAGE = DOCS / "suites.md"
@@ -63,9 +65,12 @@ def test_the_null_of_the_page_finds_what_is_there_and_nothing_else() -> None:
     effect = rng.normal(0, [1.0, 5.0, 1.0, 20.0], (60, 2, 4))
     effect[:, 1, 2] += 1.0
     space: dict[str, Any] = {"np": np, "Samples": Samples, "paired_effect": lambda model: effect}
+    space["shuffled_effect"] = lambda model: np.full((2, 4), 0.1)
     exec(blocks(PAGE, "python")[1], space)  # the page's own text
     found = space["score"](None, Context(seed=0, threads=1))
-    p = samples.result("mine", (Measure("effect", "E", "x", "y"),), found, (2, 4), 0).scores[0].p
+    score = samples.result("mine", (Measure("effect", "E", "x", "y"),), found, (2, 4), 0).scores[0]
+    p, (control,) = score.p, score.controls
+    assert (control.name, control.value, np.shape(control.values)) == ("shuffled prompts", np.float32(0.1), (2, 4))
     assert p is not None
     assert p[1, 2] == pytest.approx(1 / 1000)
     assert (np.delete(p.ravel(), 6) > 0.05).all()

@@ -14,7 +14,7 @@ import pytest
 
 from reportgen.cli import app
 from reportgen.report.build import find_figure
-from reportgen.report.numbers import numbers_tex
+from reportgen.report.paper import numbers_tex
 from reportgen.runfolder import Run
 from tests.docs.reading import DOCS, ROOT, blocks, prose, steps
 

@@ -14,13 +14,15 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer, GPT2Tokenizer
 
-from reportgen.mini import tokenizer as mini
+from reportgen.mini import vocab as mini
 from reportgen.models.tokens import Tokens
 from reportgen.suites.circuits.settings import Settings
-from reportgen.suites.circuits.tasks import BUILDERS, forms, greater_than
-from reportgen.suites.relations.data import keep, load_relations
+from reportgen.suites.circuits.tasks import BUILDERS, greater_than
+from reportgen.suites.circuits.tasks.task import read_words, single_tokens
+from reportgen.suites.pairs import keep, load_relations
 from reportgen.suites.relations.suite import RelationsSettings
-from reportgen.suites.sparse import prompts as sparse
+from reportgen.suites.sparse.scoring import prompts as sparse
+from reportgen.suites.sparse.suite import BUNDLED, read_task
 from tests.real import fetch
 
 PAGE = Path(__file__).parents[2] / "docs" / "tokenizers.md"
@@ -34,12 +36,12 @@ Cells = Mapping[tuple[str, str], str]  # (first, second column) -> what this tok
 HEAD = f"""\
 # Tokenizers
 
-Word lists and prompts are the same for every model, the tokens are not. A word is used where it is one token at the
-start of a word in running text (found behind other words, never by encoding it alone: some tokenizers put a space of
-their own before a text), and a prompt where every word stands as that token and its answer is the token that follows
-when both are tokenized together. `tests/suites/test_kinds.py` tries this with and without BOS on small tokenizers of
-seven kinds: byte-level with whole numbers, single digits or groups of three digits, SentencePiece's with and without a
-mark before the text, unigram, whole words. Pairs with the unknown token are left out.
+Word lists and prompts are the same for every model; tokens are not. A word is used only if it is a single token in
+running text (encoded after other words, never alone, because some tokenizers add a space before a text). A prompt is
+used only if each of its words is that token, and its answer is the next token when both are tokenized together.
+`tests/suites/test_kinds.py` tests this with and without BOS on small tokenizers of seven kinds: byte-level with whole
+numbers, single digits or groups of three digits, SentencePiece with and without a leading mark, unigram, whole words.
+Pairs with the unknown token are left out.
 
 ## Greater-than
 
@@ -49,33 +51,32 @@ mark before the text, unigram, whole words. Pairs with the unknown token are lef
 | Greater decade | 1, 7, 3, 2 | The war lasted from 1732 to 17 | 4 to 9 | 0 to 2 | 1702 | decade, unit, century |
 | Greater digit | 173, 2 | The war lasted from 1732 to 173 | 3 to 9 | 0 to 2 | 1730 | unit, decade |
 
-- The first that the tokenizer can write is used; title, captions and `form` in the facts say which. Where it can write
+- The first form that the tokenizer supports is used; title, captions and `form` in the facts say which. If it supports
   none (a year is one token), the task is left out and the report says why.
-- Greater decade: an end in the start's own decade, 173_, is right or wrong by a digit that comes later. The digit 3 is
-  neither answer nor foil.
-- Greater decade and digit start at 1 to 8, each equally often, so that digits are left on both sides. The published
-  form starts at 02 to 98, and as there both sides hold all two-digit tokens, also those of years that this tokenizer
-  writes as one token when it sees them whole.
-- The metric is the summed probability of the answers less that of the foils in all three.
+- Greater decade: whether an end year in the start's own decade, 173_, is right depends on a later digit, so the digit 3
+  is neither answer nor foil.
+- Greater decade and digit start at 1 to 8, each equally often, so that there are digits on both sides. The published
+  form starts at 02 to 98 and, as published, both sides contain all two-digit tokens, including those of years that this
+  tokenizer encodes as one token.
+- The metric in all three is the summed probability of the answers minus that of the foils.
 
-## Pairs left
+## Pairs kept
 
-Made by `python -m tests.docs.tokenizers` and compared by `tests/docs/test_tokenizers.py` with the tokenizers of the
-bundled model, SmolLM2-135M-Instruct and Gemma 3 270M as GGUF files have them, and GPT-2.
+Written by `python -m tests.docs.tokenizers` and tested by `tests/docs/test_tokenizers.py`, for the tokenizers of the
+bundled model, SmolLM2-135M-Instruct and Gemma 3 270M (from their GGUF files), and GPT-2.
 
-Tasks, at the default of {_PROMPTS} prompts; with fewer than {_LEAST} the task is left out. Tokens a prompt: the
-mean, which the cost of patching follows.
+Tasks, at the default of {_PROMPTS} prompts; with fewer than {_LEAST} the task is left out. Tokens per prompt: the mean,
+which determines the cost of patching.
 """
 RELATIONS = f"""
-Relations: pairs of which both words are one token. Fewer than {_FEWEST}: left out of the run, a dash here.
-**Bold**: fewer than half of the pairs are left, and scores speak for the common words among them.
+Relations: pairs whose words are both single tokens. With fewer than {_FEWEST} the relation is left out (shown as a
+dash). **Bold**: fewer than half of the pairs are kept, so scores represent only the common words.
 """
 CAUSES = """
-What is lost where a relation loses most of its pairs on a real tokenizer: `year_to_following` every year where digits
-are tokens; `adj_to_superlative`, `adj_to_comparative`, both translations and `country_to_capital` targets of several
-tokens (thickest, sadder, maison, Hanoi), whose sources are all there; `product_to_company` products. The filter is the
-published method's, and nothing is put in the place of lost pairs. `multi_token` scores sources of several tokens, never
-targets.
+Why relations lose most of their pairs on a real tokenizer: `year_to_following` loses every year if digits are tokens;
+`adj_to_superlative`, `adj_to_comparative`, both translations and `country_to_capital` targets of several tokens
+(thickest, sadder, maison, Hanoi) while all sources are kept; `product_to_company` products. The filter is that of the
+published method, and lost pairs are not replaced. `multi_token` scores sources of several tokens, never targets.
 """
 
 
@@ -95,7 +96,7 @@ def path_of(column: str) -> Path | None:
 def tokens_of(column: str) -> Tokens | None:
     """The column's tokenizer as the suites see it, or None where it isn't on this machine."""
     if column == "mini":
-        return Tokens(mini.build())
+        return Tokens(mini.build_tokenizer())
     path = path_of(column)
     if path is None:
         return None
@@ -114,16 +115,16 @@ def _tasks(tokens: Tokens) -> Iterator[tuple[tuple[str, str], str]]:
     for name, build in BUILDERS.items():
         task = build(tokens, _PROMPTS, 0)
         yield (name, "prompt pairs"), str(len(task.pairs)) if len(task.pairs) >= _LEAST else "\u2013"
-        yield (name, "templates"), _of(len(task.templates), len(forms.read(name)["templates"]))
+        yield (name, "templates"), _of(len(task.templates), len(read_words(name)["templates"]))
         length = sum(len(pair.clean) for pair in task.pairs) / max(1, len(task.pairs))
-        yield (name, "tokens a prompt"), f"{length:.1f}" if task.pairs else "\u2013"
+        yield (name, "tokens per prompt"), f"{length:.1f}" if task.pairs else "\u2013"
         if name == greater_than.NAME:
             yield (name, "form"), task.title
-        for kind, listed in forms.read(name).items():
+        for kind, listed in read_words(name).items():
             if kind not in ("templates", "rephrased", "centuries"):
-                count = len(task.maps) if isinstance(listed, dict) else len(forms.single(tokens, listed))
+                count = len(task.maps) if isinstance(listed, dict) else len(single_tokens(tokens, listed))
                 yield (name, kind), _of(count, len(listed))
-    antonyms = sparse.read_task(sparse.BUNDLED)
+    antonyms = read_task(BUNDLED)
     counts = [len(group) for group in sparse.groups(tokens, antonyms, len(antonyms.pairs), 0)]
     yield ("antonyms (`sparse`)", "prompts"), _of(sum(counts), len(antonyms.pairs) * len(antonyms.templates))
 
@@ -144,7 +145,7 @@ def _of(count: int, listed: int) -> str:
 def page(made: Mapping[str, Mapping[str, Cells]]) -> str:
     """The page from column -> table -> cells, where every column has the same rows."""
     first = made[COLUMNS[0]]
-    tasks = _table(("task", "of it"), first["tasks"], lambda column: made[column]["tasks"])
+    tasks = _table(("task", "item"), first["tasks"], lambda column: made[column]["tasks"])
     relations = _table(("relation", "pairs listed"), first["relations"], lambda column: made[column]["relations"])
     return f"{HEAD}\n{tasks}{RELATIONS}\n{relations}{CAUSES}"
 

@@ -20,14 +20,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import reportgen.mini
 from reportgen import runner
 from reportgen.config import Options
-from reportgen.models.boot import quiet
 from reportgen.models.load import load
-from reportgen.models.model import Model
+from reportgen.models.model import Model, quiet
 from reportgen.runfolder import Run
-from reportgen.selftest.checkpoint import PADDING_COLUMNS, randomise
-from reportgen.suites.cognitive import dataset
-from reportgen.suites.sparse import prompts
-from reportgen.suites.sparse.gates import CONFIG_KEY, Gate
+from reportgen.selftest.models import PADDING_COLUMNS, randomise
+from reportgen.suites.cognitive.scoring import dataset
+from reportgen.suites.sparse.facts import CONFIG_KEY
+from reportgen.suites.sparse.scoring import prompts
+from reportgen.suites.sparse.scoring.gates import Gate
 from tests.tiny import FAMILIES
 
 MINI = Path(reportgen.mini.__file__).parent / "checkpoint"
@@ -107,6 +107,7 @@ SMALL: dict[str, dict[str, object]] = {
         "relations": "name_copying,country_to_capital", "permutations": 99, "draws": 50, "dynamic_pairs": 8,
         "ablation_prompts": 8, "ablation_random": 2, "salient_tokens": 3, "min_pairs": 8, "folded": True,
     },
+    "weights": {"rotations": 20, "permutations": 99, "words": 40, "keys": 60, "k": 3},
     "cognitive": {
         "seeds": 1, "most_steps": 20, "permutations": 0, "resamples": 50, "random_sets": 2, "curve_sets": 2,
         "min_per_class": 3, "cache": False,

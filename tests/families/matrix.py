@@ -16,19 +16,19 @@ from tests.families.traits import TRAITS, traits
 from tests.tiny import FAMILIES, tiny_folder
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-SUITES = ("relations", "attention", "circuits", "cognitive", "sparse")
+SUITES = ("relations", "weights", "attention", "circuits", "cognitive", "sparse")
 HEAD = f"""\
 # Models
 
-Families that reportgen knows, by the `model_type` of their config.json, and what each suite does with them. Every row
-is what happened: all five suites on a small random checkpoint of the family, whose logits were first compared with
-Hugging Face's own forward pass of the same weights (`tests/families/test_matrix.py`, which also compares this page
-with what ran). Any other family is refused before its weights are read.
+Supported families, by the `model_type` in config.json, and which suites run on them. Each row records a test: all six
+suites on a small random checkpoint of the family, after comparing its logits with Hugging Face's own forward pass
+(`tests/families/test_matrix.py`, which also compares this page with the results). Any other family is refused before
+its weights are read.
 
-Refused within a family, for the layout in the file is another: Falcon with `new_decoder_architecture`, ALiBi, or
-without `multi_query` or `parallel_attn`; StarCoder (`gpt_bigcode`) without `multi_query`; OPT with norms after
-attention or projected embeddings; BLOOM with `apply_residual_connection_post_layernorm`; quantised weights in
-safetensors. A quantised GGUF file is dequantised: [gguf.md](gguf.md).
+Refused within a family, because the weight layout differs: Falcon with `new_decoder_architecture`, ALiBi, or without
+`multi_query` or `parallel_attn`; StarCoder (`gpt_bigcode`) without `multi_query`; OPT with norms after attention or
+projected embeddings; BLOOM with `apply_residual_connection_post_layernorm`; quantised weights in safetensors. A
+quantised GGUF file is dequantised: [gguf.md](gguf.md).
 
 | family | {" | ".join(SUITES)} | what is special |
 |---|{"---|" * len(SUITES)}---|
@@ -44,20 +44,20 @@ NOT_FINITE = """
 
 ## Weights or activations that are not finite
 
-`tests/families/test_not_finite.py` damages a model (NaN in one head, infinities in another's values, NaN in a layer
-and in the embedding, float16 weights whose products overflow) and runs everything.
+`tests/families/test_not_finite.py` damages a model (NaN in one head, infinities in another's values, NaN in a layer and
+in the embedding, float16 weights whose products overflow) and runs every suite.
 
 - The self-check fails and says so on the page.
 - relations reads weights head by head: a damaged head has no value, no interval and no p, with the reason in its cell,
-  on the page and in scores.csv; every other head has the numbers that it has in the sound model.
-- attention reads activations: heads whose attention is not finite are left out likewise; where that is every head, the
-  suite refuses.
-- circuits, cognitive and sparse compare logits, which one NaN reaches everywhere: they refuse, and the line names the
-  weights, or says that activations overflow and which `--dtype` to try.
-- Family-wise p-values (step-down max-T and min-p): a head with a value or a single draw that is not finite is no member
-  of the family. Left in, it would hide each draw's maximum from the others, and their p would be too small. The others'
-  p are those of the family without it.
-- A suite that hands over an interval or a p for a head without a value fails; nothing of it is kept.
+  on the page and in scores.csv; every other head has the same numbers as in the undamaged model.
+- weights does so too, score by score; a NaN in the embedding leaves out what needs the vocabulary or position 0.
+- attention reads activations: heads whose attention is not finite are left out in the same way; if that is every head,
+  the suite refuses.
+- circuits, cognitive and sparse compare logits, and a single NaN reaches all of them: they refuse, with a line that
+  names the weights, or says that activations overflow and which `--dtype` to try.
+- Family-wise p-values (step-down max-T and min-p): a head with a non-finite value or draw is excluded from the family.
+  Left in, it would mask the maximum of each draw and make the other p-values too small.
+- A suite that returns an interval or a p for a head without a value fails, and none of its results are kept.
 """
 
 

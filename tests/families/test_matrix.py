@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from reportgen.models.layouts import LAYOUTS
+from reportgen.models.weights import LAYOUTS
 from reportgen.report.build import build
 from reportgen.report.html import page
 from tests.families import made, matrix

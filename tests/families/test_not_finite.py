@@ -17,8 +17,8 @@ from torch import Tensor
 
 from reportgen.models.load import load
 from reportgen.report.build import build
-from reportgen.report.csv import scores_csv
 from reportgen.report.html import page
+from reportgen.report.render import scores_csv
 from reportgen.runfolder import Run
 from reportgen.scores import HeadScores
 from tests.families import made
@@ -148,10 +148,10 @@ def _shown(run: Run, how: str) -> None:
 def test_a_finite_self_check_does_not_hide_an_overflow_in_the_prompts(sound: Path) -> None:
     """The guards of the suites look at what they measured, too."""
     from reportgen.errors import NotApplicable
-    from reportgen.suites import finite
+    from reportgen.models.selfcheck import require_finite, require_finite_logits
 
     model = load(sound, device="cpu")
-    finite.require_logits(model)
-    finite.require(model, "losses", torch.zeros(3))
+    require_finite_logits(model)
+    require_finite(model, "losses", torch.zeros(3))
     with pytest.raises(NotApplicable, match="losses are not finite: all weights are finite, so activations overflow"):
-        finite.require(model, "losses", torch.zeros(3), np.array([0.0, np.inf]))
+        require_finite(model, "losses", torch.zeros(3), np.array([0.0, np.inf]))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores, HeadSet, head_name
 from tests.fixtures import model_record
 

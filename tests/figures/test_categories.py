@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from reportgen.figures import export, theme
-from reportgen.figures.categories import Map, category_maps, key_of
-from reportgen.figures.category_frame import ink
-from reportgen.figures.category_layout import layout
-from reportgen.figures.figure import Style
+from reportgen.figures.categories import CategoryMap, category_maps, key_of
+from reportgen.figures.category_frame import ink, layout
+from reportgen.figures.theme import Style
 from reportgen.scores import Table
 from tests.figures import samples
 
@@ -24,14 +24,18 @@ THREE = FOUR[:3]
 TAB10 = ["#e377c2", "#8c564b", "#9467bd", "#d62728", "#2ca02c", "#ff7f0e", "#1f77b4", "#7f7f7f"]
 
 
-def maps(shape: tuple[int, int] = (3, 4), names: tuple[str, ...] = THREE, background: int | None = None) -> list[Map]:
+def maps(
+    shape: tuple[int, int] = (3, 4), names: tuple[str, ...] = THREE, background: int | None = None
+) -> list[CategoryMap]:
     """A panel per category and one for all; L0H0 is of the first class, L0H1 not computed, L1H0 unsure."""
     last = len(key_of(names, "published")) - 1 if background is None else background
     classes = np.full(shape, last)
     classes[0, 0], classes[0, 1] = 0, -1
     unsure = np.zeros(shape, dtype=bool)
     unsure[1, 0] = unsure[0, 0] = True
-    return [Map(name, "1 head", classes, unsure, {(0, 0): "Copying 0.40"}) for name in ("All Categories", *names)]
+    return [
+        CategoryMap(name, "1 head", classes, unsure, {(0, 0): "Copying 0.40"}) for name in ("All Categories", *names)
+    ]
 
 
 def drawn(rows: int = 1, style: Style | None = None, **given: Any) -> dict[str, Any]:
@@ -89,17 +93,21 @@ def test_not_computed_is_unlike_unclassified() -> None:
     absent = samples.rows_of(spec, "absent")
     assert {(row["name"], row["class"]) for row in absent} == {("L0H1", "not computed")}
     assert samples.layers_of(spec)["absent"]["mark"]["fill"] != samples.rows_of(spec, "backgrounds")[0]["colour"]
-    assert len(samples.rows_of(spec, "absent_crosses")) == 2 * len(absent)
+    assert len(samples.rows_of(spec, "absent_strokes")) == len(absent)
     assert "not computed" in [row["text"] for row in samples.rows_of(spec, "sign_words")]
-    whole = [Map("All Categories", "", np.zeros((3, 4), int), np.zeros((3, 4), bool))]
+    whole = [CategoryMap("All Categories", "", np.zeros((3, 4), int), np.zeros((3, 4), bool))]
     full = category_maps([("row", whole)], key_of(THREE, "published"), Style()).to_dict()
     assert not {"absent", "sign_words"} & set(samples.layers_of(full))
 
 
-def test_unsure_cells_have_a_diagonal_that_leaves_the_letter_free() -> None:
+def test_unsure_cells_have_a_dotted_outline_and_no_stroke_which_means_not_computed() -> None:
     spec = drawn(unsure="interval spans tau")
     path = samples.rows_of(spec, "unsure")[0]["path"]
-    assert path.count("M") == 2 + 1  # both ends behind the letter of L0H0, all of L1H0's
+    assert path.count("M") == 2  # L0H0 and L1H0, with and without a letter
+    assert all(len(re.findall("[hv]", part)) == 4 for part in path.split("M")[1:])  # closed by strokes that are dotted
+    layers = samples.layers_of(spec)
+    assert layers["unsure"]["mark"]["strokeDash"] == layers["sign_outlines"]["mark"]["strokeDash"]
+    assert len(samples.rows_of(spec, "sign_outlines")) == len(samples.rows_of(spec, "sign_lines")) == 1
     assert [row["text"] for row in samples.rows_of(spec, "sign_words")] == ["interval spans tau", "not computed"]
     assert [row["text"] for row in samples.rows_of(drawn(), "sign_words")] == ["not computed"]
 
@@ -192,7 +200,7 @@ def test_letters_that_can_be_read_decide_how_many_panels_stand_in_a_line() -> No
 def test_a_grid_of_80_by_64_stays_small() -> None:
     shape = (80, 64)
     classes = np.random.default_rng(0).choice([0, 7], shape, p=[0.2, 0.8])
-    of = [Map(name, "", classes, classes == 0) for name in ("All Categories", *FOUR)]
+    of = [CategoryMap(name, "", classes, classes == 0) for name in ("All Categories", *FOUR)]
     chart = category_maps([("row", of), ("other", of)], key_of(FOUR, "published"), Style())
     assert len(export.svg(samples.figure(chart, Table("t", "", (), ())))) < 1_500_000
 

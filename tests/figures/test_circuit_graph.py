@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.figures.circuit_graph import FILLS, LOGITS, circuit_graph
-from reportgen.figures.circuit_layout import Link, Node, place
-from reportgen.figures.figure import Style
+from reportgen.figures.circuit_graph import FILLS, LOGITS, CircuitEdge, Node, circuit_graph, place
+from reportgen.figures.theme import Style
 
 NODES = [
     Node((4, 1), "name mover", "0.31"), Node((4, 5), "name mover", "0.24"), Node((2, 4), "S-inhibition"),
     Node((0, 3), "feeds those"),
 ]  # fmt: skip
 LINKS = [
-    Link((4, 1), None, 0.31), Link((4, 5), None, -0.24), Link((2, 4), (4, 1), 0.1, "q"),
-    Link((0, 3), (2, 4), 0.05, "k"), Link((1, 1), (4, 1), 0.5, "q"),
+    CircuitEdge((4, 1), None, 0.31), CircuitEdge((4, 5), None, -0.24), CircuitEdge((2, 4), (4, 1), 0.1, "q"),
+    CircuitEdge((0, 3), (2, 4), 0.05, "k"), CircuitEdge((1, 1), (4, 1), 0.5, "q"),
 ]  # fmt: skip
 
 
@@ -85,7 +84,7 @@ def test_every_group_has_its_fill_and_its_line_in_the_key() -> None:
 )
 def test_boxes_stay_on_the_page_and_apart(heads: list[tuple[int, int]], width: float | None) -> None:
     nodes = [Node(head, "direct effect", "−0.123") for head in heads]
-    links = [Link(head, None, 0.1) for head in heads]
+    links = [CircuitEdge(head, None, 0.1) for head in heads]
     frame = place(nodes, links, ["direct effect"], Style(width_in=width, font_size=9))
     (w, h), centres = frame.box, [*frame.at.values(), frame.logits]
     assert len(centres) == len(heads) + 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reportgen.errors import FontWarning
-from reportgen.figures import export, fonts
+from reportgen.figures import export, theme
 from reportgen.figures.figure import Figure
 from reportgen.scores import Table
 
@@ -26,29 +26,29 @@ def drawn(label: str) -> bytes:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_letters_that_no_font_has_are_written_out_with_a_warning(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "on_system", lambda char: False)
-    with pytest.warns(FontWarning, match=fonts.written(word[0]).replace("\\", r"\\").replace("{", r"\{")):
-        text, system = fonts.settable(f"a {word}")
-    assert (text, system) == (f"a {fonts.printable(word)}", False)
+    monkeypatch.setattr(theme, "on_system", lambda char: False)
+    with pytest.warns(FontWarning, match=theme.written(word[0]).replace("\\", r"\\").replace("{", r"\{")):
+        text, system = theme.settable(f"a {word}")
+    assert (text, system) == (f"a {theme.printable(word)}", False)
     with pytest.warns(FontWarning):
-        assert drawn(word) == drawn(fonts.printable(word))
+        assert drawn(word) == drawn(theme.printable(word))
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_letters_that_the_system_has_are_set_in_its_font(word: str) -> None:
-    if not all(fonts.on_system(char) for char in word):
+    if not all(theme.on_system(char) for char in word):
         pytest.skip(f"no font with {word!r} on this machine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fonts.settable(word) == (word, True)
+        assert theme.settable(word) == (word, True)
         seen = {drawn(char * 2) for char in dict.fromkeys(word) if char.isalpha()} | {drawn("")}
         letters = len({char for char in word if char.isalpha()})
     assert len(seen) == letters + 1  # boxes would be alike, and text that was dropped is like none
 
 
 def test_plain_figures_ask_no_font_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "on_system", lambda char: pytest.fail(f"{char!r} was looked for"))
-    assert fonts.settable("Layer \u2212 \u00e9 \u03b1")[1] is False
+    monkeypatch.setattr(theme, "on_system", lambda char: pytest.fail(f"{char!r} was looked for"))
+    assert theme.settable("Layer \u2212 \u00e9 \u03b1")[1] is False
     assert export.png(export.svg(samples_figure()))
 
 

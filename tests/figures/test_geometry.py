@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.figures.figure import Style
 from reportgen.figures.geometry import Arrangement, Wanted, bar_of, fit, room
-from reportgen.figures.theme import index_ticks, text_width
+from reportgen.figures.theme import Style, index_ticks, text_width
 from reportgen.scores import HeadScores
 from tests.figures import samples
 
@@ -27,10 +26,12 @@ def test_signed_scores_are_symmetric_with_zero_labelled() -> None:
     assert bar.labels() == ["−0.4", "−0.3", "−0.2", "−0.1", "0.0", "0.1", "0.2", "0.3", "0.4"]
 
 
-def test_a_bounded_signed_range_is_kept() -> None:
-    values = np.full((2, 2), 0.01, np.float32)
+@pytest.mark.parametrize(("largest", "high"), [(0.8, 1.0), (0.25, 1.0), (0.19, 0.2), (0.0, 1.0)])
+def test_a_bounded_signed_range_is_kept_where_the_data_fill_a_quarter_of_it(largest: float, high: float) -> None:
+    values = np.full((2, 2), largest, np.float32)
     bar = bar_of(HeadScores("a/b/c", "r", values, 1, no_null="none", range=(-1.0, 1.0)))
-    assert (bar.low, bar.high) == (-1.0, 1.0)
+    assert (bar.low, bar.high) == (-high, high)
+    assert 0.0 in bar.ticks
 
 
 @given(st.floats(1e-6, 1e6), st.booleans())

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from reportgen.errors import DataError, SettingsError
-from reportgen.figures.figure import Style
+from reportgen.figures import chart_data, theme
 from reportgen.figures.heatmap import array_heatmap, heatmap, pair
+from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores
 from tests.figures import samples
 from tests.figures.samples import head_set, layers_of, rows_of
@@ -101,9 +103,28 @@ def test_a_head_in_two_sets_shows_both_markers_side_by_side() -> None:
     assert titles == [sets[0].legend, sets[1].legend]
 
 
-def test_weights_become_opacity() -> None:
-    spec = heatmap(samples.scores(), overlays=[head_set("a", (0, 0), (1, 1), weights={"L0H0": 0.2})]).to_dict()
-    assert [row["opacity"] for row in rows_of(spec, "overlay0")] == [0.4, 1.0]
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_smaller_weight_is_a_lighter_colour_on_the_same_halo(verified: bool) -> None:
+    heads = [(0, 0), (1, 1), (1, 2), (2, 2), (2, 3)]
+    weights = {"L0H0": 0.0, "L1H1": 0.5, "L1H2": 0.75, "L2H2": 0.99}
+    for marker in ("star", "x", "square", "dot"):
+        mine = replace(head_set("a", *heads, weights=weights, verified=verified), marker=marker)
+        spec = heatmap(samples.scores(), overlays=[mine]).to_dict()
+        which = "stroke" if marker in ("x", "square") or not verified else "fill"
+        lightness = [int(row[which][1:3], 16) for row in rows_of(spec, "overlay0")]
+        assert all(np.diff(lightness) <= -12)  # seen one by one, the full one the darkest
+        assert lightness[0] <= 0xE4
+        assert len({row["stroke"] for row in rows_of(spec, "overlay0_halo")}) == 1
+        assert layers_of(spec)["overlay0"]["mark"]["opacity"] == 1
+        assert "opacity" not in layers_of(spec)["overlay0"]["encoding"]
+
+
+def test_a_figures_data_hold_weights_and_shared_ranks() -> None:
+    scores = samples.scores(values=np.array([[0.5, 0.5, 0.1, 0.7]] * 3, np.float32))
+    weighed = head_set("a", (0, 0), (1, 1), weights={"L0H0": 0.2})
+    found = {row["name"]: row for row in chart_data.rows(scores, [weighed, head_set("b", (0, 0))])}
+    assert [found[name]["weight"] for name in ("L0H0", "L1H1", "L0H1")] == ["0.2; 1", "1", ""]
+    assert [found[f"L0H{i}"]["rank"] for i in range(4)] == [4, 4, 10, 1]
 
 
 def test_heads_outside_the_grid_are_not_drawn() -> None:
@@ -158,6 +179,16 @@ def test_a_long_title_is_wrapped_not_cut() -> None:
     lines = heatmap(samples.scores(12, 12), title=title).to_dict()["title"]["text"]
     assert len(lines) > 1
     assert " ".join(lines) == title
+
+
+@pytest.mark.parametrize("words", range(3, 9))
+def test_in_a_column_a_title_ends_clear_of_its_edges(words: int) -> None:
+    title = "SmolLM2-135M-Instruct: " + " ".join(["Country", "to", "capital", "heads", "of", "a", "model", "x"][:words])
+    spec = heatmap(samples.scores(30, 9), title=title, style=Style(width_in=3.25)).to_dict()
+    lines = spec["title"]["text"]
+    widest = max(theme.text_width(line, 10.8) for line in ([lines] if isinstance(lines, str) else lines))
+    assert widest / 2 <= spec["width"] / 2 + 10  # the colour bar's last number ends there: the column's edge
+    assert 2 * 72 < spec["width"] < 3.25 * 72 - 30
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 
 from reportgen.errors import DataError
 from reportgen.figures import export
-from reportgen.figures.data import table
+from reportgen.figures.chart_data import table
 from reportgen.figures.heatmap import heatmap, pair
 from reportgen.figures.markers import COLOURS, MARKERS, marker_of, styled, words_of
-from reportgen.published.catalogue import load_user, sets_for
+from reportgen.published import load_user, sets_for
 from reportgen.scores import HeadSet
 from tests.figures import samples
 from tests.figures.samples import head_set
@@ -95,7 +95,7 @@ def test_an_overlay_file_fixes_marker_and_colour(tmp_path: Path) -> None:
     (mine,) = load_user(overlay_file(tmp_path, 'marker = "star"\ncolor = "#1B9E77"'))
     assert look(mine) == ("star", "#1b9e77")
     assert mine.legend == "Marked heads"
-    drawn = samples.layers_of(heatmap(samples.scores(), overlays=[mine]).to_dict())["overlay0"]["mark"]
+    (drawn,) = samples.rows_of(heatmap(samples.scores(), overlays=[mine]).to_dict(), "overlay0")
     assert drawn["fill"] == "#1b9e77"
     assert words_of(mine) == "stars in #1b9e77"
 
@@ -105,7 +105,7 @@ def test_an_overlay_file_fixes_marker_and_colour(tmp_path: Path) -> None:
     [
         (['marker = "sqare"'], r"entry 1 \(C0\).*'sqare'.*square"),
         (['color = "red"'], r"entry 1 \(C0\).*'red'.*#d55e00"),
-        (['marker = "x"', 'marker = "x"'], r"two classes have the marker 'x'"),
+        (['marker = "x"', 'marker = "x"'], r"two classes .* marker 'x'"),
     ],
 )
 def test_a_marker_that_there_is_not_is_refused(entries: list[str], said: str, tmp_path: Path) -> None:
@@ -117,8 +117,24 @@ def test_paler_markers_are_explained_in_the_legend() -> None:
     weighed = replace(computed("circuits/ioi/name_movers"), weights={"L2H1": 0.5})
     spec = heatmap(samples.scores(), overlays=[weighed]).to_dict()
     assert [row["text"] for row in samples.rows_of(spec, "legend0_text")] == ["Heads", "paler: found less often"]
+    full, pale = samples.rows_of(spec, "legend0_symbol1")
+    assert full["layer"] < pale["layer"]
+    (own,) = {row["stroke"] for row in samples.rows_of(spec, "overlay0")} - {"#000000"}
+    assert (full["stroke"], pale["stroke"]) == ("#000000", own)
+    assert full["size"] == pale["size"]
+    assert len(samples.rows_of(spec, "legend0_symbol0")) == 1
     plain = heatmap(samples.scores(), overlays=[computed("circuits/ioi/name_movers")]).to_dict()
     assert [row["text"] for row in samples.rows_of(plain, "legend0_text")] == ["Heads"]
+
+
+def test_the_sample_of_paler_markers_is_the_palest_classs_own() -> None:
+    movers = replace(computed("circuits/ioi/name_movers"), weights={"L2H1": 0.9})
+    over = replace(computed("circuits/ioi/taking_over"), heads=((1, 1), (1, 2)), weights={"L1H1": 0.3})
+    backups = replace(computed("circuits/ioi/backups"), heads=((0, 2),))  # grey at full weight
+    spec = heatmap(samples.scores(), overlays=[movers, backups, over]).to_dict()
+    sample = samples.layers_of(spec)["legend0_symbol3"]
+    assert sample["mark"]["shape"] == samples.layers_of(spec)["overlay2"]["mark"]["shape"]
+    assert samples.rows_of(spec, "legend0_symbol3")[1]["stroke"] == samples.rows_of(spec, "overlay2")[0]["stroke"]
 
 
 @pytest.mark.parametrize("shape", [(30, 9), (18, 4), (4, 32), (12, 12)])

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from reportgen.figures.figure import Style
-from reportgen.figures.overlap import Cell, Group, overlap
+from reportgen.figures.overlap import Cell, HeadGroup, overlap
+from reportgen.figures.theme import Style
 
 NAMES = ["IOI", "Coloured objects", "Capitals"]
 SIZES = [11, 8, 6]
 CELLS = [Cell(0, 1, 7, 8, 2.9, "0.009"), Cell(0, 2, 4, 6, 2.1, "0.43"), Cell(1, 2, 0, 6, 1.6, "1.00")]
-GROUPS = [Group((0,), 3), Group((0, 1), 5), Group((0, 1, 2), 2)]
+GROUPS = [HeadGroup((0,), 3), HeadGroup((0, 1), 5), HeadGroup((0, 1, 2), 2)]
 
 
 def layers(style: Style | None = None, count: int = 3) -> dict[str, list[dict[str, Any]]]:

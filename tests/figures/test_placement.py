@@ -8,22 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.figures import overlays, theme
-from reportgen.figures.figure import Style
-from reportgen.figures.geometry import Grid, Wanted, bar_of, fit
-from reportgen.figures.legend import Placed, below, boxed, groups
-from reportgen.figures.placement import Box, Scene
+from reportgen.figures.geometry import MapGrid, Wanted, bar_of, fit
+from reportgen.figures.legend import Box, LegendScene, Placed, below, boxed, groups
+from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores
 from tests.figures import samples
 from tests.figures.samples import head_set
 
 
-def made(scores: HeadScores, *heads: tuple[int, int], titles: int = 1) -> tuple[list[Placed] | str, Grid, Scene]:
+def made(
+    scores: HeadScores, *heads: tuple[int, int], titles: int = 1
+) -> tuple[list[Placed] | str, MapGrid, LegendScene]:
     """Legends inside, or the reason why not."""
     shape = (scores.values.shape[0], scores.values.shape[1])
     (grid,) = fit([Wanted(shape, bar_of(scores), scores.label)], Style()).grids
     sets = [head_set(f"s{i}", *heads, legend=f"Title {i}") for i in range(titles)]
     drawn = overlays.place(sets, grid)
-    return boxed(groups(drawn, scores), drawn, scores, grid), grid, Scene.of(drawn, scores, grid)
+    return boxed(groups(drawn, scores), drawn, scores, grid), grid, LegendScene.of(drawn, scores, grid)
 
 
 def frame(found: list[Placed] | str) -> tuple[float, float, float, float]:

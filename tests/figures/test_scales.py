@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import reportgen
 from reportgen.figures import captions
-from reportgen.figures.curves import Curve, Panel, curves
-from reportgen.figures.data import round6
-from reportgen.figures.figure import Style
+from reportgen.figures.chart_data import round6
+from reportgen.figures.curves import Curve, CurvePanel, curves
 from reportgen.figures.geometry import Bar, bar_of
 from reportgen.figures.head_maps import HeadMap, maps, shared_bar
 from reportgen.figures.svg import render
+from reportgen.figures.theme import Style
 from reportgen.report.text import number
 from reportgen.scores import HeadScores
 
@@ -85,7 +85,7 @@ def test_maps_are_drawn_at_every_scale(scale: float, kind: str, sign: float) -> 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-13, 1e-9, 1.0, 1e38])
 def test_curves_are_drawn_at_every_scale(scale: float) -> None:
-    panel = Panel("p", "", (Curve("a", (0.0, 1.0), (0.0, scale), "#000000", False),))
+    panel = CurvePanel("p", "", (Curve("a", (0.0, 1.0), (0.0, scale), "#000000", False),))
     svg = render(curves([panel], "x", "y", Style()).to_dict())
     texts = [float(t) for t in re.findall(r">(\d[\d.]*(?:e[+-]?\d+)?)<", svg.replace("\u2212", "-"))]
     assert any(text == pytest.approx(scale, rel=0.3, abs=0) for text in texts)

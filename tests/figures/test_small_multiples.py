@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.figures.curves import BLUE, RED, Curve, Panel, curves
-from reportgen.figures.figure import Style
+from reportgen.figures.curves import BLUE, RED, Curve, CurvePanel, curves
 from reportgen.figures.head_maps import HeadMap, bar_labels, maps, shared_bar
 from reportgen.figures.small_multiples import columns_for, page, shortened
+from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores
 
 
@@ -53,7 +53,7 @@ def test_the_bar_ends_at_a_round_number_and_counts_what_is_beyond() -> None:
     values[:3] = 0.05
     bar, clipped = shared_bar([_scores(values.reshape(20, 50))], signed=False)
     assert (bar.low, bar.high, clipped) == (0.0, 0.003, 3)
-    assert bar_labels(bar, clipped)[-1] == "0.0030+"
+    assert bar_labels(bar, clipped)[-1] == "\u22650.0030"
     assert bar_labels(bar, clipped)[0] == "0.0000"
     whole, none = shared_bar([_scores([[0.1, 0.4], [0.2, 0.47]])], signed=False)
     assert (whole.high, none) == (0.5, 0)
@@ -126,22 +126,27 @@ def test_the_last_tick_of_the_bar_is_labelled() -> None:
 def test_curves_dots_levels_and_key() -> None:
     line = Curve("still right", (0, 2, 8), (1.0, 0.5, 0.0), BLUE)
     random = Curve("random", (0, 2, 8), (1.0, 0.9, 0.8), RED, True, ((1, 1), (0.8, 1.0), (0.7, 0.9)))
-    panels = [Panel("One", "", (line, random), ((2, 0.5, "2"),), ((0.25, "line"),)), Panel("Two", "", (line,))]
+    panels = [
+        CurvePanel("One", "", (line, random), ((2, 0.5, "2"),), ((0.25, "line"),)),
+        CurvePanel("Two", "", (line,)),
+    ]
     rows = _rows(curves(panels, "Heads", "Score", Style(), top=1.0, ticks=(0, 2, 8)))
-    assert len(rows["lines"]) == 6
-    assert len(rows["dashed_lines"]) == 3
+    dashes = [(row["line"], row["dash"]) for row in rows["lines"]]
+    assert (
+        dashes == [("0-level0", [1.5, 1.5])] * 2 + [("0-0", None)] * 3 + [("0-1", [3.0, 2.0])] * 3 + [("1-0", None)] * 3
+    )
     assert len(rows["bands"]) == 3
     assert [row["text"] for row in rows["key_words"]] == ["still right", "random", "line"]
-    assert [row["text"] for row in rows["dot_words"]] == ["2"]
-    tops = [row["y"] for row in rows["lines"][:3]]
+    assert [row["text"] for row in rows["labels"]] == ["2"]
+    tops = [row["y"] for row in rows["lines"] if row["line"] == "0-0"]
     assert tops == sorted(tops)  # falling in value, so lower on the page
-    assert rows["dots"][0]["x"] == rows["lines"][1]["x"]
+    assert rows["dots"][0]["x"] == rows["lines"][3]["x"]
     assert {row["text"] for row in rows["numbers_below"]} == {"0", "2", "8"}
 
 
 def test_in_a_column_of_text_plots_stand_two_in_a_row_and_the_key_takes_more_lines() -> None:
     names = [f"a line with a long name {i}" for i in range(4)]
-    panels = [Panel(f"P{i}", "", tuple(Curve(name, (0, 1), (0, 1), BLUE) for name in names)) for i in range(4)]
+    panels = [CurvePanel(f"P{i}", "", tuple(Curve(name, (0, 1), (0, 1), BLUE) for name in names)) for i in range(4)]
     wide = curves(panels, "Heads", "Score", Style(width_in=6.5))
     narrow = curves(panels, "Heads", "Score", Style(width_in=3.25, font_size=8.0))
     assert narrow.width <= 3.25 * 72
@@ -153,7 +158,7 @@ def test_in_a_column_of_text_plots_stand_two_in_a_row_and_the_key_takes_more_lin
 
 
 def test_safe_palette_changes_hues_only() -> None:
-    panels = [Panel("One", "", (Curve("a", (0, 1), (0, 1), BLUE),))]
+    panels = [CurvePanel("One", "", (Curve("a", (0, 1), (0, 1), BLUE),))]
     hues = {
         p: {row["colour"] for row in _rows(curves(panels, "x", "y", Style(palette=p)))["lines"]}
         for p in ("published", "safe")

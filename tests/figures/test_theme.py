@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.figures import theme
-from reportgen.figures.figure import Style
+from reportgen.figures.theme import Style
 
 FONTS = Path(str(reportgen.templates.__file__)).parent / "fonts"
 

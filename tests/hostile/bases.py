@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reportgen.imported.store import Source, import_table
+from reportgen.imported.store import TableSource, import_table
 from reportgen.sweep.stored import SCHEMA_VERSION, MemberRecord, SweepRecord, now, save
 
 LAYERS, HEADS = 2, 3
@@ -24,7 +24,7 @@ def make_run(folder: Path) -> None:
     table, overlay = folder.parent / f"{folder.name}.csv", folder.parent / f"{folder.name}.toml"
     table.write_text(TABLE)
     overlay.write_text(OVERLAY)
-    import_table(table, Source("m", LAYERS, HEADS), folder.parent, folder.name, (overlay,))
+    import_table(table, TableSource("m", LAYERS, HEADS), folder.parent, folder.name, (overlay,))
     table.unlink()
     overlay.unlink()
 

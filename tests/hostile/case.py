@@ -104,9 +104,9 @@ class Case:
 def odd_files(name: str) -> tuple[tuple[str, Content, str], ...]:
     """Contents that no text file should have; `name` is the file's own, for links to itself."""
     return (
-        ("folder", Folder(), f"{name}.*(Is a directory|no file|expected a file|not a )"),
-        ("pipe", Pipe(), f"{name}.*(no ordinary file|no file)"),
-        ("endless", Link("/dev/zero"), f"{name}.*(no ordinary file|no file)"),
+        ("folder", Folder(), f"{name}.*(Is a directory|no file|expected the extension|not a |holds no .txt)"),
+        ("pipe", Pipe(), f"{name}.*(not a regular file|no file)"),
+        ("endless", Link("/dev/zero"), f"{name}.*(not a regular file|no file)"),
         ("loop", Link(name), f"{name}.*(symbolic links|no file|There is no)"),
         ("dangling", Link("nowhere"), f"{name}.*(No such file|no file|There is no)"),
         ("locked", Locked(), f"{name}.*(Permission denied|permissions)"),

@@ -18,23 +18,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.config import merge, read_config
 from reportgen.errors import UserError
 from reportgen.figures.figure import View
-from reportgen.imported.table import read_table
+from reportgen.imported.store import read_table
 from reportgen.models import checks, load
-from reportgen.published.catalogue import load_user
-from reportgen.report import kept
+from reportgen.published import load_user
+from reportgen.report import draw
 from reportgen.report.draw import each
 from reportgen.report.paper import check_paper
 from reportgen.runfolder import Run
-from reportgen.site.settings import read_site
+from reportgen.site import read_site
 from reportgen.suites.circuits.settings import TASKS
 from reportgen.suites.circuits.tasks import user
-from reportgen.suites.cognitive import prompts, readers
-from reportgen.suites.relations.data import load_relations, load_templates, read_pairs
-from reportgen.suites.sparse import forms, record
+from reportgen.suites.cognitive import rows
+from reportgen.suites.cognitive.scoring import prompts
+from reportgen.suites.pairs import load_relations, load_templates, read_pairs
+from reportgen.suites.sparse import facts
+from reportgen.suites.sparse.suite import read_feature_groups, read_task
 from reportgen.sweep.spec import make_spec, read_spec
 from reportgen.sweep.stored import Sweep
 from tests import fixtures
@@ -61,7 +63,7 @@ def _relations(path: Path) -> None:
 def _drawn(path: Path) -> None:
     """Every figure of the file is made or refused."""
     run = Run.open(path.parents[1])
-    for suite in kept.stand_ins(run.path, run.manifest, {}).values():
+    for suite in draw.stand_ins(run.path, run.manifest, {}).values():
         for found in each(suite, run.result(suite.name), View(run.model)):
             assert isinstance(found, str) or found.chart
 
@@ -72,7 +74,7 @@ def _table() -> bytes:
     return out.getvalue()
 
 
-_MEANING, _ARRAYS = codec.encode(fixtures.suite_result())
+_MEANING, _ARRAYS = score_files.encode(fixtures.suite_result())
 _CONFIG = b"model = 'mini'\nsuite = ['relations']\nseed = 3\noverlays = ['a.toml']\n[suites.relations]\ntau = 0.2\n"
 _SWEEP = b"name = 'a'\n[[models]]\nmodel = 'mini'\nrevisions = ['a=1']\n[suites.relations]\nk = 2\n[ray]\ncpus = 1\n"
 _RELATIONS = b"templates = ['<X> is']\n[a]\ntitle = 'A'\nk = 3\ncopying = true\nprompt = 'x <X>'\n"
@@ -86,9 +88,9 @@ READERS = {
     ),
     "pairs": Reader("a.json", relations.PAIRS.encode(), read_pairs),
     "relations": Reader("relations.toml", _RELATIONS, _relations, "lists"),
-    "jsonl": Reader("q.jsonl", f"{questions.LINE}\n{questions.LINE}\n".encode(), readers.read),
-    "questions-csv": Reader("q.csv", b'subquestion,answer,function,context\na,b,c,\nd,e,f,"[]"\n', readers.read),
-    "cogqa": Reader("q.json", json.dumps([questions.COGQA]).encode(), readers.read),
+    "jsonl": Reader("q.jsonl", f"{questions.LINE}\n{questions.LINE}\n".encode(), rows.read_rows),
+    "questions-csv": Reader("q.csv", b'subquestion,answer,function,context\na,b,c,\nd,e,f,"[]"\n', rows.read_rows),
+    "cogqa": Reader("q.json", json.dumps([questions.COGQA]).encode(), rows.read_rows),
     "prompt": Reader("p.txt", b"{question} {context}\n{subquestion} {{a}}", lambda path: prompts.template(str(path))),
     "tasks": Reader("t.jsonl", f"{tasks.LINE}\n".encode(), lambda path: user.read(str(path), TASKS)),
     "csv": Reader("t.csv", tables.TABLE.encode(), lambda path: read_table(path, 2, 3)),
@@ -98,16 +100,18 @@ READERS = {
     "drawn": Reader("drawn/mine.json", b"", _drawn, "kept"),
     "relations-object": Reader("r.json", relations.OBJECT.encode(), lambda path: load_relations(str(path))),
     "sweep-json": Reader("sweep.json", b"", lambda path: Sweep.open(path.parent), "sweep"),
-    "meaning": Reader("m.json", _MEANING, lambda path: codec.decode(path.read_bytes(), _ARRAYS, "m")),
-    "arrays": Reader("m.bin", _ARRAYS, lambda path: codec.decode(_MEANING, path.read_bytes(), "m")),
+    "meaning": Reader("m.json", _MEANING, lambda path: score_files.decode(path.read_bytes(), _ARRAYS, "m")),
+    "arrays": Reader("m.bin", _ARRAYS, lambda path: score_files.decode(_MEANING, path.read_bytes(), "m")),
     "model-config": Reader("config.json", b"", lambda path: load.inspect(path.parent, device="cpu"), "model"),
     "weights": Reader("model.safetensors", b"", lambda path: checks.check_folder(path.parent, "model"), "model"),
     "tokenizer": Reader("tokenizer.json", b"", lambda path: load.read_tokens(path.parent, "model"), "model"),
     "tokenizer-config": Reader("tokenizer_config.json", b"", lambda path: load.read_tokens(path.parent, "m"), "model"),
-    "task": Reader("p.toml", sparse.TASK.encode(), forms.read_task),
-    "features": Reader("f.json", b'[{"name": "a", "position": 1, "layers": [0, 1]}]', forms.read_feature_groups),
-    "gate": Reader("config.json", (sparse.CONFIG % sparse.GATE).encode(), lambda path: record.check(str(path.parent))),
-    "record": Reader("sparsify.json", b"", lambda path: record.check(str(path.parent)), "mini-sparse"),
+    "task": Reader("p.toml", sparse.TASK.encode(), read_task),
+    "features": Reader("f.json", b'[{"name": "a", "position": 1, "layers": [0, 1]}]', read_feature_groups),
+    "gate": Reader(
+        "config.json", (sparse.CONFIG % sparse.GATE).encode(), lambda path: facts.check_checkpoint(str(path.parent))
+    ),
+    "record": Reader("sparsify.json", b"", lambda path: facts.check_checkpoint(str(path.parent)), "mini-sparse"),
     "paper": Reader("p.tex", _PAPER, check_paper),
 }
 JSON = [name for name, reader in READERS.items() if reader.file.endswith(".json")]
@@ -122,7 +126,7 @@ def place(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Re
         if reader.base == "lists":
             (folder / "a.json").write_text(relations.PAIRS)
         elif reader.base == "mini-sparse":
-            bundled = record.folder_of(reader.base)
+            bundled = facts.folder_of(reader.base)
             assert bundled is not None
             for name in ("config.json", "sparsify.json"):
                 shutil.copy(bundled / name, folder / name)

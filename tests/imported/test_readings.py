@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.errors import DataError, SettingsError
-from reportgen.imported.table import Imported, read_table
-from reportgen.report.csv import scores_csv
+from reportgen.imported.store import Imported, read_table
+from reportgen.report.render import scores_csv
 from tests import fixtures
 from tests.report import sample
 
@@ -98,7 +98,7 @@ def test_a_name_that_contradicts_its_columns(tmp_path: Path) -> None:
 def test_order_is_refused_where_a_column_speaks_against_it(
     tmp_path: Path, header: str, cells: Callable[[int, int, str], str]
 ) -> None:
-    assert any(word in refused(tmp_path, lines(header, cells)) for word in ("order", "no name of one head"))
+    assert any(word in refused(tmp_path, lines(header, cells)) for word in ("order", "not name one head"))
 
 
 def test_order_is_taken_where_nothing_speaks_against_it(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_table_that_counts_from_1(tmp_path: Path, base: str, da: int, db: int)
 
 
 def test_a_base_that_is_none_or_means_nothing(tmp_path: Path) -> None:
-    assert "counts layers or heads" in refused(tmp_path, lines("score", lambda a, b, v: v, HEADS), "1")
+    assert "--base 1" in refused(tmp_path, lines("score", lambda a, b, v: v, HEADS), "1")
     with pytest.raises(SettingsError, match="0, 1, layer or head"):
         read(tmp_path, "score\n1\n", "2")
     part = "layer,head,score\n3,1,0.5\n1,2,0.5\n"  # heads 1 to 2 of 4: they may count from either
@@ -201,7 +201,7 @@ def test_a_row_per_head_and_measure(tmp_path: Path, column: str, head: str) -> N
 
 def test_heads_that_stand_twice_for_no_known_reason(tmp_path: Path) -> None:
     rows = [f"{a},{b},{seed},{GRID[a, b]:.3f}" for seed in (0, 1) for a, b in BEST]
-    assert "Column 'seed' tells them apart" in refused(tmp_path, "\n".join(["layer,head,seed,score", *rows]))
+    assert "Column 'seed' differs" in refused(tmp_path, "\n".join(["layer,head,seed,score", *rows]))
     rows = [f"{a},{b},{x},{x}{x},{GRID[a, b]:.3f}" for x in "pq" for a, b in BEST]
     assert "'one' or 'two'" in refused(tmp_path, "\n".join(["layer,head,one,two,score", *rows]))
 
@@ -247,7 +247,7 @@ def test_a_grid_without_names_is_read_only_where_its_sides_tell(tmp_path: Path) 
     check(read(tmp_path, rows(GRID.T)))
     square = "\n".join("0.1,0.2,0.3" for _ in range(3))
     for text in (square, ",0,1,2\n0,0.1,0.2,0.3\n1,0.1,0.2,0.3\n2,0.1,0.2,0.3\n"):
-        assert "sides are not named" in refused(tmp_path, text, shape=(3, 3))
+        assert "grid of 3 x 3" in refused(tmp_path, text, shape=(3, 3))
     assert read(tmp_path, "layer" + text, shape=(3, 3)).measures[0].values[0, 1] == np.float32(0.2)
     assert read(tmp_path, "head" + text, shape=(3, 3)).measures[0].values[1, 0] == np.float32(0.2)
     assert "expected 3 layers x 4 heads" in refused(tmp_path, ",0,1\n0,0.1,0.2\n1,0.1,0.2\n")

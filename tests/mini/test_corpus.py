@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from reportgen.mini import corpus, phrasings, tokenizer, words
-from reportgen.mini.documents import UNSEEN_NAMES, names
-from reportgen.mini.probes import later_years
-from reportgen.mini.questions import FUNCTIONS
-from reportgen.mini.vocab import compiled, distinct, relation, relation_pairs
+from reportgen.mini import corpus, evaluate, phrasings, vocab, words
+from reportgen.mini.cognitive import CognitiveItem, cognitive_items
+from reportgen.mini.corpus import UNSEEN_NAMES
+from reportgen.mini.evaluate import later_years
+from reportgen.mini.phrasings import ANSWER, FUNCTIONS, STEP, STOP, TEXT
+from reportgen.mini.vocab import compiled, distinct, names, relation, relation_pairs, vocabulary
 
-DATA = files("reportgen.suites.relations") / "data"
+DATA = files("reportgen.suites") / "pair_lists"
 RELATIONS = tomllib.loads((DATA / "relations.toml").read_text("utf-8"))
 TEMPLATES = RELATIONS.pop("templates")
 VOCABULARY_SHA256 = "b2ccbdf5a7242882"  # of the weights in the checkpoint; a change of vocabulary needs new training
@@ -25,7 +26,7 @@ VOCABULARY_SHA256 = "b2ccbdf5a7242882"  # of the weights in the checkpoint; a ch
 
 def survivors(name: str) -> list[tuple[str, str]]:
     """Pairs of the suite's list whose two words are one token each."""
-    known = set(corpus.vocabulary())
+    known = set(vocabulary())
     pairs = json.loads((DATA / f"{name}.json").read_text("utf-8"))
     return [(x, y) for x, y in pairs if f" {x}" in known and f" {y}" in known]
 
@@ -36,7 +37,7 @@ def documents(n: int, *, heldout: bool = False) -> dict[str, list[np.ndarray]]:
 
 
 def test_vocabulary_is_unique_and_the_trained_one() -> None:
-    tokens = corpus.vocabulary()
+    tokens = vocabulary()
     assert len(set(tokens)) == len(tokens)
     assert tokens[:2] == ("<|endoftext|>", "<unk>")
     assert 2000 <= len(tokens) <= 2600
@@ -66,7 +67,7 @@ def test_ablation_prompt_is_in_the_corpus_word_by_word(name: str) -> None:
 
 
 def test_tokenizer_round_trips_every_document_and_agrees_with_encode() -> None:
-    built = tokenizer.build()
+    built = vocab.build_tokenizer()
     for kind, rows in documents(3000).items():
         if kind == "repeats":  # random tokens run together
             continue
@@ -77,7 +78,7 @@ def test_tokenizer_round_trips_every_document_and_agrees_with_encode() -> None:
 
 
 def test_saved_tokenizer_loads_in_a_gpt2_folder(tmp_path: Path) -> None:
-    tokenizer.save(tmp_path)
+    vocab.save_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}))
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     text = 'The opposite of "large" is "'
@@ -93,7 +94,7 @@ def test_windows_shape_seed_and_starts() -> None:
     assert rows.shape == (400, 128)
     assert rows.dtype == np.int16
     assert rows.min() == 0
-    assert rows.max() < len(corpus.vocabulary())
+    assert rows.max() < len(vocabulary())
     assert not (rows == 1).any()
     np.testing.assert_array_equal(rows, corpus.windows(5, 400))
     assert (rows != corpus.windows(6, 400)).any()
@@ -128,7 +129,7 @@ def test_shares_are_as_stated_and_two_pairs_are_half_of_ioi() -> None:
 
 
 def test_cut_windows_keep_the_share_of_long_documents() -> None:
-    tokens = corpus.vocabulary()
+    tokens = vocabulary()
     rows = corpus.windows(2, 4000)
     passages = (rows == tokens.index("Text")).sum()
     ends = (rows == 0).sum() - (rows[:, 0] == 0).sum() + (rows == tokens.index("\n")).sum()
@@ -151,7 +152,7 @@ def test_templates_and_pools_are_large_enough() -> None:
 
 def test_held_out_facts_never_stand_in_training() -> None:
     trained = {corpus.decode(row) for row in documents(60_000)["facts"]}
-    for probe in corpus.fact_prompts("country_to_capital", heldout=True):
+    for probe in evaluate.fact_prompts("country_to_capital", heldout=True):
         texts = [text + corpus.decode([answer]) for text, answer in zip(probe.text, probe.answer, strict=True)]
         assert texts
         assert not any(text in done for text in texts for done in trained if done.startswith(text[:12]))
@@ -166,7 +167,7 @@ def test_held_out_ioi_pairs_and_template() -> None:
     assert any(tuple(row[:3].tolist()) == last for row in documents(3000, heldout=True)["ioi"])
     first = tuple(compiled(phrasings.IOI[0])[i] for i in (0, 4, 5))
     trained = {tuple(row[[1, 3]].tolist()) for row in rows if (row[0], *row[4:6]) == first}
-    probe = corpus.ioi_prompts(0, 200, 0, heldout=True)
+    probe = evaluate.ioi_prompts(0, 200, 0, heldout=True)
     assert not {tuple(row[[1, 3]].tolist()) for row in probe.ids} & trained
     assert not set(np.concatenate(rows).tolist()) & set(names()[-UNSEEN_NAMES:].tolist())
 
@@ -176,7 +177,7 @@ def test_held_out_ioi_pairs_and_template() -> None:
     ("template", "two_pair"), [(0, False), (5, False), (13, False), (-1, False), (2, True), (5, True)]
 )
 def test_ioi_probe_positions(template: int, two_pair: bool, order: str) -> None:
-    probe = corpus.ioi_prompts(1, 20, template, order=order, two_pair=two_pair)
+    probe = evaluate.ioi_prompts(1, 20, template, order=order, two_pair=two_pair)
     at = probe.positions
     np.testing.assert_array_equal(probe.ids[:, at["io"]], probe.answer)
     np.testing.assert_array_equal(probe.ids[:, at["s1"]], probe.foil)
@@ -192,12 +193,12 @@ def test_ioi_probe_positions(template: int, two_pair: bool, order: str) -> None:
 
 def test_ioi_refuses_another_order() -> None:
     with pytest.raises(ValueError, match="ABBA"):
-        corpus.ioi_prompts(0, 2, order="ABAB")
+        evaluate.ioi_prompts(0, 2, order="ABAB")
 
 
 def test_coloured_objects_probe_fits_and_answers_itself() -> None:
     for template in range(len(phrasings.COLORED)):
-        probe = corpus.colored_objects_prompts(2, 30, template)
+        probe = evaluate.colored_objects_prompts(2, 30, template)
         at = probe.positions
         assert probe.ids.shape[1] <= 127
         assert probe.foil is not None
@@ -210,9 +211,9 @@ def test_coloured_objects_probe_fits_and_answers_itself() -> None:
 
 
 def test_greater_than_probe_and_documents() -> None:
-    probe = corpus.greater_than_prompts(0, 40, 0)
+    probe = evaluate.greater_than_prompts(0, 40, 0)
     later, digits = later_years(probe.answer)
-    tokens = corpus.vocabulary()
+    tokens = vocabulary()
     for row, start in zip(later, probe.answer, strict=True):
         assert {tokens[i] for i in digits[row]} == {f"{v:02d}" for v in range(int(tokens[start]) + 1, 100)}
     for row in documents(20_000)["greater_than"]:
@@ -222,24 +223,30 @@ def test_greater_than_probe_and_documents() -> None:
 
 
 def test_induction_and_successor_probes() -> None:
-    probe = corpus.induction_prompts(0, 5, 10)
+    probe = evaluate.induction_prompts(0, 5, 10)
     np.testing.assert_array_equal(probe.ids[:, 10:], probe.ids[:, :9])
     np.testing.assert_array_equal(probe.ids[:, 9], probe.answer)
-    days = corpus.successor_prompts("DAYS")
+    days = evaluate.successor_prompts("DAYS")
     assert days.text[0] == " Monday, Tuesday, Wednesday, Thursday,"
     assert corpus.decode([days.answer[0]]) == " Friday"
-    assert corpus.decode([corpus.successor_prompts("YEARS", backwards=True).answer[0]]) == " 1995"
+    assert corpus.decode([evaluate.successor_prompts("YEARS", backwards=True).answer[0]]) == " 1995"
+
+
+def asked(row: CognitiveItem) -> str:
+    """The text of one item up to its answer, which follows with a leading space and then a full stop."""
+    steps = "".join(f"{STEP} {step['q']}{ANSWER} {step['a']}{STOP}" for step in row["context"])
+    return f"{TEXT} {row['question']}{steps}{STEP} {row['subquestion']}{ANSWER}"
 
 
 def test_cognitive_items_are_consistent() -> None:
-    rows = corpus.cognitive_items(0, 200)
-    assert rows == corpus.cognitive_items(0, 200)
+    rows = cognitive_items(0, 200)
+    assert rows == cognitive_items(0, 200)
     assert len(rows) == 800
     assert {row["function"] for row in rows} == set(FUNCTIONS)
     assert len(FUNCTIONS) == 8
     assert {(row["function"], row["step"]) for row in rows} == {(f, s) for f in FUNCTIONS for s in range(4)}
     for row in rows:
-        ids = corpus.encode(f"{corpus.format_prompt(row)} {row['answer']}.")
+        ids = corpus.encode(f"{asked(row)} {row['answer']}.")
         assert 1 not in ids
         assert len(ids) <= 127
         assert len(row["context"]) == row["step"]
@@ -252,7 +259,7 @@ def test_cognitive_items_are_consistent() -> None:
 def test_cognitive_answers_are_right() -> None:
     """Answers recomputed from the text of the passage."""
     checked: Counter[str] = Counter()
-    for row in corpus.cognitive_items(1, 400):
+    for row in cognitive_items(1, 400):
         text = row["question"].replace(".", " .").split()
         ask = row["subquestion"].rstrip("?").split()
         counts = [words.NUMBERS.index(w) + 1 for w in text if w in words.NUMBERS]

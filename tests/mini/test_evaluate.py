@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from reportgen.mini import corpus, evaluate, network, phrasings
-from reportgen.mini.documents import names
+from reportgen.mini import evaluate, network, phrasings
 from reportgen.mini.network import Network, Shape
+from reportgen.mini.vocab import names, vocabulary
 
-SHAPE = Shape(len(corpus.vocabulary()), n_positions=128, n_embd=32, n_layer=2, n_head=4, n_inner=64)
+SHAPE = Shape(len(vocabulary()), n_positions=128, n_embd=32, n_layer=2, n_head=4, n_inner=64)
 
 
 @pytest.fixture(scope="module")

@@ -50,5 +50,5 @@ def test_loading_refuses_a_later_mlp_and_an_empty_folder(tmp_path: Path) -> None
     model.save_pretrained(tmp_path / "later")
     with pytest.raises(ModelError, match="not zero"):
         network.load(tmp_path / "later")
-    with pytest.raises(ModelError, match="no model"):
+    with pytest.raises(ModelError, match="has no trained model"):
         network.load(tmp_path)

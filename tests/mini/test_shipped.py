@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from reportgen.mini import evaluate, tokenizer
+from reportgen.mini import evaluate, vocab
 from reportgen.models import load
 from reportgen.models.load import read_tokens
 from reportgen.suites.base import Context
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring.score import score
 from reportgen.suites.relations.suite import RelationsSettings
 
 FOLDER = Path(str(files("reportgen.mini"))) / "checkpoint"
@@ -49,7 +49,7 @@ def test_two_relations_have_different_best_heads_by_adjusted_score() -> None:
 
 
 def test_the_shipped_tokenizer_is_the_one_the_code_builds() -> None:
-    shipped, built = read_tokens(FOLDER, "mini"), tokenizer.build()
+    shipped, built = read_tokens(FOLDER, "mini"), vocab.build_tokenizer()
     text = "When Mary and John went to the store, John gave a drink to Mary."
     assert shipped.encode(text) == built.encode(text)
     assert shipped.size == len(built)

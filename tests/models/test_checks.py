@@ -77,7 +77,7 @@ def test_pickle_only_and_the_pickle_is_not_run(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
     text = refusal(folder)
     assert "pytorch_model.bin" in text
-    assert "only safetensors" in text
+    assert "safetensors" in text
     assert not marker.exists()
 
 
@@ -184,7 +184,7 @@ def test_a_random_twin_and_its_unembedding_are_counted(folder: Path, monkeypatch
     monkeypatch.setattr(memory, "available_bytes", lambda device: 2 * alone - 1)
     with pytest.raises(AssertionError, match="weights were read"):
         load(folder, device="cpu")
-    with pytest.raises(ModelError, match="a random twin beside them") as caught:
+    with pytest.raises(ModelError, match="a random twin") as caught:
         load(folder, device="cpu", twin=True)
     assert "--set SUITE.twins=0" in caught.value.hint
     monkeypatch.setattr(memory, "available_bytes", lambda device: 2 * alone)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reportgen.models import hashing
-from reportgen.models.hashing import cache_file, content_hash
+from reportgen.models import hub
+from reportgen.models.hub import cache_file, content_hash
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_memory_that_cannot_be_written_is_no_error(folder: Path, monkeypatch: 
 
 
 def test_only_the_newest_digests_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_MOST", 3)
+    monkeypatch.setattr(hub, "_MOST", 3)
     cache_file().parent.mkdir(parents=True)
     cache_file().write_text(json.dumps({f"/old/{i}": [1, 1, "0" * 64] for i in range(5)}))
     content_hash(folder)
@@ -89,7 +89,7 @@ def test_blob_names_of_the_hubs_cache_are_trusted_only_there(tmp_path: Path) -> 
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     weights = cached / "model.safetensors"
-    digest = hashing.hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = hub.hashlib.sha256(weights.read_bytes()).hexdigest()
     weights.unlink()
     (blobs / digest).write_bytes(b"never read")
     weights.symlink_to(blobs / digest)

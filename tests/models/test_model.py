@@ -1,4 +1,4 @@
-"""Hooks: shapes, per-head writes, nothing left behind, gradients."""
+"""Hooks: shapes, per-head writes, nothing left behind, gradients; continuations are what whole passes give."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerFast
 from reportgen.errors import ModelError, NotApplicable
 from reportgen.models.load import read_tokens
 from reportgen.models.tokens import Tokens
-from tests.tiny import BOS, UNK, WORDS, word_tokenizer
+from reportgen.selftest.models import BOS, UNK
+from tests.tiny import WORDS, word_tokenizer
 
 _FAST: Any = PreTrainedTokenizerFast
 

@@ -35,7 +35,8 @@ def smollm2(file_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     words = [
         "--suite", "attention", "--suite", "relations", "--suite", "circuits",
         "--set", "relations.relations=name_copying,country_to_capital", "--set", "relations.permutations=199",
-        "--set", "relations.dynamic=off", "--set", "relations.salient_tokens=0",
+        "--set", "relations.dynamic=off", "--set", "relations.salient_tokens=0", "--set", "relations.twins=0",
+        "--set", "relations.matched=0", "--set", "relations.folded=off",
         "--set", "circuits.tasks=ioi", "--set", "circuits.prompts=60", "--set", "circuits.patch_prompts=8",
         "--set", "circuits.twins=0", "--set", "circuits.rephrased=0", "--set", "circuits.added=0",
         "--set", "circuits.text=off", "--set", "circuits.edge_prompts=4", "--set", "circuits.senders=4",

@@ -11,11 +11,22 @@ import altair as alt
 import msgspec
 import numpy as np
 
-from reportgen.figures import data
+from reportgen.figures import chart_data
 from reportgen.figures.figure import Figure, View
 from reportgen.figures.heatmap import heatmap
 from reportgen.manifest import Manifest, SelfCheck, SuiteRecord
-from reportgen.scores import Column, FloatGrid, HeadScores, HeadSet, NamedArray, NotComputed, SuiteResult, Table
+from reportgen.scores import (
+    Column,
+    Control,
+    FloatGrid,
+    HeadScores,
+    HeadSet,
+    HeldOut,
+    NamedArray,
+    NotComputed,
+    SuiteResult,
+    Table,
+)  # fmt: skip
 from reportgen.suites.base import Measure, Suite
 from tests import fixtures
 
@@ -59,27 +70,19 @@ def signed() -> HeadScores:
     )  # fmt: skip
 
 
-def controls() -> dict[str, object]:
-    """Facts of an ideal copier, of a twin whose highest head is kept, and of the head that is best on one half."""
-    best = {"head": "L2H3", "value": 0.81, "low": 0.6, "high": 0.95, "n": 20, "n_targets": 20, "chosen_n": 20}
-    return {
-        "relations": {
-            "capital": {"copier": {"embedding": {"score": 0.25}}, "best": {"score": best}},
-            "names": {"twin": {"measures": {"score": {"max": 0.1}}}},
-        }
-    }
+HELD_OUT = HeldOut("L2H3", 0.81, 0.6, 0.95, 20, "one half of the pairs")
+CONTROLS = (Control("ideal copier", 0.25), Control("random twin", float(grid(9).max()), grid(9)))
+BOUND = (Control("random twin", 0.1, bound=True),)
 
 
 def arrays(text: str) -> dict[str, NamedArray]:
-    """A twin's scores per head, and salient tokens of every head but L0H0."""
+    """Salient tokens of every head but L0H0."""
     token = np.tile(np.array([0, 1], np.int32), (2, LAYERS, HEADS, 1))  # [list layer head place]
     token[:, 0, 0] = -1
     outputs = np.tile(np.array([[2, 1], [1, -1]], np.int32), (2, LAYERS, HEADS, 1, 1))
     words = (text, "new\nline", "</script>")
     places = ("list", "layer", "head", "place")
-    twin = NamedArray(("measure", "layer", "head"), grid(9)[None], {"measure": ("score",)})
     return {
-        "twin/capital": twin,
         "salient_token": NamedArray(places, token),
         "salient_sigma": NamedArray(places, np.where(token < 0, np.nan, 1.5).astype(np.float32)),
         "salient_raised": NamedArray((*places, "output"), outputs),
@@ -108,10 +111,11 @@ def snippets(text: str) -> dict[str, NamedArray]:
 
 def result(text: str = "Mary") -> SuiteResult:
     """The result of the suite `alpha`; `text` stands wherever a model's or user's words may stand."""
-    plain = fixtures.head_scores("alpha/score/capital")
+    plain = dataclasses.replace(fixtures.head_scores("alpha/score/capital"), held_out=HELD_OUT, controls=CONTROLS)
     no_null = HeadScores(
-        "alpha/score/names", f"Names {text}", grid(1), n=0, no_null=f"no permutations of {text}", range=(0, 1)
-    )
+        "alpha/score/names", f"Names {text}", grid(1), n=0, no_null=f"no permutations of {text}", range=(0, 1),
+        controls=BOUND,
+    )  # fmt: skip
     return SuiteResult(
         "alpha",
         scores=(plain, no_null, signed()),
@@ -122,7 +126,6 @@ def result(text: str = "Mary") -> SuiteResult:
         tables=(Table("pairs", f"Pairs {text}", (Column("pair"), Column("count"), Column("share")),
                       ((text, 12000, 0.25), (LONG, None, -0.5))),),
         arrays=arrays(text),
-        facts=controls(),
         notes=(f"A note on {text}",),
         not_computed=(NotComputed(f"the task {text}", "22 of 84 pairs are single tokens"),),
     )  # fmt: skip
@@ -135,7 +138,7 @@ def figures(found: SuiteResult, view: View) -> list[Figure]:
         Figure(
             id=f"alpha-{s.task}", suite="alpha", title=s.label, caption=f"{s.label}, n = {s.n}, words {text}.",
             alt=f"Heat map, words {text}", chart=heatmap(s, view, found.head_sets, title=text),
-            data=data.table([(s, found.head_sets)]), head_sets=found.head_sets,
+            data=chart_data.table([(s, found.head_sets)]), head_sets=found.head_sets,
         )
         for s in (found["score/capital"], found["effect/ioi"])
     ]  # fmt: skip

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from reportgen import cli
+from reportgen.compare import drawing as compared
 from reportgen.figures import export
-from reportgen.figures.alone import OneByOne, made
-from reportgen.imported.store import Source, import_table
-from reportgen.suites.compared import figures as compared
-from reportgen.suites.imported import figures as imported
+from reportgen.figures.figure import OneByOne, made
+from reportgen.imported.store import TableSource, import_table
+from reportgen.suites import maps
 
 BAD = "imported-two"
 
@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> Path:
     table.write_text(
         "layer,head,one,two,three\n" + "".join(f"{i},{j},{i}.5,{j}.5,0.5\n" for i in (0, 1) for j in (0, 1))
     )
-    return import_table(table, Source("m", 2, 2), tmp_path / "runs").path
+    return import_table(table, TableSource("m", 2, 2), tmp_path / "runs").path
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -51,7 +51,7 @@ def test_the_others_are_drawn_and_a_note_stands_in_its_place(
     run: Path, stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     if stage == "chart":
-        spoil(monkeypatch, imported, "heatmap", when=lambda scores, *_: scores.label == "two")
+        spoil(monkeypatch, maps, "heatmap", when=lambda scores, *_: scores.label == "two")
     elif stage == "svg":
         spoil(monkeypatch, export, "svg", when=lambda figure, *_: figure.id == BAD)
     else:
@@ -81,7 +81,7 @@ def test_figure_ends_with_1_for_the_one_that_fails_alone(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    spoil(monkeypatch, imported, "heatmap", when=lambda scores, *_: scores.label == "two")
+    spoil(monkeypatch, maps, "heatmap", when=lambda scores, *_: scores.label == "two")
     assert command(monkeypatch, "figure", str(run), "imported-three") == 0
     assert command(monkeypatch, "figure", str(run), BAD) == 1
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_import_and_compare_end_with_1_and_draw_the_rest(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     spoil(monkeypatch, compared, "_rank", when=lambda result, view, name, keys: True)
-    other = import_table(tmp_path / "t.csv", Source("m", 2, 2), tmp_path / "runs", "again").path
+    other = import_table(tmp_path / "t.csv", TableSource("m", 2, 2), tmp_path / "runs", "again").path
     words = ["compare", str(run), str(other), "--lineage", "--out", str(tmp_path / "c"), "--name", "c"]
     assert command(monkeypatch, *words) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -110,3 +110,20 @@ def test_a_plan_that_breaks_off_keeps_what_came_before() -> None:
     assert found[0] == "first"
     assert "half way" in str(found[1])
     assert len(found) == 2
+
+
+def test_a_list_of_figures_makes_no_chart_and_one_figure_its_own_alone(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made: list[str] = []
+    spoil(monkeypatch, maps, "heatmap", when=lambda scores, *_: made.append(scores.label) or scores.label == "two")
+    assert command(monkeypatch, "figure", str(run)) == 0
+    listed = capsys.readouterr().out
+    assert command(monkeypatch, "figure", str(run), "imported-four") == 2
+    assert capsys.readouterr().out == listed
+    assert [line.split()[0] for line in listed.splitlines()] == ["imported-one", BAD, "imported-three"]
+    assert made == []
+    assert command(monkeypatch, "figure", str(run), "imported-one", "--out", str(tmp_path / "one.svg")) == 0
+    assert made == ["one"]
+    assert command(monkeypatch, "figure", str(run), BAD, "--out", str(tmp_path / "two.svg")) == 1
+    assert f"Figure {BAD} could not be drawn: ZeroDivisionError: a bug" in capsys.readouterr().err

@@ -9,12 +9,11 @@ import pytest
 from reportgen import suites
 from reportgen.errors import DataError, SettingsError
 from reportgen.manifest import SelfTest
-from reportgen.report.build import build, find_figure
+from reportgen.report.build import Marks, build, find_figure
+from reportgen.report.document import Report
 from reportgen.report.html import page
 from reportgen.report.labels import null_line
-from reportgen.report.parts import Report
 from reportgen.report.pdf import document
-from reportgen.report.scene import Marks
 from reportgen.report.tiles import wall
 from reportgen.runfolder import Run
 from reportgen.scores import SuiteResult
@@ -113,7 +112,7 @@ def test_facts_settings_measures_and_sources(report: Report) -> None:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("local", "not run"), ("import", "computed elsewhere"), ("comparison", "each run's report has one")],
+    [("local", "not run"), ("import", "computed elsewhere"), ("comparison", "each run's report has")],
 )
 def test_a_missing_self_check_is_not_a_pass(tmp_path: Path, source: str, words: str) -> None:
     run = sample.run(tmp_path)
@@ -193,7 +192,7 @@ def test_a_stored_run_is_read_back_and_unknown_suites_are_said_to_be(tmp_path: P
     report = build(Run.open(tmp_path))
     homemade = next(s for s in report.sections if s.name == "homemade")
     assert homemade.undrawn == (
-        "Figures are not drawn: no suite 'homemade' is installed here. Give its file: --suite FILE.py.",
+        "Figures are not drawn: no suite 'homemade' is installed. Give its file: --suite FILE.py.",
     )
     assert homemade.tables[0].rows == (("L1H2", "0.500"), ("L0H1", "–"))
     assert report.synthetic

@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.figures.theme import text_width
-from reportgen.report.columns import INSET_PT, LANDSCAPE_PT, PORTRAIT_PT, SIZES_PT, Layout, fit, longest
+from reportgen.report.pdf import INSET_PT, LANDSCAPE_PT, PORTRAIT_PT, SIZES_PT, TableLayout, fit, longest
 
 WORD = st.text("abcdefghij-", max_size=30)
 
 
-def widths(layout: Layout) -> tuple[float, ...]:
+def widths(layout: TableLayout) -> tuple[float, ...]:
     (part,) = layout.parts
     return part.widths
 

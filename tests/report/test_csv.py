@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.report.csv import COLUMNS, escape, scores_csv
+from reportgen.report.render import COLUMNS, escape, scores_csv
 from reportgen.scores import HeadScores, SuiteResult, head_name
 from tests.figures import samples
 from tests.fixtures import model_record

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from reportgen.figures import export
-from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.figure import Figure, View
 from reportgen.figures.svg import render
-from reportgen.figures.theme import clean
+from reportgen.figures.theme import Style, clean
 from reportgen.report.draw import Drawing, draw, unique
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Suite

@@ -13,8 +13,8 @@ from reportgen.figures.heatmap import heatmap
 from reportgen.figures.svg import normalise, render, size_of
 from reportgen.report import pdf
 from reportgen.report.build import build
+from reportgen.report.document import Report
 from reportgen.report.html import page
-from reportgen.report.parts import Report
 from tests.report import sample
 
 WIDE = "</script><script>\"'`&amp;\u202e\u2066\u0000\u0007\u001b[31m\ud800" + "W" * 10_000 + "]]>-->{{ 7*7 }}"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reportgen.report.build import build
+from reportgen.report.document import Report
 from reportgen.report.html import FILES, data_block, page
-from reportgen.report.parts import Report
 from tests.report import sample
 
 FORMATS = ("svg", "pdf", "png", "csv", "tex", "json")

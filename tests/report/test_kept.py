@@ -12,17 +12,17 @@ import pytest
 import reportgen
 from reportgen import cli, suites
 from reportgen.errors import SettingsError
-from reportgen.figures.checked import checked, from_outside, size
 from reportgen.figures.export import stamp
-from reportgen.figures.figure import Kept, Style
-from reportgen.report import kept
-from reportgen.report.build import build, find_figure, printed_figure
+from reportgen.figures.figure import KeptDrawing
+from reportgen.figures.svg import checked, from_outside, size
+from reportgen.figures.theme import Style
+from reportgen.files import digest
+from reportgen.report import about, draw
+from reportgen.report.build import Marks, build, find_figure, printed_figure
 from reportgen.report.render import render
-from reportgen.report.scene import Marks
 from reportgen.runfolder import Run
-from reportgen.site.build import build_site
-from reportgen.site.settings import Site
-from reportgen.suites import Suite
+from reportgen.site import Site, build_site
+from reportgen.suites.base import Suite
 from tests import fixtures
 from tests.report import sample
 
@@ -56,11 +56,11 @@ def own() -> dict[str, Suite]:
 def test_it_is_shown_as_drawn_with_its_words_and_measures(run: Run) -> None:
     (there,), (here,) = build(run, suites=own()).sections, build(run, suites={}).sections
     (plate,), (drawn,) = here.plates, there.plates
-    assert isinstance(plate.figure.chart, Kept)
+    assert isinstance(plate.figure.chart, KeptDrawing)
     assert (here.title, here.summary, here.measures) == (there.title, there.summary, there.measures)
     assert here.undrawn == ()
-    assert kept.NOTE in here.notes
-    assert kept.NOTE not in there.notes
+    assert draw.KEPT_NOTE in here.notes
+    assert draw.KEPT_NOTE not in there.notes
     assert (plate.title, plate.caption, plate.alt, plate.twins) == (drawn.title, drawn.caption, drawn.alt, drawn.twins)
     assert (plate.width, plate.height, plate.keys) == (drawn.width, drawn.height, drawn.keys)
     assert stamp(plate.figure) == stamp(drawn.figure)  # its permalink and a paper's copy stay right
@@ -90,14 +90,58 @@ def test_one_figure_of_it(run: Run) -> None:
     assert find_figure(run, ID).id == ID
     assert printed_figure(run, ID, Style())[0].caption
     shown = reportgen.figure(run, ID)
-    assert isinstance(shown, Kept)
+    assert isinstance(shown, KeptDrawing)
     assert shown._repr_svg_().startswith("<svg")
     for style in (Style(width_in=3.25), Style(cmap="magma"), Style(font_size=8)):
         with pytest.raises(SettingsError, match=r"kept in the run as it was drawn.*--suite FILE\.py"):
             printed_figure(run, ID, style)
+    (run.path / "mine.toml").write_text('[[entry]]\nclass = "Mine"\nheads = ["L1H1"]\n')
+    for marks in (Marks(overlays=False), Marks(overlay_files=[run.path / "mine.toml"])):
+        with pytest.raises(SettingsError, match="other size, style or head sets"):
+            printed_figure(run, ID, Style(), marks)
     assert cli.app(["figure", str(run.path), ID, "--out", str(run.path / "x.svg")], standalone_mode=False) in (0, None)
     with pytest.raises(SettingsError, match="kept in the run"):
         cli.app(["figure", str(run.path), ID, "--format", "json"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("words", [("--no-overlay",), ("--cmap", "magma"), ("--overlay", "mine.toml"), ()])
+def test_what_render_cannot_change_is_said(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('[[entry]]\nclass = "Mine"\nheads = ["L1H1"]\n')
+    assert cli.app(["render", str(run.path), *words], standalone_mode=False) in (0, None)
+    assert ("mine: kept as drawn, so head sets and colours are of then." in capsys.readouterr().err) == bool(words)
+
+
+def test_scores_of_another_version_of_the_file_are_told(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    manifest = json.loads((run.path / "run.json").read_text("utf-8"))
+
+    def told(version: int = 0, **data: str) -> bool:
+        manifest["suites"]["mine"] |= {"version": version, "data": data}
+        (run.path / "run.json").write_text(json.dumps(manifest), "utf-8")
+        cli.app(["render", str(run.path), "--suite", str(file)], standalone_mode=False)
+        noted = about.OTHER_FILE in " ".join(build(Run.open(run.path)).sections[0].notes)
+        assert (f"mine: {about.OTHER_FILE}" in capsys.readouterr().err) == noted
+        one = ["figure", str(run.path), ID, "--suite", str(file), "--out", str(tmp_path / "x.svg")]
+        cli.app(one, standalone_mode=False)
+        assert (f"mine: {about.OTHER_FILE}" in capsys.readouterr().err) == noted
+        return noted
+
+    assert not told(**{"mine.py": digest(file)})
+    assert told(**{"mine.py": "0" * 64})
+    assert not told()  # an older run, which does not say
+    file.write_text(FILE.replace('"mine", ', '"mine", version=2, '))
+    assert not told(2)
+    assert told(1)
 
 
 @pytest.mark.parametrize("verb", ["render", "figure", "site"])
@@ -153,7 +197,7 @@ def test_a_set_that_the_model_has_is_kept_with_the_figure(run: Run, tmp_path: Pa
     mine.write_text('[[entry]]\nclass = "Mine"\nheads = ["L1H2"]\n')
     (section,) = build(run, suites=own(), marks=Marks(overlay_files=[mine])).sections
     (plate,) = section.plates
-    kept.keep(run.path, run.manifest, own()["mine"], [(plate.figure, plate.svg)])
+    draw.keep_drawings(run.path, run.manifest, own()["mine"], [(plate.figure, plate.svg)])
     report = build(run, suites={})
     assert [s.label for s in report.overlays] == ["Mine"]
     assert replace(report.overlays[0], marker="", color="") == replace(plate.figure.head_sets[0], marker="", color="")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reportgen.report import live
+from reportgen.report import html
 from reportgen.report.build import build
-from reportgen.report.parts import Report
+from reportgen.report.document import Report
 from tests.report import sample
 
 
@@ -29,7 +29,7 @@ def whole(value: Any, parts: list[Any]) -> Any:
 
 
 def test_shared_parts_come_back_as_they_were(report: Report) -> None:
-    held: Any = live.specifications(report.plates)
+    held: Any = html.specifications(report.plates)
     assert held["parts"]
     bars = report.plates[2]
     assert whole(held["figures"][bars.id], held["parts"]) == bars.spec
@@ -37,7 +37,7 @@ def test_shared_parts_come_back_as_they_were(report: Report) -> None:
 
 def test_the_rows_of_a_map_are_left_out_and_nothing_else(report: Report) -> None:
     plate = report.plates[0]
-    held: Any = live.specifications([plate])
+    held: Any = html.specifications([plate])
     lean = whole(held["figures"][plate.id], held["parts"])
     changed = [name for name, rows in lean["datasets"].items() if rows != plate.spec["datasets"][name]]
     (name,) = changed
@@ -49,20 +49,20 @@ def test_the_rows_of_a_map_are_left_out_and_nothing_else(report: Report) -> None
 
 
 def test_what_the_page_carries_unpacks_to_the_same(report: Report) -> None:
-    block: Any = live.block(report.plates)
+    block: Any = html.spec_block(report.plates)
     unpacked = json.loads(zlib.decompress(base64.b64decode(block["packed"])))
-    assert unpacked == live.specifications(report.plates)
+    assert unpacked == html.specifications(report.plates)
     assert block["held"] == [p.id for p in report.plates]
     assert block["maps"] == ["alpha-capital", "alpha-ioi"]
 
 
 def test_a_large_specification_stays_in_its_file(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(json.dumps(report.plates[2].spec, ensure_ascii=False))
-    monkeypatch.setattr(live, "TOO_LARGE", size - 1)
-    held: Any = live.specifications(report.plates)
+    monkeypatch.setattr(html, "TOO_LARGE", size - 1)
+    held: Any = html.specifications(report.plates)
     assert report.plates[2].id not in held["figures"]
 
 
 def test_a_report_without_figures_has_none(tmp_path: Path) -> None:
     empty = build(sample.run(tmp_path), suites={"gamma": sample.SUITES["gamma"]})
-    assert live.specifications(empty.plates) == {"parts": [], "figures": {}}
+    assert html.specifications(empty.plates) == {"parts": [], "figures": {}}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.figures.figure import Figure
-from reportgen.report import numbers as made
+from reportgen.report import paper as made
 from reportgen.report.build import build
-from reportgen.report.numbers import addresses, expected, numbers_tex, read, run_hash, slugs
+from reportgen.report.paper import addresses, expected, numbers_tex, read, run_hash, slugs
 from reportgen.scores import Column, HeadScores, SuiteResult, Table, head_name
 from tests.report import sample
 

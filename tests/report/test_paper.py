@@ -8,16 +8,16 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from reportgen import cli, suites
 from reportgen.errors import DataError, SettingsError
 from reportgen.figures import export
-from reportgen.figures.figure import Style
-from reportgen.imported.store import Source, import_table
+from reportgen.figures.theme import Style
+from reportgen.imported.store import TableSource, import_table
 from reportgen.report.build import all_figures, find_figure
-from reportgen.report.numbers import expected, numbers_tex, read
-from reportgen.report.paper import _numbers, check_paper
+from reportgen.report.paper import _numbers, check_paper, expected, numbers_tex, read
 from reportgen.runfolder import keep_marks
 from tests.report import sample
 
@@ -74,7 +74,7 @@ def test_a_number_a_caption_and_a_figure_of_an_older_run_are_named(paper: Path, 
     problems = " ".join(check_paper(paper, changed(run)).problems)
     assert "made-up/alpha-capital/n: the paper has 40, the run has 41." in problems
     assert "made-up/alpha-capital/caption: the paper has" in problems
-    assert "alpha-capital.pdf: the run's figure has other numbers, words: write it again" in problems
+    assert "alpha-capital.pdf: the run's figure has different numbers, words: write it again" in problems
 
 
 def test_a_name_that_came_to_mean_something_else_is_caught_though_its_value_agrees(
@@ -125,8 +125,8 @@ def test_the_two_sides_of_a_mismatch_never_read_the_same(paper: Path, run: sampl
             "L9H2: the run has no",
         ),
         ("rghead{made-up/alpha-capital/best", "rghead{made-up/alpha-capital/bets", "bets/head: the run has no number"),
-        ("\\rgnum{made-up", "\\rgnum{other", "no run 'other' to compare with; there is made-up"),
-        ("\\input{numbers.tex}", "", "the paper inputs no numbers.tex that defines it"),
+        ("\\rgnum{made-up", "\\rgnum{other", "no run 'other' to compare with; known: made-up"),
+        ("\\input{numbers.tex}", "", "no numbers.tex of the paper defines it"),
     ],
 )
 def test_keys_that_lead_nowhere_are_named(paper: Path, run: sample.FakeRun, old: str, new: str, problem: str) -> None:
@@ -140,8 +140,75 @@ def test_png_copies_are_checked_and_files_without_a_stamp_are_named(paper: Path,
     (paper.parent / "figures" / "alpha-capital.png").write_bytes(b"\x89PNG")
     (problem,) = check_paper(paper, run).problems
     assert "no stamp" in problem
+
+
+def test_files_of_other_programs_are_told_apart_from_those_that_agree(paper: Path, run: sample.FakeRun) -> None:
     paper.write_text(BODY.replace("figures/alpha-capital}", "logo}"))
+    assert check_paper(paper, run).problems == ("logo: there is no such file beside the paper.",)
+    for name, content in (("logo.pdf", b"garbage"), ("logo.png", b"\x89PNG"), ("logo.svg", b"<svg/>")):
+        (paper.parent / name).write_bytes(content)
+        found = check_paper(paper, run)
+        assert (found.problems, found.numbers, found.figures) == ((), 7, 0)
+        assert found.unchecked[0].startswith("logo: ")
+        (paper.parent / name).unlink()
+
+
+@pytest.mark.parametrize("kind", ["pdf", "png"])
+def test_a_file_under_the_name_or_caption_of_another_figure_is_named(
+    paper: Path, run: sample.FakeRun, kind: str
+) -> None:
+    figure = next(f for f in all_figures(run) if f.id != "alpha-capital")
+    other = paper.parent / "figures" / f"other.{kind}"
+    other.write_bytes(export.FORMATS[kind](figure, Style()))
+    body = BODY.replace("figures/alpha-capital}", f"figures/other.{kind}}}")
+    paper.write_text(body)
+    assert check_paper(paper, run).problems == (f"\\rgcaption{{made-up/alpha-capital}} stands under {figure.id}.",)
+    paper.write_text(body.replace("\\begin{figure}", "\\begin{figure}\\includegraphics{figures/alpha-capital}"))
+    assert check_paper(paper, run).problems == ()  # its caption is of one of two
+    shutil.copy(other, other.with_stem("alpha-capital"))
+    paper.write_text(BODY.replace("figures/alpha-capital}", f"figures/alpha-capital.{kind}}}"))
+    assert (
+        f"alpha-capital.{kind} holds another figure than its name says: {figure.id}."
+        in check_paper(paper, run).problems
+    )
+
+
+@pytest.mark.parametrize("kind", ["pdf", "png"])
+def test_an_edited_drawing_and_one_without_a_digest_are_named(paper: Path, run: sample.FakeRun, kind: str) -> None:
+    path = paper.parent / "figures" / f"alpha-capital.{kind}"
+    paper.write_text(BODY.replace("figures/alpha-capital}", f"figures/alpha-capital.{kind}}}"))
+    whole = path.read_bytes()
     assert check_paper(paper, run).problems == ()
+    at = whole.index(b"IDAT" if kind == "png" else b"stream") + 20
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert "was changed after reportgen wrote it" in check_paper(paper, run).problems[0]
+    path.write_bytes(re.sub(rb"(reportgen:alpha-capital:[0-9a-f]{16}):[0-9a-f]{16}", rb"\1", whole))
+    assert "says nothing of its drawing" in check_paper(paper, run).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("Nothing.", "Nothing to compare: cite numbers with \\rgnum{made-up/heads}"),
+        ("\\newcommand{\\best}[1]{\\rgnum{made-up/#1/best}}", "Nothing to compare"),
+        ("\\rgnum{made-up/heads}\\rgset{made-up/heads}{13}{heads}", "paper.tex defines \\rgset itself"),
+        ("\\rgnum{made-up/heads}\\def\\rgnum#1{13}", "paper.tex defines \\rgnum itself"),
+        ("\\rgnum{made-up/heads}\\renewcommand*{\\rgset}[3]{}", "paper.tex defines \\rgset itself"),
+    ],
+)
+def test_a_paper_that_cites_nothing_or_defines_its_own_numbers_does_not_pass(
+    paper: Path, run: sample.FakeRun, body: str, problem: str
+) -> None:
+    paper.write_text(f"\\input{{numbers}}{body}")
+    (told,) = check_paper(paper, run).problems
+    assert told.startswith(problem)
+
+
+def test_a_key_that_a_macro_puts_together_is_not_checked_and_said_so(paper: Path, run: sample.FakeRun) -> None:
+    paper.write_text(BODY + "\\newcommand{\\best}[1]{\\rgnum{made-up/#1/best}}\\includegraphics{\\folder/a}")
+    found = check_paper(paper, run)
+    assert (found.problems, found.numbers) == ((), 7)
+    assert [line.split(":")[0] for line in found.unchecked] == ["made-up/#1/best", "\\folder/a"]
 
 
 def test_graphicspath_and_inputs_are_followed_once(paper: Path, run: sample.FakeRun) -> None:
@@ -149,7 +216,7 @@ def test_graphicspath_and_inputs_are_followed_once(paper: Path, run: sample.Fake
     paper.write_text(body.replace("\\input{numbers", "\\graphicspath{{./}{figures/}}\\input{numbers"))
     (paper.parent / "more.tex").write_text("\\begin{document}\\input{paper}\\rgnum{made-up/alpha-capital/nn}")
     found = check_paper(paper, changed(run))
-    assert any("alpha-capital.pdf: the run's figure has other" in p for p in found.problems)
+    assert any("alpha-capital.pdf: the run's figure has different" in p for p in found.problems)
     assert any("/nn: the run has no number" in p for p in found.problems)
 
 
@@ -193,7 +260,7 @@ def test_a_numbers_file_of_another_scoring_is_named_even_where_its_numbers_agree
 def test_the_verb_exits_with_1_and_names_every_mismatch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "t.csv"
     table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
-    run = import_table(table, Source("m", 2, 3), tmp_path / "runs")
+    run = import_table(table, TableSource("m", 2, 3), tmp_path / "runs")
     figures = all_figures(run)
     numbers = numbers_tex(run, figures)
     (tmp_path / "numbers.tex").write_text(numbers)
@@ -208,7 +275,7 @@ def test_the_verb_exits_with_1_and_names_every_mismatch(tmp_path: Path, capsys: 
     assert cli.app(words, standalone_mode=False) == 1
     said = capsys.readouterr().out
     assert "m/imported/induction/L1H2: the paper has 0.850, the run has 0.750." in said
-    assert "imported-induction.pdf: no stamp" in said
+    assert "imported-induction.pdf: no stamp of a reportgen figure" in said
     assert "2 problems" in said
 
 
@@ -219,7 +286,7 @@ def test_figures_that_mark_other_heads_agree_only_with_the_same_option(
     table, mine = tmp_path / "t.csv", tmp_path / "mine.toml"
     table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
     mine.write_text('[[entry]]\nclass = "Mine"\nheads = ["L1H1"]\n')
-    run = import_table(table, Source("m", 2, 3), tmp_path / "runs")
+    run = import_table(table, TableSource("m", 2, 3), tmp_path / "runs")
     paper, out = tmp_path / "p.tex", tmp_path / "f.pdf"
     paper.write_text("\\includegraphics{f}")
 
@@ -241,6 +308,29 @@ def test_figures_that_mark_other_heads_agree_only_with_the_same_option(
     with pytest.raises(SettingsError, match="contradict"):
         typed(*drawn, "--overlay", str(mine), "--no-overlay")
     capsys.readouterr()
+
+
+def test_small_numbers_are_powers_of_ten_and_read_back(paper: Path, run: sample.FakeRun) -> None:
+    alpha = run.results["alpha"]
+    values = np.full(alpha.scores[0].values.shape, 2.5e-4, np.float32)
+    ends = {"low": -values, "high": np.float32(1.6) * values}
+    small = dataclasses.replace(alpha.scores[0], values=values, estimated=None, reasons={}, **ends)
+    with_small = dataclasses.replace(alpha, scores=(small, *alpha.scores[1:]))
+    tiny = dataclasses.replace(run, results={**run.results, "alpha": with_small})
+    found, place = expected(tiny, all_figures(tiny)), "made-up/alpha/score/capital/L1H2"
+    assert found[place].text == r"\ensuremath{2.50 \times 10^{-4}}"
+    assert found[f"{place}/low"].text == r"\ensuremath{-2.50 \times 10^{-4}}"
+    assert found["made-up/alpha-capital/best/high"].text == r"\ensuremath{4.00 \times 10^{-4}}"
+
+
+def test_a_class_without_heads_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, mine = tmp_path / "t.csv", tmp_path / "mine.toml"
+    table.write_text("induction\n" + "0.5\n" * 5 + "0.75\n")
+    mine.write_text('[[entry]]\nclass = "Mine"\nheads = []\n[[entry]]\nclass = "Other"\nheads = ["L1H1"]\n')
+    run = import_table(table, TableSource("m", 2, 3), tmp_path / "runs")
+    for words in (["render"], ["figure", "imported-induction", "--out", str(tmp_path / "x.svg")]):
+        cli.app([words[0], str(run.path), *words[1:], "--overlay", str(mine)], standalone_mode=False)
+        assert "mine.toml: the class 'Mine' lists no heads and marks none." in capsys.readouterr().err
 
 
 def test_a_stamp_says_which_of_numbers_words_and_heads_changed(run: sample.FakeRun) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime
 import io
@@ -12,10 +13,11 @@ from typing import Any
 import pypdf
 import pytest
 
-from reportgen.figures.fonts import printable
+from reportgen.figures.figure import supplementary
+from reportgen.figures.theme import printable
 from reportgen.report import pdf
 from reportgen.report.build import build
-from reportgen.report.parts import Report
+from reportgen.report.document import Report
 from tests.report import sample
 
 FONTS = Path(str(files("reportgen.templates"))) / "fonts"
@@ -74,6 +76,23 @@ def test_every_figure_has_its_words_and_its_name(reader: pypdf.PdfReader, report
     assert alts == [printable(p.alt) for p in report.plates]
     text = text_of(reader)
     for plate in report.plates:
+        assert f"Figure {plate.number}. {printable(plate.title)}" in text
+
+
+def test_supplementary_figures_are_named_and_the_others_keep_their_numbers(report: Report) -> None:
+    first, *others = report.sections
+    assert len(first.plates) > 1
+    left_out, *printed = first.plates
+    further = dataclasses.replace(left_out, figure=copy.copy(left_out.figure))
+    supplementary(lambda: further.figure)()
+    section = dataclasses.replace(first, plates=(further, *printed))
+    changed = dataclasses.replace(report, sections=(section, *others))
+    reader = pypdf.PdfReader(io.BytesIO(pdf.document(changed)))
+    text = text_of(reader)
+    assert len(nodes(reader, "/Figure")) < len(nodes(pypdf.PdfReader(io.BytesIO(pdf.document(report))), "/Figure"))
+    assert f"Figure {left_out.number}. {printable(left_out.title)}" not in text
+    assert f"{printable(left_out.title)} ({left_out.number})" in text
+    for plate in printed:
         assert f"Figure {plate.number}. {printable(plate.title)}" in text
 
 

@@ -8,11 +8,10 @@ import pytest
 
 from reportgen.errors import RunError, SettingsError
 from reportgen.figures import export
-from reportgen.figures.figure import Style
+from reportgen.figures.theme import Style
 from reportgen.report import render as module
 from reportgen.report.build import build
-from reportgen.report.csv import scores_csv
-from reportgen.report.render import ENDINGS, render, write
+from reportgen.report.render import ENDINGS, render, scores_csv, write
 from reportgen.runfolder import Run
 from tests import fixtures
 from tests.report import sample
@@ -91,7 +90,12 @@ def test_progress_counts_figures_and_the_page(tmp_path: Path) -> None:
 def test_the_page_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     real = module.write_atomic
-    monkeypatch.setattr(module, "write_atomic", lambda path, content: (order.append(path.name), real(path, content)))
+
+    def noted(path: Path, content: bytes, synced: bool = True) -> None:
+        order.append(path.name)
+        real(path, content, synced)
+
+    monkeypatch.setattr(module, "write_atomic", noted)
     written(tmp_path, ("svg",))
     assert order[-1] == "index.html"
     assert len(order) == len(set(order)) == 8

@@ -14,9 +14,9 @@ from reportgen.errors import NotApplicable
 from reportgen.manifest import SuiteRecord
 from reportgen.report import pdf
 from reportgen.report.build import build
+from reportgen.report.document import Report
 from reportgen.report.html import page
-from reportgen.report.parts import Report
-from reportgen.site.cards import cards
+from reportgen.site import cards
 from tests.report import sample
 
 WHY = str(NotApplicable("Mini has no partner", "Make one: reportgen sparsify mini."))

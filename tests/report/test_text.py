@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.report.text import anchor, clean, cleaned, interval, number, p_value, parameters, value_words
+from reportgen.figures.theme import clean
+from reportgen.report.text import anchor, cleaned, interval, number, p_value, parameters, value_words
 from reportgen.scores import Column, Table
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from reportgen.figures import data
-from reportgen.report.twins import MAX_ROWS, is_map, panel_keys, rows, twins
+from reportgen.figures import chart_data
+from reportgen.report.html import MAX_ROWS, is_map, panel_keys, rows, twins
 from reportgen.scores import Column, Table
 from tests import fixtures
 
 
 def test_a_map_becomes_a_matrix_with_its_gaps() -> None:
     scores = fixtures.head_scores()
-    (grid,) = twins(data.table([(scores, ())]))
+    (grid,) = twins(chart_data.table([(scores, ())]))
     assert grid.matrix
     assert grid.columns == ("layer", "0", "1", "2", "3")
     assert [row[0] for row in grid.rows] == ["0", "1", "2"]
@@ -17,7 +17,7 @@ def test_a_map_becomes_a_matrix_with_its_gaps() -> None:
 
 
 def test_two_panels_become_two_matrices_named_by_their_score() -> None:
-    both = data.table([(fixtures.head_scores(), ()), (fixtures.head_scores("relations/score/names", seed=2), ())])
+    both = chart_data.table([(fixtures.head_scores(), ()), (fixtures.head_scores("relations/score/names", seed=2), ())])
     assert [g.title for g in twins(both)] == ["relations/score/capital", "relations/score/names"]
     assert panel_keys(both) == ("relations/score/capital", "relations/score/names")
 
@@ -40,5 +40,5 @@ def test_long_tables_are_cut_and_say_so() -> None:
 
 def test_large_maps_are_given_as_rows() -> None:
     scores = fixtures.head_scores()
-    assert not twins(data.table([(scores, ())]), limit=11)[0].matrix
-    assert twins(data.table([(scores, ())]), limit=12)[0].matrix
+    assert not twins(chart_data.table([(scores, ())]), limit=11)[0].matrix
+    assert twins(chart_data.table([(scores, ())]), limit=12)[0].matrix

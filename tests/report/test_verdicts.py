@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from reportgen.report.evidence import ladder
-from reportgen.report.names import score_names
-from reportgen.report.verdicts import FIRST, on_first_screen, ranked, verdicts
-from reportgen.scores import HeadScores, HeadSet, SuiteResult
+from reportgen.report.labels import score_names
+from reportgen.report.verdicts import FIRST, ladder, on_first_screen, ranked, verdicts
+from reportgen.scores import Control, HeadScores, HeadSet, HeldOut, SuiteResult
 from tests.report import sample
 
-BEST = {"head": "L1H2", "effect": 0.4, "low": 0.3, "high": 0.5, "n": 20, "chosen_on": "even", "measured_on": "odd"}
 
-
-def effects(task: str) -> HeadScores:
-    return HeadScores(f"alpha/direct/{task}", "Effect", sample.grid(1), n=50, line=0.9)
+def effects(task: str, best: float | None = None) -> HeadScores:
+    held = None if best is None else HeldOut("L1H2", best, 0.3, 0.5, 20, "even", "odd")
+    return HeadScores(f"alpha/direct/{task}", "Effect", sample.grid(1), n=50, line=0.9, held_out=held)
 
 
 def claim(task: str, name: str, **evidence: str) -> HeadSet:
@@ -23,8 +21,8 @@ def claim(task: str, name: str, **evidence: str) -> HeadSet:
 
 
 def result(*sets: HeadSet, **best: float) -> SuiteResult:
-    tasks = {task: {"title": task.upper(), "top_head": {**BEST, "effect": value}} for task, value in best.items()}
-    scores = (effects("one"), effects("two"), effects("three"))
+    tasks = {task: {"title": task.upper()} for task in best}
+    scores = tuple(effects(task, best.get(task)) for task in ("one", "two", "three"))
     return SuiteResult("alpha", scores, sets, facts={"tasks": tasks})
 
 
@@ -44,7 +42,7 @@ def test_claims_with_a_held_out_number_come_first_then_the_better_evidence_then_
         "ONE: With weights too", "TWO: Large", "ONE: Small", "TWO: Failed on text", "Three: Without a number"
     ]  # fmt: skip
     assert lines[1].estimate == "L1H2 \u22120.500 [0.300, 0.500]"
-    assert lines[1].how == "Effect: the head is picked on even and measured on odd"
+    assert lines[1].how.endswith(" on even and measured on odd")
     assert all(line.anchor == "suite-alpha" for line in lines)
 
 
@@ -66,22 +64,21 @@ def test_a_count_of_heads_beyond_a_null_is_no_line() -> None:
 
 
 def test_score_lines_are_the_farthest_beyond_their_nulls_one_per_head_and_name_the_line() -> None:
-    def held(head: str, value: float) -> dict[str, object]:
-        return {"head": head, "value": value, "low": value - 0.1, "high": value + 0.1, "n": 16}
+    def scores(name: str, values: list[float], line: float, head: str, at: float, *of: Control) -> HeadScores:
+        held, grid = HeldOut(head, at, at - 0.1, at + 0.1, 16), np.array([values], np.float32)
+        return HeadScores(f"alpha/{name}/all", name, grid, 32, line=line, range=(0, 1), held_out=held, controls=of)
 
-    wide, narrow = (
-        HeadScores(f"alpha/{name}/all", name, np.array([values], np.float32), 32, line=line, range=(0, 1))
-        for name, values, line in (("common", [0.9, 0.1, 0.8, 0.2], 0.05), ("rare", [0.5, 0.0, 0.0, 0.01], 0.02))
-    )
-    within = HeadScores("alpha/within/all", "within", narrow.values, 32, line=0.6, range=(0, 1))
-    facts = {"held_out": {wide.key: held("L0H2", 0.8), narrow.key: held("L0H0", 0.5), within.key: held("L0H1", 0.5)}}
-    lines = verdicts(None, SuiteResult("alpha", (wide, narrow, within), facts=facts), "suite-alpha")
+    rare = [0.5, 0.0, 0.0, 0.01]
+    wide = scores("common", [0.9, 0.1, 0.8, 0.2], 0.05, "L0H2", 0.8)
+    narrow = scores("rare", rare, 0.02, "L0H0", 0.5, Control("ideal copier", 0.25), Control("twin", 0.3, bound=True))
+    within = scores("within", rare, 0.6, "L0H1", 0.5)
+    lines = verdicts(None, SuiteResult("alpha", (wide, narrow, within)), "suite-alpha")
     assert [(line.label, line.heads, line.line) for line in lines] == [
         ("rare", ("L0H0",), "≤ 0.020"), ("common", ("L0H2",), "≤ 0.050")
     ]  # fmt: skip
     assert lines[0].text == (
         "rare: L0H0, highest on one half of the examples, has 0.500 [0.400, 0.600] on the other half "
-        "(n = 16; null ≤ 0.020)."
+        "(n = 16; null ≤ 0.020); an ideal copier 0.250."
     )
 
 

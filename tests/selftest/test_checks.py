@@ -10,8 +10,8 @@ import torch
 from reportgen.cli import app
 from reportgen.selftest import checks
 from reportgen.selftest.checks import CHECKS
-from reportgen.selftest.found import at_most, exactly, within
 from reportgen.selftest.models import Bench
+from reportgen.selftest.record import at_most, exactly, within
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_line_per_check_and_the_exit_code(
     line, total = capsys.readouterr().out.splitlines()
     assert "planted relation" in line
     assert line.endswith(f"{measured}   (expected 37 of 60)")
-    assert total == f"{int(code is None)} of 1 checks hold."
+    assert total == f"{int(code is None)} of 1 checks pass."
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from functools import cache
 import pytest
 
 from reportgen.selftest.checks import CHECKS
-from reportgen.selftest.found import Found
 from reportgen.selftest.models import Bench
+from reportgen.selftest.record import Found
 from tests.selftest.mutants import MUTANTS, PAGE, Mutant, page
 
 

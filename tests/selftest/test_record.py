@@ -15,8 +15,8 @@ from reportgen.errors import RunError
 from reportgen.manifest import SelfTest
 from reportgen.runfolder import Run, owned
 from reportgen.selftest import checks, record
-from reportgen.selftest.found import exactly
 from reportgen.selftest.models import Bench
+from reportgen.selftest.record import exactly
 from tests.tiny import tiny_folder
 
 TOY = str(Path(__file__).parents[1] / "data" / "toy_suite.py")

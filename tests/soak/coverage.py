@@ -17,20 +17,20 @@ import numpy.typing as npt
 import torch
 
 from reportgen.models.model import Model
-from reportgen.report.heldout import held_out
-from reportgen.scores import HeadScores, SuiteResult, parse_head
-from reportgen.suites.attention import patterns, sequences
-from reportgen.suites.attention.score import score as attention_score
+from reportgen.scores import HeadScores, parse_head
+from reportgen.suites.attention.scoring import patterns
+from reportgen.suites.attention.scoring.score import score as attention_score
 from reportgen.suites.attention.suite import Settings as Attention
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import runs
-from reportgen.suites.circuits.effects import direct_effects
-from reportgen.suites.circuits.measure import _top_head
-from reportgen.suites.circuits.runs import PerPrompt, Runs
+from reportgen.suites.circuits.scoring import task_runs as runs
+from reportgen.suites.circuits.scoring.effects import direct_effects
+from reportgen.suites.circuits.scoring.score import _top_head
+from reportgen.suites.circuits.scoring.task_runs import PerPrompt, Runs
 from reportgen.suites.circuits.settings import Settings as Circuits
-from reportgen.suites.circuits.tasks import Task, user
-from reportgen.suites.relations.passes import read_inputs
-from reportgen.suites.relations.score import score as relations_score
+from reportgen.suites.circuits.tasks import user
+from reportgen.suites.circuits.tasks.task import Task
+from reportgen.suites.relations.scoring.score import score as relations_score
+from reportgen.suites.relations.scoring.static import read_inputs
 from reportgen.suites.relations.suite import RelationsSettings
 from tests.soak.nulls import LAGS, SEQUENCES
 from tests.soak.twins import WORDS
@@ -86,12 +86,12 @@ def relations(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
     out = {}
     for scores in found.scores:
         if scores.measure == "score":
-            out[f"relations: score, {scores.task} targets"] = _both(found, scores, truth[scores.task])
+            out[f"relations: score, {scores.task} targets"] = _both(scores, truth[scores.task])
     return out
 
 
-def _both(found: SuiteResult, scores: HeadScores, truth: Grid) -> Covered:
-    held = held_out(found, scores)
+def _both(scores: HeadScores, truth: Grid) -> Covered:
+    held = scores.held_out
     assert held is not None
     is_held = _covered(held.low, held.high, float(truth[parse_head(held.head)]))
     return _outcome(is_held, scores.values, scores.low, scores.high, truth)
@@ -116,8 +116,8 @@ def attention(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
     )
     found = attention_score(twin, settings, Context(seed, 1))
     rng = np.random.default_rng([seed, 12])
-    words = sequences.plain_words(twin.tokens, twin.tokens.size, 1000, rng)
-    made = sequences.repeated(words, LAGS, LONG_SEQUENCES, None, rng)
+    words = patterns.plain_words(twin.tokens, twin.tokens.size, 1000, rng)
+    made = patterns.repeated(words, LAGS, LONG_SEQUENCES, None, rng)
     tally = patterns.measure(twin, made, 256)
     at = np.arange(len(made.which))
     truth = {
@@ -127,10 +127,7 @@ def attention(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
         "induction": tally.induction[at, made.which],
     }
     by_name = {s.measure: s for s in found.scores}
-    return {
-        f"attention: {name}": _both(found, by_name[name], each.mean(0, dtype=np.float64))
-        for name, each in truth.items()
-    }
+    return {f"attention: {name}": _both(by_name[name], each.mean(0, dtype=np.float64)) for name, each in truth.items()}
 
 
 def circuits(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
@@ -145,8 +142,9 @@ def circuits(twin: Model, seed: int, folder: Path) -> dict[str, Covered]:
     for count, prompts in TEMPLATES.items():
         of, each = _effects(twin, _task(twin, rng, (first, second), ends, folder, count, prompts), seed)
         effects = of.summarise(each)
-        top: Any = _top_head(effects, of, each)["top_head"]
-        is_held = _covered(top["low"], top["high"], float(truth[parse_head(top["head"])]))
+        top = _top_head(effects, of, each)
+        assert top is not None
+        is_held = _covered(top.low, top.high, float(truth[parse_head(top.head)]))
         found = _outcome(is_held, effects.value, effects.low, effects.high, truth)
         out[f"circuits: direct effect, {count} templates"] = found
     return out
@@ -184,7 +182,7 @@ def _task(
 def _effects(twin: Model, task: Task, seed: int) -> tuple[Runs, PerPrompt]:
     settings = Circuits(prompts=LONG_TEMPLATES * LONG_EACH, flips=1, resamples=1000, positions=0, text=False)
     of = runs.start(twin, task, settings, Context(seed, 1))
-    return of, direct_effects(twin, task, of.clean, of.corrupted, 256).effects
+    return of, direct_effects(twin, task, of.clean, of.corrupted).effects
 
 
 Coverage = Callable[[Model, int, Path], dict[str, Covered]]

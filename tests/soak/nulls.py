@@ -16,21 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from reportgen.models.model import Model
-from reportgen.suites.attention import patterns, sequences
-from reportgen.suites.attention import score as attention_score
+from reportgen.suites.attention.scoring import patterns
+from reportgen.suites.attention.scoring import score as attention_score
 from reportgen.suites.attention.suite import Settings as Attention
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import runs
-from reportgen.suites.circuits.effects import direct_effects
+from reportgen.suites.circuits.scoring import task_runs as runs
+from reportgen.suites.circuits.scoring.effects import direct_effects, total_effects
 from reportgen.suites.circuits.settings import Settings as Circuits
 from reportgen.suites.circuits.tasks import user
-from reportgen.suites.circuits.totals import everyone, total_effects
-from reportgen.suites.cognitive import fit as probes
-from reportgen.suites.cognitive.prepare import prepare
-from reportgen.suites.cognitive.score import _alone, _features, output_norms
-from reportgen.suites.cognitive.scored import Scored, family_lines
+from reportgen.suites.cognitive.scoring import fit as probes
+from reportgen.suites.cognitive.scoring.dataset import prepare
+from reportgen.suites.cognitive.scoring.score import _alone, _features
+from reportgen.suites.cognitive.scoring.tables import Scored, family_lines
 from reportgen.suites.cognitive.suite import Settings as Cognitive
-from reportgen.suites.relations.score import score as relations_score
+from reportgen.suites.ov import output_norms
+from reportgen.suites.relations.scoring.score import score as relations_score
 from reportgen.suites.relations.suite import RelationsSettings
 from tests.soak.twins import WORDS
 
@@ -64,8 +64,8 @@ def attention(twin: Model, seed: int, folder: Path) -> dict[str, P]:
     copy. And the sign flips with the head's own long-run excess (1,024 further sequences) taken off."""
     settings = Attention(lags=LAGS, sequences=SEQUENCES, permutations=999, text_windows=0, batch=256)
     rng = np.random.default_rng([seed, 2])
-    words = sequences.plain_words(twin.tokens, twin.tokens.size, len(WORDS), rng)
-    made = sequences.repeated(words, LAGS, SEQUENCES, None, rng)
+    words = patterns.plain_words(twin.tokens, twin.tokens.size, len(WORDS), rng)
+    made = patterns.repeated(words, LAGS, SEQUENCES, None, rng)
     fresh = np.stack([rng.choice(words, made.ids.shape[1], replace=False) for _ in made.ids])
     out: dict[str, P] = {}
     for kind, one in (("random tokens, repeated", made), ("no repeat", replace(made, ids=fresh))):
@@ -73,7 +73,7 @@ def attention(twin: Model, seed: int, folder: Path) -> dict[str, P]:
         for name in attention_score.REPEATS:
             p = attention_score._adjusted_p(name, measured, settings, rng)
             out[f"attention: {name}, {kind}"] = p
-    long = _attention(twin, sequences.repeated(words, LAGS, LONG, None, rng))
+    long = _attention(twin, patterns.repeated(words, LAGS, LONG, None, rng))
     measured = _attention(twin, made)
     for name in ("previous_token", "current_token", "first_token"):
         truth = long.per_sequence[name].mean(0, dtype=np.float64)
@@ -83,7 +83,7 @@ def attention(twin: Model, seed: int, folder: Path) -> dict[str, P]:
     return out
 
 
-def _attention(twin: Model, made: sequences.Sequences) -> attention_score.Measured:
+def _attention(twin: Model, made: patterns.Sequences) -> attention_score.AttentionMeasured:
     nothing = np.zeros((twin.record.n_layers, twin.record.n_heads), np.float32)
     return attention_score._collect(made, patterns.measure(twin, made, 256), nothing)
 
@@ -106,8 +106,8 @@ def circuits(twin: Model, seed: int, folder: Path) -> dict[str, P]:
     task = user.build(twin.tokens, "null", user.read(str(path), ())["null"], PROMPTS)
     of = runs.start(twin, task, settings, Context(seed, 1))
     shape = (twin.record.n_layers, twin.record.n_heads)
-    direct = direct_effects(twin, task, of.clean, of.corrupted, 64).effects
-    total = total_effects(of.batches(of.whole), everyone(shape), denoising=True)
+    direct = direct_effects(twin, task, of.clean, of.corrupted).effects
+    total = total_effects(of.batches(of.whole), np.ones(shape, bool), denoising=True)
     grids = {"direct": direct, "total": total.noising, "total, denoising": total.denoising}
     return {f"circuits: {name} effects": of.summarise(each).p for name, each in grids.items() if each is not None}
 
@@ -132,7 +132,7 @@ def cognitive(twin: Model, seed: int, folder: Path) -> dict[str, P]:
     context = Context(seed, 1)
     prepared = prepare(twin, settings, settings.recipe(), seed, context.progress)
     z = _features(twin, prepared, settings, prepared.recipe, context)
-    rows = probes.Rows.of(prepared.data)
+    rows = probes.LabelledRows.of(prepared.data)
     active = output_norms(twin, z) > 0
     found = probes.fit(z, prepared.data, rows, settings, prepared.recipe, seed, context.progress)
     each = _alone(z, prepared, rows, active, settings, prepared.recipe, context)

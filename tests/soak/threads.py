@@ -14,23 +14,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from reportgen import runner
+from reportgen.compare.moved import SuiteApart, apart
 from reportgen.config import Options
-from reportgen.report.csv import scores_csv
+from reportgen.report.render import scores_csv
 from reportgen.runfolder import Run
-from reportgen.scores import HeadScores, SuiteResult
-from reportgen.suites.cognitive.dataset import SHIPPED
+from reportgen.scores import SuiteResult
+from reportgen.suites.cognitive.scoring.dataset import SHIPPED
 from tests.fixtures import model_record
 from tests.soak.calibrate import BEGIN, END
 
-ALPHA = 0.05
-# The documented tolerance between numbers of threads, as shares of a score's largest size; set from what was measured.
-VALUES = {"relations": 1e-5, "attention": 1e-5, "circuits": 1e-5, "cognitive": 1e-5}
-INTERVALS = {"relations": 1e-5, "attention": 1e-5, "circuits": 1e-5, "cognitive": 1e-5}
 # Settings with which mini goes through every suite in seconds.
 SMALL: dict[str, dict[str, object]] = {
     "relations": {
@@ -47,23 +41,21 @@ SMALL: dict[str, dict[str, object]] = {
         "permutations": 99, "seeds": 1, "null_seeds": 1, "random_sets": 2, "curve_sets": 2, "resamples": 50,
         "most_steps": 20, "cache": False, "proj": 4, "hidden": 8,
     },
+    "weights": {"rotations": 19, "permutations": 99, "words": 200, "keys": 200, "twins": 0},
+    "text": {
+        "windows": 16, "tokens": 96, "shuffled": 4, "twins": 0, "edge_windows": 4, "flips": 99, "resamples": 50,
+        "examples_each": 1, "examples_top": 2, "quiet_windows": 0,
+    },
     "sparse": {"per_template": 6, "sequences": 8, "draws": 1, "zeroed": False, "resamples": 50},
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two results of one suite: largest |difference| of values and intervals, as a share of each score's own largest
-    size, and of p; head labels and p <= ALPHA that are not the same."""
+    """Two results of one suite: whether scores.csv is the same, and how far apart they are."""
 
-    suite: str
-    scores: int
     identical: bool
-    values: float
-    intervals: float
-    p: float
-    labels: int
-    significant: int
+    apart: SuiteApart
 
 
 def score(model: str, out: Path, threads: int, settings: Mapping[str, Mapping[str, object]], *suites: str) -> Run:
@@ -94,42 +86,25 @@ def csv_of(run: Run) -> bytes:
 
 def difference(a: SuiteResult, b: SuiteResult) -> Difference:
     """Of two results of the same suite."""
-    assert [s.key for s in a.scores] == [s.key for s in b.scores]
-    found = [_pair(x, y) for x, y in zip(a.scores, b.scores, strict=True)]
-    sets = [{s.key: set(s.heads) for s in r.head_sets if s.kind == "computed"} for r in (a, b)]
-    labels = sum(len(sets[0].get(key, set()) ^ sets[1].get(key, set())) for key in sets[0].keys() | sets[1].keys())
-    values, intervals, p = (max(f[i] for f in found) for i in range(3))
+    found = apart(a, b)
+    assert not found.gone
+    assert not found.added
     same = scores_csv({a.suite: a}, model_record()) == scores_csv({b.suite: b}, model_record())
-    return Difference(a.suite, len(found), same, values, intervals, p, labels, sum(f[3] for f in found))
-
-
-def _pair(x: HeadScores, y: HeadScores) -> tuple[float, float, float, int]:
-    assert np.array_equal(np.isnan(x.values), np.isnan(y.values)), x.key
-    scale = float(np.nanmax(np.abs(x.values), initial=0.0)) or 1.0
-    ends = max(_most(x.low, y.low), _most(x.high, y.high)) / scale
-    significant = 0
-    if x.p is not None and y.p is not None:
-        significant = int(((x.p <= ALPHA) != (y.p <= ALPHA)).sum())
-    return _most(x.values, y.values) / scale, ends, _most(x.p, y.p), significant
-
-
-def _most(x: Any, y: Any) -> float:
-    if x is None or y is None:
-        assert x is y
-        return 0.0
-    return float(np.nanmax(np.abs(x.astype(np.float64) - y), initial=0.0))
+    return Difference(same, found)
 
 
 def table(rows: Sequence[tuple[str, Difference]]) -> str:
     """As Markdown."""
     lines = [
-        "| runs | suite | scores | scores.csv | values | ends of intervals | p | labels changed | p <= .05 changed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| runs | suite | scores | scores.csv | values | ends | p | tables | labels changed | p <= .05 changed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for what, d in rows:
         same = "identical" if d.identical else "differs"
-        numbers = " | ".join("0" if x == 0 else f"{x:.1e}" for x in (d.values, d.intervals, d.p))
-        lines.append(f"| {what} | {d.suite} | {d.scores} | {same} | {numbers} | {d.labels} | {d.significant} |")
+        shares = (*(d.apart.most(name) for name in ("values", "ends", "p")), d.apart.furthest)
+        numbers = " | ".join("0" if x == 0 else f"{x:.1e}" for x in shares)
+        labels = f"{len(d.apart.labels)} | {d.apart.crossed}"
+        lines.append(f"| {what} | {d.apart.suite} | {len(d.apart.scores)} | {same} | {numbers} | {labels} |")
     return "\n".join(lines)
 
 

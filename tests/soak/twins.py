@@ -9,7 +9,7 @@ import numpy as np
 
 from reportgen.models.load import load, random_twin
 from reportgen.models.model import Model
-from reportgen.selftest.checkpoint import random_folder
+from reportgen.selftest.models import random_folder
 
 _SYLLABLES = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
 _RNG = np.random.default_rng(0)

@@ -5,23 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from reportgen import runner, suites
 from reportgen.config import Options
 from reportgen.manifest import ModelRecord
 from reportgen.models import load
-from reportgen.models.memory import pick_device
-from reportgen.models.speeds import measure
+from reportgen.models.memory import measure, pick_device
 from reportgen.runfolder import Run
-from reportgen.suites.cost import Phase, Speeds, seconds
+from reportgen.stats import sign_flip_null, step_down_max_t
+from reportgen.suites.cost import Phase, Speeds, family, seconds, smallest_effect
 
 QUIET = Speeds(products=70e9, elements=2.5e9, call=2e-5)  # of two cores of an EPYC server with nothing else to do
-# Seconds that the preset quick took there.
+# Seconds that the preset quick took there; of SmolLM2 all but attention's are half the CPU seconds of one thread.
 MEASURED = {
-    "mini": {"attention": 1.0, "circuits": 35.0, "relations": 6.0, "cognitive": 14.0, "sparse": 22.0},
-    "smollm2-135m": {"attention": 7.0, "circuits": 755.0, "relations": 455.0, "cognitive": 228.0},
-}
+    "mini": {
+        "attention": 1.0, "circuits": 16.0, "relations": 5.4, "weights": 1.8, "cognitive": 9.7, "sparse": 22.0,
+        "text": 2.0,
+    },
+    "smollm2-135m": {
+        "attention": 7.0, "circuits": 375.0, "relations": 157.0, "weights": 100.0, "cognitive": 139.0, "text": 31.0,
+        "icl": 46.0,
+        "retrieval": 41.0,
+    },
+}  # fmt: skip
 
 
 def record(name: str) -> ModelRecord:
@@ -84,3 +92,34 @@ def test_estimate_and_phases_are_kept_with_the_suite(tmp_path: Path) -> None:
     assert set(kept.phases) == {phase.name for phase in suites.find("attention").cost(  # type: ignore[misc]
         run.manifest.model, suites.find("attention").make_settings("quick"))}  # fmt: skip
     assert sum(kept.phases.values()) == pytest.approx(kept.elapsed_s, abs=0.05)
+
+
+def test_the_smallest_effect_is_about_where_half_of_the_heads_pass() -> None:
+    """48 heads, 40 examples, sign flips with max-T: one head has the effect that --dry-run calls the smallest."""
+    heads, n = 48, 40
+    least = smallest_effect(heads, n)
+
+    def passing(effect: float) -> float:
+        passed = 0
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            each = rng.standard_normal((n, heads))
+            each[:, 0] += effect
+            p = step_down_max_t(each.mean(0), sign_flip_null(each, 299, rng))
+            passed += bool(p[0] <= 0.05)
+        return passed / 40
+
+    assert passing(0.5 * least) < 0.25
+    assert 0.25 < passing(least) < 0.75
+    assert passing(1.6 * least) > 0.85
+
+
+def test_a_plan_says_the_smallest_p_and_effect_or_that_nothing_can_pass() -> None:
+    said = family(record("mini"), 2000, 32, "sequences")
+    assert said[1:] == (
+        "smallest p: 0.0005 (2,000 draws, 32 sequences)",
+        f"smallest effect that passes: about {smallest_effect(48, 32):.2g} sd of one of 32 sequences",
+    )
+    assert family(record("mini"), 9, 32, "sequences")[2].startswith("no head can pass: p can't reach 0.05")
+    assert family(record("mini"), 2000, 5, "windows")[2].startswith("no head can pass")
+    assert len(family(record("mini"), 0, 32, "sequences")) == 1

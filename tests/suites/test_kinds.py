@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.models.tokens import Tokens
-from reportgen.suites.circuits.tasks import BUILDERS, Task, capitals, colored_objects, greater_than, user
-from reportgen.suites.cognitive.prompts import Encoder
-from reportgen.suites.cognitive.recipe import preset
+from reportgen.suites.circuits.tasks import BUILDERS, capitals, colored_objects, greater_than, user
+from reportgen.suites.circuits.tasks.task import Task
 from reportgen.suites.cognitive.rows import Row
-from reportgen.suites.relations.data import keep, load_relations, load_templates
-from reportgen.suites.relations.multi_token import BEGINNING, multi_token_pairs
-from reportgen.suites.relations.prompting import SLOT, make_prompts
-from reportgen.suites.sparse import prompts as sparse
+from reportgen.suites.cognitive.scoring.prompts import Encoder
+from reportgen.suites.cognitive.suite import preset
+from reportgen.suites.pairs import keep, load_relations, load_templates
+from reportgen.suites.relations.scoring.dynamic import BEGINNING, SLOT, make_prompts, multi_token_pairs
+from reportgen.suites.sparse.scoring import prompts as sparse
+from reportgen.suites.sparse.suite import BUNDLED, read_task
 from tests import kinds
 
 FORMS = {
@@ -139,7 +140,7 @@ def test_an_unknown_token_that_is_also_bos_drops_nothing(kind: str) -> None:
     assert same.bos_id == same.unk_id == own.bos_id
     task = capitals.build(same, 40, seed=0)
     assert task.pairs == capitals.build(own, 40, seed=0).pairs
-    line = user.Line("mine", "The capital of France is", "The capital of Spain is", "Paris", "Madrid")
+    line = user.TaskLine("mine", "The capital of France is", "The capital of Spain is", "Paris", "Madrid")
     assert len(user.build(same, "mine", [line], 1).pairs) == 1
 
 
@@ -190,7 +191,7 @@ def test_sources_of_several_tokens_in_text(kind: str) -> None:
 @with_and_without_bos
 def test_sparse_prompts_go_on_with_their_answers(kind: str, bos: bool) -> None:
     tokens = kinds.tokens(kind, bos=bos)
-    task = sparse.read_task(sparse.BUNDLED)
+    task = read_task(BUNDLED)
     for group in sparse.groups(tokens, task, 8, seed=0):
         assert len(group) == 8
         assert group.foils is not None

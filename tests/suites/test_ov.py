@@ -1,4 +1,4 @@
-"""OV copying against a plain computation over the whole vocabulary."""
+"""OV copying against a plain computation over the whole vocabulary; random heads of like norm."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.suites import ov
+from reportgen.suites.ov import random_sets
 from tests.tiny import tiny_folder
 
 
@@ -80,3 +81,36 @@ def test_a_head_whose_logits_are_not_finite_has_no_share(model: Model, monkeypat
     found = ov.copying_top_k(model, words, [(0, 0), (0, 1)], k=10)
     assert math.isnan(found[0, 1])
     assert not math.isnan(found[0, 0])
+
+
+def test_random_sets_are_disjoint_and_matched() -> None:
+    norms = np.array([[1.0, 1.1, 9.0, 1.2], [5.0, 5.5, 1.0, 6.0], [1.0, 1.0, 1.0, 1.0]])
+    allowed = np.ones((3, 4), bool)
+    allowed[1, 3] = False
+    like = [(0, 0), (1, 0)]
+    got = random_sets(like, allowed, norms, 200, np.random.default_rng(0))
+    assert set(got.heads[:, 0]) == {1, 3}  # L0H1 and L0H3; L0H2's norm is nine times as large
+    assert set(got.heads[:, 1]) == {5}  # L1H1; L1H3 may not be drawn, L1H2 is too small
+    assert (got.layer_fallbacks, got.norm_fallbacks) == (0, 0)
+
+
+def test_random_sets_fall_back_and_count_it() -> None:
+    norms = np.array([[1.0, 9.0], [1.0, 1.0], [1.0, 1.0]])
+    got = random_sets([(0, 0), (1, 0), (1, 1)], np.ones((3, 2), bool), norms, 10, np.random.default_rng(0))
+    assert got.heads[:, 0].tolist() == [1] * 10  # the layer's only other head, nine times as large
+    assert {frozenset(row) for row in got.heads[:, 1:].tolist()} == {frozenset((4, 5))}  # layer 1 is empty: layer 2
+    assert (got.norm_fallbacks, got.layer_fallbacks) == (10, 20)
+    short = random_sets([(0, 0), (0, 1)], np.eye(1, 3, 2, dtype=bool), np.ones((1, 3)), 2, np.random.default_rng(0))
+    assert short.heads.tolist() == [[2], [2]]
+
+
+def test_every_place_is_filled_from_its_own_layer() -> None:
+    norms = np.tile([[1.0, 1.1, 1.2, 9.0, 9.5, 10.0]], (4, 1))
+    like = [(0, 0), (0, 3), (1, 2), (3, 4)]
+    made = random_sets(like, np.ones((4, 6), bool), norms, 50, np.random.default_rng(0)).heads
+    flat = [layer * 6 + head for layer, head in like]
+    assert made.shape == (50, 4)
+    assert not set(made.ravel().tolist()) & set(flat)
+    assert (made // 6 == [0, 0, 1, 3]).all()
+    assert all(len(set(row)) == 4 for row in made.tolist())
+    assert (norms.ravel()[made] < 5).tolist() == [[True, False, True, False]] * 50

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from reportgen.figures.figure import View
-from reportgen.report.heldout import held_out
-from reportgen.report.text import clean
-from reportgen.runner import Job, _data
+from reportgen.figures.theme import clean
+from reportgen.runner import SuiteJob
 from reportgen.scores import BadScores, HeadScores, SuiteResult
-from reportgen.suites import Measure, Samples, Suite, maps, samples
-from reportgen.suites.base import Context
+from reportgen.suites import maps, samples
+from reportgen.suites.base import Context, Measure, Suite
+from reportgen.suites.samples import Samples
 from tests import fixtures
 
 SHAPE = (2, 3)
@@ -124,7 +124,7 @@ def test_the_best_head_is_picked_on_one_half_and_estimated_on_the_other() -> Non
     for seed in range(40):
         each = np.random.default_rng(seed).normal(0.5, 0.1, (40, 4, 8))
         found = samples.result("mine", (Measure("share", "S", "x", "y"),), each, (4, 8), seed)
-        held = held_out(found, found.scores[0])
+        held = found.scores[0].held_out
         assert held is not None
         assert held.n == 20
         above.append(held.value - 0.5)
@@ -178,7 +178,7 @@ def test_the_default_figure_says_what_it_was_made_from() -> None:
 def test_a_suite_without_a_version_is_scored_again_when_its_file_changes() -> None:
     for version, files in ((0, [Path(__file__)]), (3, [])):
         suite = Suite("mine", score=lambda model: EACH, measures=(SHARE,), version=version)
-        assert _data(Job(suite, suite.make_settings())) == files
+        assert SuiteJob(suite, suite.make_settings()).files() == files
 
 
 def test_title_and_summary_have_defaults() -> None:
@@ -194,3 +194,15 @@ def test_title_and_summary_have_defaults() -> None:
     assert Suite("x", score=lambda model: None, measures=(SHARE,)).summary == SHARE.meaning
     assert suite.measures == (SHARE,)
     assert suite.file == __file__
+
+
+def test_draws_give_the_p_of_each_head_beside_the_adjusted_one() -> None:
+    null = RNG.normal(0.5, 0.02, (199, *SHAPE))
+    each = EACH - EACH.mean(0) + 0.5
+    each[:, 1, 2] += 0.1
+    score = one(Samples(each, null=null))
+    assert score.p is not None
+    assert score.p_each is not None
+    assert (score.p_each <= score.p + 1e-6).all()  # one head's chance is no larger than that of any head
+    assert score.p_each[1, 2] == pytest.approx(1 / 200)
+    np.testing.assert_allclose(score.p_each[0, 0], (1 + (null[:, 0, 0] >= each[:, 0, 0].mean()).sum()) / 200)

@@ -14,7 +14,7 @@ from reportgen.errors import SettingsError
 from reportgen.report.build import build
 from reportgen.runfolder import Run
 from reportgen.suites.base import Suite
-from reportgen.suites.settings import help_of, is_off
+from reportgen.suites.settings import help_of, is_off, zero_words
 
 Field = dataclasses.Field[Any]
 EVERY = [(suite, f) for suite in (*suites.BUILT_IN, *suites.STORED) for f in dataclasses.fields(suite.settings)]
@@ -39,6 +39,8 @@ def test_zero_of_a_count_is_off_or_has_a_meaning_or_is_refused_with_what_it_take
             assert getattr(made, f.name) == 0
             assert is_off(f, 0) == ("off" in f.metadata)
             assert "0: " in help_of(f)
+            assert zero_words(f, 0) == ("off" if "off" in f.metadata else f.metadata["zero"])
+            assert zero_words(f, 3) == ""
     with pytest.raises(SettingsError, match=f.name):
         suite.make_settings("quick", {f.name: "-1"})
 
@@ -59,7 +61,7 @@ def test_none_stands_alone_in_a_list() -> None:
 
 
 def test_a_run_without_anything_to_measure_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"nothing is left to measure.*--tasks"):
+    with pytest.raises(SettingsError, match=r"tasks is none and text is off.*--tasks"):
         suites.find("circuits").make_settings("quick", {"tasks": "none", "text": "off"})
 
 
@@ -96,3 +98,21 @@ def test_circuits_without_tasks_read_text_alone(tmp_path: Path) -> None:
     assert {score.task for score in result.scores} == {"natural_text"}
     assert "switched off (circuits.tasks)" in [missing.why for missing in result.not_computed]
     assert [plate.id for plate in build(Run.open(run.path)).plates]
+
+
+SHARES = [(suite, f) for suite, f in EVERY if "share" in f.metadata]
+WORDS = [(suite, f) for suite, f in EVERY if "one_of" in f.metadata]
+
+
+@pytest.mark.parametrize(("suite", "f"), SHARES, ids=_ids(SHARES))
+@pytest.mark.parametrize("wrong", ["0", "1", "-0.5"])
+def test_a_share_lies_between_0_and_1(suite: Suite, f: Field, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{suite.name}: {f.name} is {float(wrong)}, must lie between 0 and 1"):
+        suite.make_settings("quick", {f.name: wrong})
+
+
+@pytest.mark.parametrize(("suite", "f"), WORDS, ids=_ids(WORDS))
+def test_a_word_that_is_not_known_is_refused_with_those_that_are(suite: Suite, f: Field) -> None:
+    assert set(f.default if isinstance(f.default, tuple) else (f.default,)) <= set(f.metadata["one_of"])
+    with pytest.raises(SettingsError, match=f"{f.name} is 'chess', must be one of {', '.join(f.metadata['one_of'])}"):
+        suite.make_settings("quick", {f.name: "chess"})

@@ -8,9 +8,8 @@ import pytest
 
 from reportgen.config import Options
 from reportgen.runner import Silent
-from reportgen.sweep.driver import Tally
 from reportgen.sweep.spec import ModelSpec, RayOptions, SweepSpec
-from reportgen.sweep.stored import MemberRecord
+from reportgen.sweep.stored import MemberRecord, SweepTally
 from tests.tiny import tiny_folder
 
 TOY = str(Path(__file__).parent.parent / "data" / "toy_suite.py")
@@ -21,20 +20,20 @@ class Ledger(Silent):
     """What a sweep told."""
 
     def __init__(self) -> None:
-        self.plans: list[Tally] = []
+        self.plans: list[SweepTally] = []
         self.ended: list[tuple[str, str]] = []
-        self.tallies: list[Tally] = []
+        self.tallies: list[SweepTally] = []
         self.words: list[str] = []
 
     def stage(self, words: str) -> None:
         self.words.append(words)
 
-    def planned(self, name: str, engine: str, tally: Tally) -> None:
+    def planned(self, name: str, engine: str, tally: SweepTally) -> None:
         self.plans.append(tally)
 
     def member_started(self, slug: str) -> None: ...
 
-    def member_ended(self, member: MemberRecord, tally: Tally) -> None:
+    def member_ended(self, member: MemberRecord, tally: SweepTally) -> None:
         self.ended.append((member.slug, member.status))
         self.tallies.append(tally)
 

@@ -132,7 +132,7 @@ def test_two_sweeps_of_one_name_do_not_mix(training: Path, tmp_path: Path) -> No
 def test_a_run_folder_is_no_sweep(training: Path, tmp_path: Path) -> None:
     sweep(toy_spec(training, tmp_path), Ledger())
     spec = replace(toy_spec(training, tmp_path / "three"), name="train@step-1")
-    with pytest.raises(RunError, match="is a run folder, not a sweep's"):
+    with pytest.raises(RunError, match="is a run folder, not a sweep"):
         sweep(spec, Ledger())
 
 

@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from reportgen.errors import DataError, ModelError, SettingsError
-from reportgen.sweep.members import members, step_of
-from reportgen.sweep.spec import ModelSpec, RayOptions, SweepSpec, make_spec, parse_revisions, read_spec
+from reportgen.sweep.spec import (
+    ModelSpec,
+    RayOptions,
+    SweepSpec,
+    make_spec,
+    members,
+    parse_revisions,
+    read_spec,
+    step_of,
+)
 from tests.models.hub_server import HubServer
 
 
@@ -125,13 +133,13 @@ def test_a_malformed_sweep_toml_is_one_line_with_the_place(tmp_path: Path, text:
 def test_settings_out_of_range_say_what_to_type() -> None:
     with pytest.raises(SettingsError, match="No engine 'slurm'"):
         SweepSpec((ModelSpec("a"),), engine="slurm")
-    with pytest.raises(SettingsError, match="names no model"):
+    with pytest.raises(SettingsError, match="has no model"):
         make_spec({})
     with pytest.raises(SettingsError, match="neither model nor suite"):
         RayOptions(per="head")
     with pytest.raises(SettingsError, match="expected 0 to"):
         RayOptions(cpus=-1)
-    with pytest.raises(SettingsError, match="whole GPUs above 1"):
+    with pytest.raises(SettingsError, match=r"--gpus 1\.5: .*whole GPUs"):
         RayOptions(gpus=1.5)
     with pytest.raises(SettingsError, match="empty entry"):
         parse_revisions("a,,b")

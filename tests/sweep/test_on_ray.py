@@ -17,10 +17,9 @@ import pytest
 
 from reportgen import runner
 from reportgen.errors import RunError, SettingsError
-from reportgen.sweep.driver import sweep
+from reportgen.sweep.driver import MemberTask, sweep
 from reportgen.sweep.on_ray import OnRay, pieces
 from reportgen.sweep.spec import RayOptions
-from reportgen.sweep.work import Task
 from tests.sweep.conftest import TOY, Ledger, scores_of, toy_spec
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'reportgen[ray]'")
@@ -172,7 +171,7 @@ def test_an_address_where_nobody_answers(training: Path, tmp_path: Path) -> None
             sweep(toy_spec(training, tmp_path, RayOptions(address=address)), Ledger())
         free.listen()  # something that is no gRPC server: closes at once
         threading.Thread(target=lambda: free.accept()[0].close(), daemon=True).start()
-        with pytest.raises(SettingsError, match=r"something else answers there|reset"):
+        with pytest.raises(SettingsError, match=r"another service answers there|reset"):
             sweep(toy_spec(training, tmp_path, RayOptions(address=address)), Ledger())
 
 
@@ -191,7 +190,7 @@ def test_suites_that_need_each_other_stay_in_one_task(training: Path, tmp_path: 
     )
     options = replace(toy_spec(training, tmp_path).options, suites=(str(first), TOY, str(third)))
     options = replace(options, settings={"toy": {"scale": "2"}})
-    made = pieces(Task("m", options, "/"), runner.plan(options))
+    made = pieces(MemberTask("m", options, "/"), runner.plan(options))
     assert [part.options.suites for part in made] == [(TOY,), (str(first), str(third))]
     assert [part.options.settings for part in made] == [{"toy": {"scale": "2"}}, {}]
     assert all(part.alone for part in made)

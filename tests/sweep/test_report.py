@@ -15,12 +15,12 @@ from pypdf import PdfReader
 
 from reportgen.cli import main
 from reportgen.errors import RunError, SettingsError
-from reportgen.figures.figure import Figure, Style
-from reportgen.figures.log_axis import LogAxis, step_words
+from reportgen.figures.curves import step_axis, step_words
+from reportgen.figures.figure import Figure
+from reportgen.figures.theme import Style
 from reportgen.sweep.figures import MOST_FRAMES, figures, frames_of
 from reportgen.sweep.render import find_figure, render
-from reportgen.sweep.series import Point, Track, story
-from reportgen.sweep.stored import MemberRecord, Sweep, save
+from reportgen.sweep.stored import MemberRecord, StepPoint, Sweep, Track, save, story
 from tests.sweep.made_up import HEIGHT, STEPS, made_up, scores
 
 
@@ -57,7 +57,7 @@ def test_the_best_score_and_the_bands_follow_the_steps(drawn: dict[str, Figure])
 def test_the_line_needs_the_null_and_the_threshold(drawn: dict[str, Figure]) -> None:
     figure = drawn["sweep-train-relations-count"]
     assert column(figure, "heads above the line") == [0, 1, 1, 1]
-    assert column(figure, "heads beating the null") == [1, 2, 2, 2]
+    assert column(figure, "heads beyond the null") == [1, 2, 2, 2]
     assert column(figure, "heads above the line", "relations/score/antonym") == [0, 0, 0, 0]
     assert (
         "p ≤ 0.05 over the heads of one checkpoint, and score ≥ 0.15; not corrected over checkpoints" in figure.caption
@@ -97,7 +97,7 @@ def test_families_are_aligned_by_relative_depth(drawn: dict[str, Figure]) -> Non
 
 def test_long_strips_are_thinned_and_keep_their_ends() -> None:
     points = tuple(
-        Point(MemberRecord(str(i), "m", "", "m", str(i), i), scores("capital", 0.5), 0.15, (3, 4)) for i in range(100)
+        StepPoint(MemberRecord(str(i), "m", "", "m", str(i), i), scores("capital", 0.5), (3, 4)) for i in range(100)
     )
     found = frames_of(Track("relations/score/capital", "Capital", points))
     assert len(found) == MOST_FRAMES
@@ -185,14 +185,14 @@ def test_a_damaged_or_newer_sweep_is_refused(tmp_path: Path, content: str, words
 
 
 def test_the_axis_is_logarithmic_with_a_place_for_step_zero() -> None:
-    axis = LogAxis.of([0, 1, 10, 100])
+    axis = step_axis([0, 1, 10, 100])
     shares = [axis.share(s) for s in (0, 1, 10, 100)]
     assert shares == sorted(shares)
     assert shares[2] - shares[1] == pytest.approx(shares[3] - shares[2])
-    assert [text for _, text in axis.ticks(400, 9)] == ["0", "1", "10", "100"]
+    assert [text for _, text in axis.shown(400, 9)] == ["0", "1", "10", "100"]
     assert 0 <= min(shares) < max(shares) <= 1
-    assert len(axis.ticks(20, 9)) < 4
-    assert LogAxis.of([5]).share(5) == pytest.approx(0.03)
+    assert len(axis.shown(20, 9)) < 4
+    assert step_axis([5]).share(5) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize(("step", "words"), [(999, "999"), (1000, "1k"), (2500, "2.5k"), (1448, "1448"), (10**6, "1M")])

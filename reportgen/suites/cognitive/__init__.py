@@ -1,1 +1,1 @@
-"""Which heads a probe of cognitive functions rests on (Cognitive Mirrors), with the hygiene it lacks."""
+"""Which heads a probe of cognitive functions relies on (after Cognitive Mirrors, with added controls)."""

@@ -1,158 +1,287 @@
-"""The small numbers that captions and tables need; `score` lists them."""
+"""What the cognitive suite says of a result beside scores: `SuiteResult.facts`. Neither torch nor altair.
+
+A label is a function as the data names it; a slug is its task name. None: there is no such number.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from math import nan
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-from scipy.stats import spearmanr
-
-from reportgen.scores import head_name
-from reportgen.suites.cognitive import heads
-from reportgen.suites.cognitive.ablation import HOWS
-from reportgen.suites.cognitive.ablation_stats import Verdict
-from reportgen.suites.cognitive.accuracy import Accuracy
-from reportgen.suites.cognitive.baselines import NAMES
-from reportgen.suites.cognitive.recipe import UNCONFIRMED
-from reportgen.suites.cognitive.scored import Lines, Scored, number, why_no_null
-
-Floats = npt.NDArray[np.float64]
-_MARGIN = ("value", "low", "high", "p")
+from reportgen.scores import SuiteResult
+from reportgen.suites.facts import FactRecord, Number
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Between seeds, per function: mean Spearman of |own| and mean Jaccard of the first `top` heads."""
-
-    top: int
-    spearman: tuple[float, ...]
-    jaccard: tuple[float, ...]
+class _Record(FactRecord):
+    keeps_none: ClassVar[bool] = True
 
 
-def agreement(found: Scored) -> Agreement:
-    own = np.where(found.active.reshape(-1), found.fit.by_seed["own"], np.nan)
-    top = len(found.effects.sets[0]) if found.recipe.rule == "line" else max(1, int(found.active.sum()) // 12)
-    pairs = [heads.agreement(own[:, c], top) for c in range(own.shape[1])]
-    return Agreement(top, tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+class DataFacts(_Record):
+    """The rows, and what is odd about them; the last six count rows of the prompts."""
+
+    set: str = ""
+    why: str = ""
+    rows: int = 0
+    chains: int = 0
+    counts: dict[str, dict[str, int]] = {}  # label -> split -> rows
+    stray: dict[str, int] = {}
+    test_questions_in_train: int = 0
+    texts_with_two_labels: int = 0
+    labels_that_look_alike: list[list[str]] = []
+    mean_step: dict[str, float | None] = {}
+    answer_words: dict[str, float | None] = {}
+    answer_shapes: dict[str, dict[str, int]] = {}
+    too_long: int = 0
+    without_answer: int = 0
+    unparsable: int = 0
+    tried: int = 0
+    prompt_why: str = ""
 
 
-def data_facts(found: Scored, names: tuple[str, ...]) -> dict[str, object]:
-    data, recipe, settings = found.prepared.data, found.recipe, found.settings
-    tokens: dict[str, list[int]] = {label: [] for label in data.functions}
-    for row, encoded in zip(data.rows, found.prepared.encoded, strict=True):
-        tokens[row.function].append(len(encoded.sites))
-    right = found.prepared.correct
-    return {
-        "data": {**found.prepared.about, **data.about, "stray": dict(data.stray)},
-        "functions": dict(zip(names, data.functions, strict=True)),
-        "preset": settings.preset, "unconfirmed": UNCONFIRMED[settings.preset], "context": recipe.context,
-        "answers": recipe.answers, "tokens": recipe.tokens, "k": settings.k, "site": settings.site,
-        "hook": settings.hook, "prompt": recipe.prompt, "chat_template": recipe.chat, "standardise": recipe.standardise,
-        "layer_mean": settings.layer_mean,
-        "rule": recipe.rule, "ablation_how": recipe.ablation,
-        "tokens_averaged": {label: float(np.mean(counts)) for label, counts in tokens.items()},
-        "whole_answers": sum(e.whole for e in found.prepared.encoded),
-        "generated": None if right is None else {"right": float(np.mean(right)), "n": len(right)},
-    }  # fmt: skip
+class GeneratedFacts(_Record):
+    """Share of answers that the model generated rightly."""
+
+    right: float
+    n: int
 
 
-def probe_facts(found: Scored, accuracy: Accuracy, lines: Lines | None, agreed: Agreement) -> dict[str, object]:
-    fit, recipe, labels, active = found.fit, found.recipe, found.functions, found.active.reshape(-1)
-    total, own = (np.where(active, fit.mean(part), np.nan) for part in ("total", "own"))
-    sizes = {part: float(np.nansum(np.abs(fit.mean(part)))) for part in ("own", "layer", "bias") if part in fit.by_seed}
-    mean_own = np.abs(own).mean(0)  # NaN where inactive
-    return {
-        "probe": {
-            "proj": recipe.proj, "hidden": recipe.hidden, "steps": fit.steps, "batch": recipe.batch,
-            "learning_rate": recipe.learning_rate, "optimiser": recipe.optimiser, "seeds": found.settings.seeds,
-            "early_stopped": recipe.epochs == 0, "validation_loss_nats": list(fit.validation),
-        },
-        "accuracy": {
-            "value": accuracy.probe.value, "sd": number(accuracy.sd), "low": accuracy.probe.low,
-            "high": accuracy.probe.high, "n": sum(accuracy.counts), "chance": accuracy.chance,
-            "selection": accuracy.selection, "balanced": accuracy.probe.balanced, "p": number(accuracy.p),
-            "without_layer_mean": accuracy.without.value if accuracy.without else None,
-        },
-        "baselines": {
-            name: {"words": NAMES[name], "accuracy": s.value, "low": s.low, "high": s.high,
-                   "balanced": s.balanced}
-            for name, s in accuracy.baselines.items()
-        },
-        "best_baseline": accuracy.best,
-        "margin": {"above": accuracy.is_above, **dict(zip(_MARGIN, accuracy.margin, strict=True))},
-        "recall": {
-            label: {"value": s.value, "low": s.low, "high": s.high, "n": n}
-            for label, s, n in zip(labels, accuracy.recall, accuracy.counts, strict=True)
-        },
-        "null": _null_facts(found, lines),
-        "elbow": {label: heads.elbow(total[c]) for c, label in enumerate(labels)},
-        "elbow_own": {label: heads.elbow(own[c]) for c, label in enumerate(labels)},
-        "elbow_noise": heads.elbow_on_noise(int(active.sum()), found.seed),
-        "significant": {
-            label: int((lines.p["own"][c][active] <= found.settings.alpha).sum()) for c, label in enumerate(labels)
-        } if lines else None,
-        "agreement": {
-            label: {"spearman": number(a), "jaccard": number(b)}
-            for label, a, b in zip(labels, agreed.spearman, agreed.jaccard, strict=True)
-        },
-        "top": agreed.top,
-        "shares": {part: size / max(sum(sizes.values()), 1e-30) for part, size in sizes.items()},
-        "norm_correlation": number(spearmanr(mean_own[active], found.norms.reshape(-1)[active]).statistic),
-        "without_layer_mean": None if fit.without is None else {"spearman": _alike(fit.without[1], own, active)},
-    }  # fmt: skip
+class ProbeFacts(_Record):
+    """The probe and its training."""
+
+    proj: int
+    hidden: int
+    steps: int
+    batch: int | None = None
+    learning_rate: float | None = None
+    optimiser: str = ""
+    seeds: int | None = None
+    early_stopped: bool = False
+    validation_loss_nats: list[float | None] = []
 
 
-def _alike(bare: Floats, own: Floats, active: npt.NDArray[np.bool_]) -> list[object]:
-    """Spearman of |own| with and without the layer mean, per function; bare [seed function head]."""
-    pairs = zip(np.abs(bare.mean(0)[:, active]), np.abs(own[:, active]), strict=True)
-    return [number(spearmanr(a, b).statistic) for a, b in pairs]
+class AccuracyFacts(_Record):
+    """The probe's accuracy on the test rows, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    chance: float
+    sd: float | None = None
+    selection: float | None = None
+    balanced: float | None = None
+    p: float | None = None
+    without_layer_mean: float | None = None
 
 
-def _null_facts(found: Scored, lines: Lines | None) -> dict[str, object]:
-    drawn = found.fit.null
-    if drawn is None or lines is None:
-        return {"why": why_no_null(found)}
-    kept = [heads.elbow(values[found.active.reshape(-1)]) for draw in drawn.total for values in draw]
-    return {
-        "permutations": len(drawn.accuracy), "seeds_each": found.settings.null_seeds or found.settings.seeds,
-        "seeds": found.settings.seeds, "steps": found.fit.steps,
-        "alpha": found.settings.alpha, "strata": found.fit.strata, "line_own": lines.own, "line_total": lines.total,
-        "accuracy": float(drawn.accuracy.mean()), "elbow": float(np.mean(kept)),
-    }  # fmt: skip
+class BaselineFacts(_Record):
+    """A surface baseline on the same rows."""
+
+    words: str
+    accuracy: float
+    low: float | None = None
+    high: float | None = None
+    balanced: float | None = None
 
 
-def alone_facts(found: Scored) -> dict[str, object]:
-    each, active, width = found.alone, found.active.reshape(-1), found.norms.shape[1]
-    best = np.where(active, each.area, -1.0).argmax(1)
-    return {
-        "penalty": each.penalty,
-        "best": {label: head_name(*divmod(int(h), width)) for label, h in zip(found.functions, best, strict=True)},
-        "beyond": None if each.p is None else {
-            label: int((p[active] <= found.settings.alpha).sum())
-            for label, p in zip(found.functions, each.p, strict=True)
-        },
-    }  # fmt: skip
+class MarginFacts(_Record):
+    """Probe minus best baseline, paired by row, resampled by chain."""
+
+    above: bool = False
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
 
 
-def ablation_facts(found: Scored, verdicts: Mapping[str, Verdict]) -> dict[str, object]:
-    effects, how = found.effects, found.recipe.ablation
-    shown, other = verdicts[how], next(h for h in HOWS if h != how)
-    names = [[head_name(f // found.norms.shape[1], f % found.norms.shape[1]) for f in s] for s in effects.sets]
-    neutral = [number(float(x)) for x in effects.neutral]
-    per = [{k: number(v) for k, v in dataclasses.asdict(f).items()} for f in shown.functions]
-    return {
-        "how": how, "scale": found.recipe.scale, "size": None if found.recipe.rule == "elbow" else len(effects.sets[0]),
-        "right_only": shown.right_only, "cached": effects.cached,
-        "sets": dict(zip(found.functions, names, strict=True)),
-        "functions": dict(zip(found.functions, per, strict=True)),
-        "contrast": shown.contrast, "low": number(shown.low), "high": number(shown.high), "p": shown.p,
-        "sizes": list(effects.sizes), "random_sets": effects.random.shape[1],
-        "curve_sets": effects.random_curve_right.shape[1],
-        "layer_fallbacks": effects.fallbacks[0], "norm_fallbacks": effects.fallbacks[1], "draws": effects.fallbacks[2],
-        "neutral_loss_nats": {"intact": neutral[0], **dict(zip(found.functions, neutral[1:], strict=True))},
-        "other": {"how": other, "contrast": verdicts[other].contrast, "low": number(verdicts[other].low),
-                  "high": number(verdicts[other].high), "p": verdicts[other].p},
-    }  # fmt: skip
+class RecallFacts(_Record):
+    """Recall of one function."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+class NullFacts(FactRecord):
+    """Permuted labels, or `why` there are none. seeds_each: starts per permutation, seeds: those of the importance."""
+
+    why: str | None = None
+    permutations: int | None = None
+    seeds_each: int | None = None
+    seeds: int | None = None
+    steps: int | None = None
+    alpha: float | None = None
+    strata: str | None = None
+    line_own: float | None = None
+    line_total: float | None = None
+    accuracy: float | None = None
+    elbow: float | None = None
+
+    @property
+    def starts(self) -> str:
+        """Whether a permutation was averaged over as many starts as the real importance."""
+        each, real = self.seeds_each, self.seeds
+        if each is None or real is None:
+            return ""
+        if each < real:
+            return f", {each} start{'s' if each > 1 else ''} each against {real} in the map: conservative"
+        return f", {each} starts each as in the map"
+
+
+class NoiseFacts(_Record):
+    """Heads that the elbow keeps of pure noise: mean and 5 to 95 % range over draws."""
+
+    mean: float
+    low: float
+    high: float
+    draws: float = 0.0
+
+
+class AgreementFacts(_Record):
+    """Between starts: Spearman of |own|, Jaccard of the first `top` heads."""
+
+    spearman: float | None = None
+    jaccard: float | None = None
+
+
+class BareFacts(_Record):
+    """Spearman of the own part with and without the layer mean, per function."""
+
+    spearman: list[float | None] = []
+
+
+class FunctionEffect(_Record):
+    """One function's heads and questions. Changes are log-probability of the right answer, nats, against intact."""
+
+    n: int = 0  # questions asked
+    n_right: int = 0  # that the intact model answers rightly
+    used: int = 0  # behind the changes
+    own: Number = nan  # mean change under its own heads,
+    others: Number = nan  # the mean over other functions' heads,
+    random: Number = nan  # random sets
+    contrast: Number = nan  # own minus others, with its 95 % interval over chains
+    low: Number = nan
+    high: Number = nan
+    p: Number = nan  # sign flips over chains, two-sided
+    p_holm: Number = nan
+    p_random: Number = nan  # share of random sets that hurt as much or more; NaN with fewer than 399 sets
+    p_random_holm: Number = nan
+    kept_own: Number = nan  # share of rightly answered questions still answered rightly
+    kept_others: Number = nan
+    kept_random: Number = nan
+    lost: int = 0  # questions that turn wrong under its own heads,
+    gained: int = 0  # and right
+    p_mcnemar: Number = nan  # exact
+    p_mcnemar_holm: Number = nan
+    elbow: Number = nan  # change under the elbow's heads
+    unchanged: Number = nan  # answers that stay what they were, right or wrong
+
+
+class OtherWay(_Record):
+    """The same with heads removed the other way."""
+
+    how: str
+    contrast: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+
+class AblationFacts(_Record):
+    """Every function's heads removed; contrast: own minus other functions' heads, nats, over all functions."""
+
+    how: str = "mean"
+    scale: float | None = None
+    size: int | None = None  # heads per function; None: each function's elbow
+    right_only: bool = False
+    cached: bool = False
+    sets: dict[str, list[str]] = {}  # label -> heads
+    functions: dict[str, FunctionEffect] = {}
+    contrast: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    sizes: list[float] = []  # heads removed in the curves
+    random_sets: int | None = None
+    curve_sets: int | None = None
+    layer_fallbacks: int | None = None
+    norm_fallbacks: int | None = None
+    draws: int | None = None
+    neutral_loss_nats: dict[str, float | None] = {}  # "intact", and by label
+    other: OtherWay | None = None
+
+    @property
+    def way(self) -> str:
+        """What is done to a removed head's output."""
+        return "replaced by its mean" if self.how == "mean" else f"scaled by {self.scale}"
+
+
+class AloneFacts(_Record):
+    """Each head alone: the best per label, and how many heads have p <= alpha."""
+
+    penalty: float | None = None
+    best: dict[str, str] = {}
+    beyond: dict[str, int] | None = None
+
+
+class CognitiveFacts(_Record):
+    """The whole suite's."""
+
+    functions: dict[str, str] = {}  # slug -> label, in the order of the figures
+    data: DataFacts | None = None
+    preset: str = ""
+    unconfirmed: str = ""
+    context: str = ""
+    answers: str = ""
+    tokens: str = ""
+    k: int | None = None
+    site: str = ""
+    hook: str = ""
+    prompt: str = ""
+    chat_template: bool = False
+    standardise: bool = False
+    layer_mean: bool = False
+    rule: str = ""
+    ablation_how: str = ""
+    tokens_averaged: dict[str, float | None] = {}  # mean number of answer tokens
+    whole_answers: int = 0  # rows whose policy found no token of its own
+    generated: GeneratedFacts | None = None
+    probe: ProbeFacts | None = None
+    accuracy: AccuracyFacts | None = None
+    baselines: dict[str, BaselineFacts] = {}
+    best_baseline: str = ""
+    margin: MarginFacts | None = None
+    recall: dict[str, RecallFacts] = {}
+    null: NullFacts | None = None
+    elbow: dict[str, int] = {}  # heads by the published rule on |importance|
+    elbow_own: dict[str, int] = {}  # the same on the own part
+    elbow_noise: NoiseFacts | None = None
+    significant: dict[str, int] | None = None  # heads beyond the line (own part)
+    agreement: dict[str, AgreementFacts] = {}
+    top: int | None = None
+    shares: dict[str, float] = {}  # own, layer, bias: parts of the sum of sizes
+    norm_correlation: float | None = None  # Spearman of |own| with output norm
+    without_layer_mean: BareFacts | None = None
+    ablation: AblationFacts | None = None
+    alone: AloneFacts | None = None
+    features_bytes: int | None = None  # memory per example
+
+    def label(self, task: str) -> str:
+        """The function's name in the data."""
+        return self.functions.get(task, task)
+
+
+# Which score the sets of a function were picked by: reportgen 0.1 did not store it.
+
+
+def older(result: SuiteResult) -> SuiteResult:
+    """`result` with the own importance of its function as the score of every set."""
+    return replace(result, head_sets=tuple(replace(s, score=score_of(s.key)) for s in result.head_sets))
+
+
+def score_of(key: str) -> str:
+    """`cognitive/retrieval/line` -> `cognitive/importance_own/retrieval`."""
+    suite, _, rest = key.partition("/")
+    return f"{suite}/importance_own/{rest.rpartition('/')[0]}"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reportgen.aliases import Bools, Floats
 from reportgen.scores import Cell, Column, Head, HeadScores, SuiteResult, Table, head_name
+from reportgen.stats import reaches
+from reportgen.suites.base import Classes
 
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 ALL = "All Categories"
 ORDER = ("Algorithmic", "Knowledge", "Linguistic", "Translation")  # as the paper's panels; others follow by name
 
@@ -70,12 +70,7 @@ class Membership:
 
 def reached(scores: HeadScores, tau: float) -> Bools:
     """[layer head] value >= tau, compared in whole hits: 6 of 40 is exactly 0.15, which a float32 mean is not."""
-    return _enough(np.rint(scores.values.astype(np.float64) * scores.n), scores.n, tau)
-
-
-def _enough(hits: Floats, n: int, tau: float) -> Bools:
-    limit = Fraction(str(tau))
-    return np.asarray((n > 0) & (hits * limit.denominator >= n * limit.numerator))  # NaN is not enough
+    return reaches(np.rint(scores.values.astype(np.float64) * scores.n), scores.n, tau)
 
 
 def spans(scores: HeadScores, tau: float) -> Bools:
@@ -114,6 +109,15 @@ def memberships(result: SuiteResult, measure: str, tau: float) -> Membership | N
     return Membership(measure, tau, names, member, known, open_ & ~certain, ordered, tuple(empty))
 
 
+def classes(result: SuiteResult) -> Classes | None:
+    """The categories by the relation score at the run's threshold, for comparisons of runs."""
+    tau = threshold(result)
+    found = None if tau is None else memberships(result, "score", tau)
+    if found is None:
+        return None
+    return Classes(tuple(f"{name} relations" for name in found.names), found.member, found.unsure)
+
+
 def in_order(found: Any) -> tuple[str, ...]:
     """Distinct categories: the paper's in its order, then the user's by name."""
     distinct = set(found)
@@ -150,7 +154,7 @@ def control_counts(
         grids: dict[str, list[Bools]] = {}
         for stem, (hits, n) in draw.items():
             for name in (of[stem], ALL):
-                grids.setdefault(name, []).append(_enough(hits, n, tau))
+                grids.setdefault(name, []).append(reaches(hits, n, tau))
         for name, found in grids.items():
             counts.setdefault(name, []).append(int(np.any(found, axis=0).sum()))
     return {name: float(np.mean(found)) for name, found in counts.items()}

@@ -24,10 +24,10 @@ def _refused(says: str) -> Callable[[Outcome, Path], None]:
     """The drawing is left out with its reason, on the page, too; nothing of it is in any file."""
 
     def check(found: Outcome, here: Path) -> None:
-        assert re.search(rf"mine-share as kept in the run.*{says}", found.err), found.err
+        assert re.search(rf"mine-share as stored in the run.*{says}", found.err), found.err
         page = (here / "kept/report/index.html").read_text()
-        assert "as kept in the run" in page
-        assert "evil" not in re.sub("mine-share as kept in the run[^<]*", "", page)
+        assert "as stored in the run" in page
+        assert "evil" not in re.sub("mine-share as stored in the run[^<]*", "", page)
         assert not [*here.glob("kept/report/figures/mine-share.*")]
 
     return check
@@ -61,7 +61,7 @@ CASES = (
     _file("svg-number", edit(FILE, figures__0__svg=7), r"\$\.figures\[0\]\.svg"),
     _file("measure-range", edit(FILE, measures__0__range=["a", 1]), r"\$\.measures\[0\]\.range"),
     _file("no-rows", edit(FILE, figures__0__data=...), "data"),
-    _file("endless", link(FILE, "/dev/zero"), r"mine\.json: it is no ordinary"),
+    _file("endless", link(FILE, "/dev/zero"), r"mine\.json: .*not a regular file"),
     Case("drawn-link", RENDER, "kept/drawn is a link out", {"outside/precious": "x"},
          ("kept",), link("kept/drawn", "{here}/outside")),
     _inside("script", "<script>evil()</script>", "<script> element"),
@@ -97,6 +97,9 @@ CASES = (
     Case("drawn-set-outside", RENDER, base=("kept",), code=1, check=_refused("marks L9H9"), damage=edit(
         FILE, figures__0__head_sets=[{"key": "user/a/b", "label": "x", "heads": [[9, 9]], "legend": "", "source": "",
                                       "rule": "", "kind": "user", "verified": True, "weights": {}, "evidence": {}}])),
+    _file("panels", edit(FILE, figures__0__panels=[[1]]), r"\$\.figures\[0\]\.panels"),
+    Case("drawn-map-flat", RENDER, base=("kept",), code=1, check=_refused("cells have no size"), damage=edit(
+        FILE, figures__0__panels=[{"key": "mine/share/all", "at": [0, 0], "step": [0, 9]}])),
     Case("drawn-other-scores", RENDER, base=("kept",), code=0, damage=edit(FILE, scores={"mine.json": "0" * 64})),
     Case("drawn-id", RENDER, base=("kept",), code=1, damage=edit(FILE, figures__0__id="../../evil"),
          check=lambda found, here: None),

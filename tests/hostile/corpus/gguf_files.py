@@ -85,12 +85,12 @@ _DIRECTORY = ("run", "{here}/gguf", "--dry-run", "--suite", "attention", "--offl
 _HUGE = struct.pack("<I", 2**31 - 1)
 
 CASES: tuple[Case, ...] = (
-    _case("empty", put(NET, b""), "net.*breaks off"),
-    _case("magic", put(NET, b"GGML" + b"\0" * 64), "net is no GGUF file"),
-    _case("text", put(NET, "hello, this is a text file and no model at all"), "net is no GGUF file"),
+    _case("empty", put(NET, b""), "net.*truncated"),
+    _case("magic", put(NET, b"GGML" + b"\0" * 64), "net is not a GGUF file"),
+    _case("text", put(NET, "hello, this is a text file and no model at all"), "net is not a GGUF file"),
     _case("lfs-pointer", put(NET, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
-          "no GGUF file"),
-    _case("magic-only", put(NET, b"GGUF"), "breaks off"),
+          "not a GGUF file"),
+    _case("magic-only", put(NET, b"GGUF"), "truncated"),
     _case("version", _number(4, "<I", 99), "version 99"),
     _case("big-endian", _number(4, ">I", 3), "big-endian"),
     _case("tensors-huge", _number(8, "<Q", 2**62), "counts 4611686018427387904 tensors"),
@@ -99,7 +99,7 @@ CASES: tuple[Case, ...] = (
     _case("keys-none", _number(16, "<Q", 0), "net"),
     _case("string-huge", _number(24, "<Q", 2**60), "bytes of a string"),
     *(
-        _case(f"cut-{share}", cut(NET, share), "net (is cut off|is not a whole)")
+        _case(f"cut-{share}", cut(NET, share), "net is (truncated|not a complete)")
         for share in (0.01, 0.05, 0.3, 0.9, 0.999)
     ),
     _case("architecture-unknown", _replaced(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0rwkv7"),
@@ -108,13 +108,13 @@ CASES: tuple[Case, ...] = (
           "not supported"),
     _case("architecture-other", _replaced(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0qwen2"),
           "lacks model.layers.0.self_attn.k_proj.bias"),
-    _case("not-utf8", _replaced(b"general.architecture", b"general.architectur\xff"), "breaks off"),
+    _case("not-utf8", _replaced(b"general.architecture", b"general.architectur\xff"), "truncated"),
     _made("image encoder", "mmproj", metadata={"general.type": "mmproj"}),
-    _made("GGUF of type 'adapter', no model", "adapter", metadata={"general.type": "adapter"}),
+    _made("GGUF of type 'adapter', not model", "adapter", metadata={"general.type": "adapter"}),
     _made("one part of a split GGUF", "split", metadata={"split.count": 3}),
     _made("mixture of experts", "experts", metadata={"llama.expert_count": 8}),
     _made("alignment is 3", "alignment", metadata={"general.alignment": 3}),
-    _made("vocabulary and no weights", "vocabulary-only",
+    _made("vocabulary but no weights", "vocabulary-only",
           without=(*(f"blk.{i}.{part}.weight" for i in range(3) for part in (
               "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")),
               "token_embd.weight", "output.weight", "output_norm.weight")),
@@ -125,7 +125,7 @@ CASES: tuple[Case, ...] = (
     _case("type-unknown", _embedding(37, "<I", 77), "stores token_embd.weight as type 77"),
     _case("axes", _embedding(17, "<I", 9), "has 9 axes"),
     _case("shape", _embedding(21, "<Q", 2**50), "damaged"),
-    _case("offset", _embedding(41, "<Q", 2**50), "cut off"),
+    _case("offset", _embedding(41, "<Q", 2**50), "truncated"),
     _key("llama.block_count", _HUGE, "net"),
     _key("llama.block_count", b"\0\0\0\0", "net"),
     _key("llama.embedding_length", _HUGE, "net"),
@@ -133,7 +133,7 @@ CASES: tuple[Case, ...] = (
     _key("llama.attention.head_count", struct.pack("<I", 5), "net"),
     _key("llama.context_length", b"\0\0\0\0", "net"),
     _case("folder", folder(NET), "net|no config.json"),
-    _case("link", link(NET, "/etc/passwd"), "no GGUF file"),
+    _case("link", link(NET, "/etc/passwd"), "not a GGUF file"),
     Case("gguf-none", WORDS, r"There is no file .*net\.gguf", files={NET: missing("net.gguf")}),
     Case("gguf-no-file", ("run", "{here}/x.txt", "--dry-run"), "is a file", files={"x.txt": "a"}),
     *(
@@ -141,6 +141,6 @@ CASES: tuple[Case, ...] = (
         for suffix, content, _ in odd_files("net.gguf") if suffix not in ("folder",)
     ),
     Case("gguf-hub-name", ("run", "owner/../net:x.gguf", "--dry-run", "--offline"), "no (file|folder)|neither"),
-    Case("gguf-hub-path", ("run", "owner/net:../../x.gguf", "--dry-run", "--offline"), "is no file of a hub model"),
+    Case("gguf-hub-path", ("run", "owner/net:../../x.gguf", "--dry-run", "--offline"), "is not a file of a hub model"),
     Case("gguf-hub-offline", ("run", "owner/net:x.gguf", "--dry-run", "--offline"), "not in the local cache"),
 )  # fmt: skip

@@ -120,7 +120,7 @@ CASES = (
     _config("vocabulary-text", "config.json of model", vocab_size="x"),
     _config("activation", "config.json of model|can't be loaded", activation_function=7),
     _case("remote-code", _remote, "needs Python code from its own repository, which is not run"),
-    _case("pickle-only", _pickled, r"only as pytorch_model\.bin; only safetensors are read"),
+    _case("pickle-only", _pickled, r"only as pytorch_model\.bin.*safetensors"),
     _case("no-weights", lambda here: (here / WEIGHTS).unlink(), "has no weights"),
     _weights("empty", b""),
     _weights("short", b"\x08\0\0"),
@@ -178,6 +178,6 @@ CASES = (
     _tokenizer("vocabulary-empty", "tokenizer", model__vocab={}, added_tokens=[]),
     _tokenizer("regex", "tokenizer", pre_tokenizer={"type": "Split", "pattern": {"Regex": "(" * 50},
                                                     "behavior": "Isolated", "invert": False}),
-    _tokenizer("nothing-left", "turns text into nothing", normalizer={
+    _tokenizer("nothing-left", "encodes text as no tokens", normalizer={
         "type": "Replace", "pattern": {"Regex": "[\\s\\S]"}, "content": ""}),
 )  # fmt: skip

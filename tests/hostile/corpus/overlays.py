@@ -32,7 +32,7 @@ CASES = (
     _case("heads-long", f"[heads]\n{'x' * 5000} = ['{'y' * 5000}']\n", r"Write entry = \[\{ class = "),
     _case("number", "entry = 1\n", r"o\.toml: \[entry\] should be"),
     _case("deep", "entry = " + "[" * 100_000, r"o\.toml: nested too deeply"),
-    _case("deep-name", "entry." * 10_000 + "a = 1", r"o\.toml: a name of more than 200 parts"),
+    _case("deep-name", "entry." * 10_000 + "a = 1", r"o\.toml: a name .* more than 200 parts"),
     _case("twice", ENTRY + ENTRY, "class 'mine' is given twice"),
     _case("alike", ENTRY + ENTRY.replace("Mine", "mine!"), "class 'mine' is given twice"),
     _case("too-long", "#" * 1_100_000, r"o\.toml has 1,100,000 bytes"),

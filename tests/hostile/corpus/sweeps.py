@@ -34,7 +34,7 @@ AT = r"sweep\.json"
 CASES = (
     *(_case(name, content, says) for name, content, says in (*odd_files("s.toml"), *garbled(r"s\.toml"))),
     *(_key(f"type-{key}", f"{key} = {value}", rf"s\.toml: Expected .*\$\.{key}") for key, value in WRONG.items()),
-    _case("empty", "", "names no model"),
+    _case("empty", "", "has no model"),
     _case("truncated", "[[models", r"s\.toml: not TOML"),
     _case("one-model", "[models]\nmodel = 'mini'\n", r"s\.toml: .*\$\.models"),
     _case("deep", "models = " + "[" * 100_000, r"s\.toml: nested too deeply"),

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from reportgen.stats import step_down_max_t
-from reportgen.suites.attention.nulls import permuted_labels
+from reportgen.suites.attention.scoring.score import permuted_labels
 
 
 def test_null_agrees_with_every_permutation() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.errors import NotApplicable, SettingsError
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
-from reportgen.suites.attention.score import MEASURES, score
+from reportgen.suites.attention.scoring.score import MEASURES, score
 from reportgen.suites.attention.suite import SUITE, Settings
 from reportgen.suites.base import Context
 from tests.suites.circuits.planted import induction_folder
@@ -184,7 +184,7 @@ def test_output_norm_is_that_of_z_W_O(random_model: Model) -> None:
 
 def test_same_seed_same_result_whatever_the_batch(planted_model: Model, planted: SuiteResult) -> None:
     again = score(planted_model, SETTINGS, Context(seed=0, threads=1))
-    assert codec.encode(again) == codec.encode(planted)
+    assert score_files.encode(again) == score_files.encode(planted)
     batched = score(planted_model, dataclasses.replace(SETTINGS, batch=64), Context(seed=0, threads=1))
     other = score(planted_model, SETTINGS, Context(seed=1, threads=1))
     for measure in MEASURES:
@@ -207,8 +207,8 @@ def test_intervals_hold_the_value_and_the_result_can_be_stored(planted: SuiteRes
         assert s.high is not None
         assert (s.low <= s.values + 1e-6).all()
         assert (s.values <= s.high + 1e-6).all()
-    meaning, arrays = codec.encode(planted)
-    assert codec.decode(meaning, arrays, "test").facts["lags"] == [4, 8, 11]
+    meaning, arrays = score_files.encode(planted)
+    assert score_files.decode(meaning, arrays, "test").facts["lags"] == [4, 8, 11]
 
 
 def test_a_context_too_short_is_named(tmp_path: object) -> None:
@@ -239,7 +239,7 @@ def test_settings_have_help_and_measures_match_the_scores(planted: SuiteResult) 
 
 
 def test_facts_and_arrays_are_documented(planted: SuiteResult) -> None:
-    from reportgen.suites.attention import score as module
+    from reportgen.suites.attention.scoring import score as module
 
     assert module.__doc__ is not None
     assert [key for key in [*planted.facts, *planted.arrays] if key not in module.__doc__] == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.errors import NotApplicable
-from reportgen.suites.attention.sequences import plain_words, repeated, usable_lags
+from reportgen.suites.attention.scoring.patterns import plain_words, repeated, usable_lags
 from tests.tiny import WORDS, tiny_folder
 
 
@@ -35,6 +35,15 @@ def test_queries_lie_in_the_second_copy_for_every_lag() -> None:
         for query in range(length - made.queries, length):
             assert row[query] == row[query - made.lags[index]]
             assert query - made.lags[-1] >= 1  # no cell in the BOS column
+
+
+def test_sequences_share_no_pool_of_words() -> None:
+    def draws(words: int) -> list[set[int]]:
+        made = repeated(range(words), (4, 9), 8, None, np.random.default_rng(0))
+        return [set(row.tolist()) for row in made.ids]
+
+    assert sum(map(len, draws(8 * 19))) == len(set().union(*draws(8 * 19)))  # words of its own for every sequence
+    assert len(set().union(*draws(60))) > 50  # too few for that: every sequence draws from all of them
 
 
 def test_plain_words_are_tokens_at_a_word_start(tmp_path: Path) -> None:

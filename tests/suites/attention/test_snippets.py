@@ -7,7 +7,7 @@ import pytest
 
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.attention.snippets import KEYS, QUANTILES, snippets
+from reportgen.suites.attention.scoring.patterns import KEYS, QUANTILES, snippets
 from reportgen.suites.prose import Prose
 from tests.suites.circuits.planted import induction_folder
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reportgen.selftest.checkpoint import POSITIONS, Blank
-from reportgen.suites.circuits.tasks import forms
+from reportgen.selftest.models import POSITIONS, Blank
+from reportgen.suites.circuits.tasks.task import read_words
 
 
 def ioi_folder(folder: Path, names: int = 12) -> Path:
@@ -14,7 +14,7 @@ def ioi_folder(folder: Path, names: int = 12) -> Path:
     L0H0 finds the earlier copy of a name; L1H0 carries the subject to the last position; L2H0 is a name mover, L2H1 a
     negative one; L3H0 does what L2H0 does, but not where the name is written already: a backup.
     """
-    data = forms.read("ioi")
+    data = read_words("ioi")
     texts = " ".join(data["templates"]).replace(".", " ").replace(",", " ").split()
     words = [word for word in dict.fromkeys(texts) if word.isalpha()]
     chosen = data["names"][:names]

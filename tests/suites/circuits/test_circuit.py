@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from reportgen.stats import template_weights
-from reportgen.suites.circuits.circuit import (
-    Effects,
-    circuit,
-    halves,
-    ratio_of_means,
-    replicated,
-    summarise,
-)
+from reportgen.suites.circuits.scoring.circuit import Effects, circuit, halves, ratio_of_means, replicated, summarise
 
 
 def effects(value: list[float], p: list[float], halved: list[list[float]]) -> Effects:

@@ -12,10 +12,11 @@ import torch
 from reportgen.errors import NotApplicable
 from reportgen.models.load import load
 from reportgen.models.model import HookFn, Model
-from reportgen.suites.circuits import effects
-from reportgen.suites.circuits.effects import attributions, direct_effects
-from reportgen.suites.circuits.tasks import Pair, Task
-from reportgen.suites.circuits.traces import Metric, knock_out, trace
+from reportgen.suites.circuits.scoring import effects
+from reportgen.suites.circuits.scoring.effects import attributions, direct_effects
+from reportgen.suites.circuits.scoring.passes import Metric
+from reportgen.suites.circuits.scoring.task_runs import Means, knock_out, trace
+from reportgen.suites.circuits.tasks.task import Pair, Task
 from tests.tiny import tiny_folder
 
 FAMILIES = ("gpt2", "llama", "gpt_neox", "gemma2", "qwen2", "opt", "gptj", "olmo2", "cohere", "bloom", "starcoder2")
@@ -83,7 +84,7 @@ def brute_force(model: Model, pair: Pair, metric: str = "logit_diff", frozen: bo
 
 def check_against_brute_force(model: Model, metric: str) -> None:
     task = random_task(metric)
-    direct = direct_effects(model, task, trace(model, task, 4), trace(model, task, 4, corrupted=True), 4)
+    direct = direct_effects(model, task, trace(model, task, 4), trace(model, task, 4, corrupted=True))
     wanted = np.stack([brute_force(model, pair, metric) for pair in task.pairs])
     largest = np.abs(wanted).max()
     assert largest > 1e-3
@@ -128,7 +129,7 @@ def from_the_embedding(model: Model, task: Task) -> np.ndarray:
 
 def test_direct_effect_from_the_senders_block_on_is_that_from_the_embedding_on(model: Model) -> None:
     task = random_task(count=3)
-    direct = direct_effects(model, task, trace(model, task, 4), trace(model, task, 4, corrupted=True), 4).effects
+    direct = direct_effects(model, task, trace(model, task, 4), trace(model, task, 4, corrupted=True)).effects
     wanted = from_the_embedding(model, task)
     assert np.abs(wanted).max() > 1e-3
     np.testing.assert_allclose(direct, wanted, rtol=0, atol=3e-6 * max(1.0, np.abs(wanted).max()))
@@ -148,7 +149,7 @@ def test_every_head_costs_one_token_a_prompt_and_no_block_below_its_own(
         return run(ids, *args, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gpt2, "run", counted)
-    direct_effects(gpt2, task, clean, corrupted, 4)
+    direct_effects(gpt2, task, clean, corrupted)
     layers, heads, count = gpt2.record.n_layers, gpt2.record.n_heads, len(task.pairs)
     by_layer = {layer: sum(rows for first, rows in tokens if first == layer) for layer in range(layers)}
     check = count  # once more from block 0 on, for `frozen_error`
@@ -161,7 +162,7 @@ def test_direct_effect_on_a_probability_difference(gpt2: Model) -> None:
 
 def test_last_layer_direct_effect_is_the_total_effect(gpt2: Model) -> None:
     task = random_task()
-    direct = direct_effects(gpt2, task, trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True), 4)
+    direct = direct_effects(gpt2, task, trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True))
     total = np.stack([brute_force(gpt2, pair, frozen=False) for pair in task.pairs])
     np.testing.assert_allclose(direct.effects[:, -1], total[:, -1], atol=1e-4)
     assert not np.allclose(direct.effects[:, 0], total[:, 0], atol=1e-2)  # earlier heads act through others too
@@ -230,7 +231,7 @@ def test_swapping_answer_and_foil_flips_every_sign(gpt2: Model) -> None:
     results = []
     for each in (task, swapped):
         clean, corrupted = trace(gpt2, each, 4), trace(gpt2, each, 4, corrupted=True)
-        results.append((direct_effects(gpt2, each, clean, corrupted, 4).effects,
+        results.append((direct_effects(gpt2, each, clean, corrupted).effects,
                         attributions(gpt2, each, clean, corrupted).metric, clean.m.numpy()))  # fmt: skip
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, -other, atol=1e-5)
@@ -238,9 +239,9 @@ def test_swapping_answer_and_foil_flips_every_sign(gpt2: Model) -> None:
 
 def test_batches_do_not_change_the_effects(gpt2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     task = random_task()
-    whole = direct_effects(gpt2, task, trace(gpt2, task, 64), trace(gpt2, task, 64, corrupted=True), 64).effects
+    whole = direct_effects(gpt2, task, trace(gpt2, task, 64), trace(gpt2, task, 64, corrupted=True)).effects
     monkeypatch.setattr(effects, "LOGIT_BUDGET", 5 * gpt2.record.d_vocab)
-    parts = direct_effects(gpt2, task, trace(gpt2, task, 1), trace(gpt2, task, 1, corrupted=True), 1).effects
+    parts = direct_effects(gpt2, task, trace(gpt2, task, 1), trace(gpt2, task, 1, corrupted=True)).effects
     np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
@@ -266,9 +267,9 @@ def test_trace_reads_the_clean_run(model: Model) -> None:
 def test_knock_out_writes_the_mean_over_corrupted_prompts_of_the_template(gpt2: Model) -> None:
     task = random_task()
     gone = [(0, 1), (2, 3)]
-    knocked = knock_out(gpt2, task, gone, batch=2)
-    without = trace(gpt2, task, 4, knock_out=knocked)
-    corrupted = trace(gpt2, task, 4, corrupted=True)
+    means = Means(gpt2)
+    corrupted = trace(gpt2, task, 2, corrupted=True, means=means)
+    without = trace(gpt2, task, 4, knock_out=knock_out(means, gone))
     for index, pair in enumerate(task.pairs):
         same = [i for i, p in enumerate(task.pairs) if p.template == pair.template]
         torch.testing.assert_close(without.z[index, 0, 1], corrupted.z[same, 0, 1].mean(0), atol=1e-5, rtol=0)
@@ -282,7 +283,7 @@ def test_a_model_that_cannot_be_frozen_is_refused(gpt2: Model) -> None:
     clean, corrupted = trace(gpt2, task, 4), trace(gpt2, task, 4, corrupted=True)
     wrong = replace(clean, m=clean.m + 1.0)
     with pytest.raises(NotApplicable, match="off by up to 1"):
-        direct_effects(gpt2, task, wrong, corrupted, 4)
+        direct_effects(gpt2, task, wrong, corrupted)
 
 
 def test_metric_of_sets_is_a_mean_of_logits_or_a_sum_of_probabilities() -> None:

@@ -7,19 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.figures import captions
 from reportgen.figures.figure import View
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.report.csv import scores_csv
-from reportgen.report.leading import beyond, order
+from reportgen.report.labels import beyond, order
+from reportgen.report.render import scores_csv
 from reportgen.scores import HeadScores, SuiteResult
-from reportgen.suites.circuits.attribution import attribution
-from reportgen.suites.circuits.figures import figures
-from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.drawing.figures import figures
+from reportgen.suites.circuits.scoring.effects import attribution
+from reportgen.suites.circuits.scoring.passes import Batches
+from reportgen.suites.circuits.scoring.score import score
 from reportgen.suites.circuits.settings import Settings
-from reportgen.suites.circuits.sides import Batches
 from tests.figures.samples import values_of
 from tests.suites.circuits.planted import ioi_folder
 from tests.suites.circuits.test_effects import random_task
@@ -129,7 +129,7 @@ def test_the_planted_heads_are_found_among_estimates(large: SuiteResult, small: 
 
 
 def test_files_and_figure_tell_them_apart(model: Model, large: SuiteResult) -> None:
-    total = codec.decode(*codec.encode(large), where="test")["total/ioi"]
+    total = score_files.decode(*score_files.encode(large), where="test")["total/ioi"]
     assert isinstance(total, HeadScores)
     lines = [
         line

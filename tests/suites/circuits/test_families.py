@@ -1,4 +1,4 @@
-"""Total effects in other words: measured on prompts no head was picked on, and what is made of a head that fails."""
+"""Replication: effects on prompts in other words, what becomes of a head that fails, overlaps of tasks' circuits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,28 @@ from reportgen.models.model import Model
 from reportgen.report.verdicts import is_claim
 from reportgen.scores import Head, HeadSet, SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import families
-from reportgen.suites.circuits.circuit import Effects
-from reportgen.suites.circuits.families import BOTH, HERE, NEITHER, RUNG, THERE, UNSETTLED, Families
-from reportgen.suites.circuits.figures import figures
-from reportgen.suites.circuits.reuse import reuse
-from reportgen.suites.circuits.runs import Outcome, start
-from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.drawing.figures import figures
+from reportgen.suites.circuits.facts import TaskFacts
+from reportgen.suites.circuits.scoring import replication
+from reportgen.suites.circuits.scoring.circuit import Effects
+from reportgen.suites.circuits.scoring.effects import total_effects
+from reportgen.suites.circuits.scoring.replication import (
+    BOTH,
+    FAMILY_RUNG,
+    HERE,
+    LEGEND,
+    NEITHER,
+    THERE,
+    UNSETTLED,
+    Families,
+    combinations,
+    overlaps,
+    reuse,
+)
+from reportgen.suites.circuits.scoring.score import score
+from reportgen.suites.circuits.scoring.task_runs import TaskOutcome, start
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import ioi
-from reportgen.suites.circuits.totals import total_effects
 
 SETTINGS = Settings(
     tasks=("ioi",), prompts=48, flips=300, resamples=100, patch_prompts=24, edge_prompts=4, curve_prompts=4,
@@ -83,27 +95,27 @@ def test_a_set_with_a_head_of_one_family_is_no_claim(model: Model) -> None:
         HeadSet(f"circuits/ioi/{name}", name, heads, "l", "s", "r", evidence=passed if heads else {})
         for name, heads in heads_of.items()
     ]
-    out = Outcome(head_sets=list(sets), one_family=((0, 1), (1, 0)))
-    families.rungs(out, runs, found())
+    out = TaskOutcome(head_sets=list(sets), one_family=((0, 1), (1, 0)))
+    replication.rungs(out, runs, found())
     after = {s.key.rsplit("/", 1)[-1]: s for s in out.head_sets}
-    rungs = [after[name].evidence.get(RUNG) for name in heads_of]
+    rungs = [after[name].evidence.get(FAMILY_RUNG) for name in heads_of]
     assert rungs == ["passed", "failed", "not run", None]
     assert [is_claim(s) for s in sets] == [True, True, True, False]
     assert [is_claim(after[name]) for name in heads_of] == [True, False, True, False]
     assert after["one_family"].heads == ((0, 1), (1, 0))
     assert not is_claim(after["one_family"])
-    without = Outcome(head_sets=list(sets))
-    families.rungs(without, runs, None)
+    without = TaskOutcome(head_sets=list(sets))
+    replication.rungs(without, runs, None)
     assert without.head_sets == sets
 
 
 def test_a_reused_head_of_one_family_is_no_claim() -> None:
-    def outcome(only: tuple[Head, ...] | None) -> Outcome:
-        return Outcome(facts={"title": "x"}, stages={"direct": ((0, 0), (0, 1))}, one_family=only)
+    def outcome(only: tuple[Head, ...] | None) -> TaskOutcome:
+        return TaskOutcome(TaskFacts(title="x"), stages={"direct": ((0, 0), (0, 1))}, one_family=only)
 
     def rung(*only: tuple[Head, ...] | None) -> str:
         (found,) = reuse({f"t{i}": outcome(each) for i, each in enumerate(only)}, (2, 2)).head_sets
-        return found.evidence[RUNG]
+        return found.evidence[FAMILY_RUNG]
 
     assert [rung((), ()), rung((), ((0, 1),)), rung((), None), rung((), ((1, 1),))] == [
         "passed", "failed", "not run", "passed"
@@ -125,7 +137,7 @@ def test_the_other_family_is_measured_on_the_rephrased_prompts(model: Model, res
     named = {str(row[0]) for row in table.rows}
     assert members <= named
     assert {str(row[0]) for row in table.rows if row[1]} == members
-    largest = np.argsort(-np.abs(own).ravel())[: families.TOP]
+    largest = np.argsort(-np.abs(own).ravel())[: replication.TOP]
     assert {f"L{i // 8}H{i % 8}" for i in largest} <= named
     assert facts["families"]["tried"] == len(table.rows)
     assert list(facts["families"]["one_only"]) == sorted(str(row[0]) for row in table.rows if row[-1] == HERE)
@@ -142,9 +154,56 @@ def test_the_table_and_the_figure_show_both(model: Model, result: SuiteResult) -
     figure = next(f for f in figures(result, View(model.record, overlays=result.head_sets)) if f.id.endswith("-total"))
     facts = result.facts["tasks"]["ioi"]["families"]  # type: ignore[index]
     notes = " ".join(figure.notes)
-    assert f"{len(facts['both'])} of the {facts['tried']} heads tried have their total effect, too" in notes
-    assert (f"On these templates only, and so no claim: {next(iter(facts['one_only']), '')}" in notes) == bool(
+    assert f"{len(facts['both'])} of the {facts['tried']} heads tried" in notes
+    assert (f"On these templates only, so no claim is made: {next(iter(facts['one_only']), '')}" in notes) == bool(
         facts["one_only"]
     )
     keys = [s.key for s in figure.head_sets]
     assert ("circuits/ioi/one_family" in keys) == bool(facts["one_only"])
+
+
+SHAPE = (2, 4)
+
+
+def outcome(title: str, *stages: tuple[Head, ...], effects: list[list[float]] | None = None) -> TaskOutcome:
+    out = TaskOutcome(TaskFacts(title=title), stages=dict(zip(("direct", "through_movers"), stages, strict=False)))
+    if effects is not None:
+        out.effects["direct"] = out.effects["total"] = np.array(effects)
+    return out
+
+
+A = outcome("A", ((0, 0), (1, 1)), ((0, 2),), effects=[[3, 0, 1, 0], [0, 2, 0, 0]])
+B = outcome("B", ((0, 0), (1, 1)), effects=[[6, 0, 2, 0], [0, 4, 0, 0]])
+C = outcome("C", ((1, 1), (1, 2)), effects=[[0, 1, 0, 5], [0, 7, 6, 0]])
+
+
+def test_a_circuit_is_the_heads_of_all_its_stages() -> None:
+    (pair,) = overlaps({"a": A, "b": B}, SHAPE)
+    assert (pair.both, pair.either, pair.smaller) == (2, 3, 2)
+    assert pair.expected == pytest.approx(2 * 1 / 4 + 1 * 1 / 4)
+    assert pair.spearman_direct == pytest.approx(1.0)
+    assert pair.p == pair.p_holm
+
+
+def test_heads_are_grouped_by_the_tasks_they_serve() -> None:
+    assert combinations({"a": A, "b": B, "c": C}) == {
+        ("a", "b", "c"): ((1, 1),), ("a", "b"): ((0, 0),), ("a",): ((0, 2),), ("c",): ((1, 2),),
+    }  # fmt: skip
+
+
+def test_the_reused_set_is_in_two_circuits_at_least() -> None:
+    found = reuse({"a": A, "b": B, "c": C, "failed": TaskOutcome()}, SHAPE)
+    (reused,) = found.head_sets
+    assert reused.heads == ((0, 0), (1, 1))
+    assert reused.weights == {"L0H0": pytest.approx(2 / 3), "L1H1": 1.0}
+    assert reused.legend == LEGEND == "'Circuits Components Reused' classifications"
+    assert reused.source == "computed: circuits of A, B, C on this model"
+    assert [table.key for table in found.tables] == ["circuits/reuse/pairs", "circuits/reuse/groups"]
+    assert found.reuse is not None
+    assert found.reuse.sizes == {"a": 3, "b": 2, "c": 2}
+
+
+def test_one_circuit_is_compared_with_nothing() -> None:
+    found = reuse({"a": A, "failed": TaskOutcome()}, SHAPE)
+    assert found.reuse is None
+    assert found.not_computed[0].why == "1 of 2 tasks have a circuit, two are needed"

@@ -12,10 +12,10 @@ import pytest
 from reportgen.errors import UserError
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.published.catalogue import sets_for
+from reportgen.published import sets_for
 from reportgen.scores import Head, SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.scoring.score import score
 from reportgen.suites.circuits.settings import Settings
 
 pytestmark = pytest.mark.slow

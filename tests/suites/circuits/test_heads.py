@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from reportgen.models.load import load
-from reportgen.suites.circuits import heads
-from reportgen.suites.circuits.circuit import Effects, circuit
-from reportgen.suites.circuits.roles import Evidence
+from reportgen.suites.circuits.scoring import results
+from reportgen.suites.circuits.scoring.circuit import Effects, circuit
+from reportgen.suites.circuits.scoring.roles import HeadEvidence
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import ioi
 from tests.suites.circuits.planted import ioi_folder
@@ -21,8 +21,10 @@ def test_a_head_that_gains_without_the_evidence_of_a_mover_is_no_backup(tmp_path
     attention = np.zeros((len(task.attended), 4, 4), np.float32)
     attention[0, 3, :2] = attention[1, 3, 2] = 0.9  # L3H0 and L3H1 look at the answer, L3H2 at the subject
     writes = {(3, 0): 1.0, (3, 1): 0.1, (3, 2): 1.0}
-    found = Evidence(task, effects, circuit(effects, 0.02, 0.05), attention, writes, dict.fromkeys(writes, 0.0), None)
-    backups, others = heads.backup_sets(found, effects, [(2, 0)], Settings())
+    found = HeadEvidence(
+        task, effects, circuit(effects, 0.02, 0.05), attention, writes, dict.fromkeys(writes, 0.0), None
+    )
+    backups, others = results.backup_sets(found, effects, [(2, 0)], Settings())
     assert backups.heads == ((3, 0),)
     assert others.heads == ((3, 1), (3, 2))
     assert "mean-ablated at every position" in backups.rule
@@ -33,9 +35,9 @@ def test_a_set_fails_a_rung_where_one_head_does_and_the_others_keep_their_own_ou
     same = np.ones((4, 4), bool)
     same[3, 1] = False
     members = ((3, 0), (3, 1))
-    found = heads.head_set(task, "direct", "Heads", members, "a rule", dict.fromkeys(members, 0.5), same)
-    assert found.evidence[heads.TEMPLATES] == "failed"
-    assert found.by_head[heads.TEMPLATES] == {"L3H0": "passed", "L3H1": "failed"}
+    found = results.head_set(task, "direct", "Heads", members, "a rule", dict.fromkeys(members, 0.5), same)
+    assert found.evidence[results.TEMPLATES] == "failed"
+    assert found.by_head[results.TEMPLATES] == {"L3H0": "passed", "L3H1": "failed"}
     assert found.by_head["causal effect"] == {"L3H0": "passed", "L3H1": "passed"}
     assert "replicated (random twin)" not in found.by_head
     twin = found.judged("replicated (random twin)", {(3, 0): "passed", (3, 1): "not run"})

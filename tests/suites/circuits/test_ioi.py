@@ -8,7 +8,8 @@ import pytest
 
 from reportgen.models.load import load
 from reportgen.models.tokens import Tokens
-from reportgen.suites.circuits.tasks import Pair, Task, forms, ioi
+from reportgen.suites.circuits.tasks import ioi
+from reportgen.suites.circuits.tasks.task import Pair, Task, read_words
 from tests.suites.circuits.planted import ioi_folder
 from tests.tiny import tiny_folder
 
@@ -24,7 +25,7 @@ def task(tokens: Tokens) -> Task:
 
 
 def test_the_data_holds_enough_templates_and_names() -> None:
-    data = forms.read("ioi")
+    data = read_words("ioi")
     assert len(data["templates"]) >= 8
     assert len(set(data["names"])) == len(data["names"]) >= 100
     for template in data["templates"]:

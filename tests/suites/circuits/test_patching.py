@@ -9,13 +9,11 @@ import torch
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import Head
-from reportgen.suites.circuits import sides
-from reportgen.suites.circuits.attribution import attribution
-from reportgen.suites.circuits.estimates import choose, rank_correlation
-from reportgen.suites.circuits.paths import below, path_effects
-from reportgen.suites.circuits.sides import Batches
-from reportgen.suites.circuits.tasks import Pair
-from reportgen.suites.circuits.totals import total_effects
+from reportgen.suites.circuits.scoring import passes
+from reportgen.suites.circuits.scoring.effects import attribution, choose_exact, rank_correlation, total_effects
+from reportgen.suites.circuits.scoring.passes import Batches
+from reportgen.suites.circuits.scoring.path_patching import below, path_effects
+from reportgen.suites.circuits.tasks.task import Pair
 from tests.suites.circuits.test_effects import brute_force, keep, metric_of, random_task
 from tests.tiny import tiny_folder
 
@@ -56,8 +54,8 @@ def test_only_the_heads_asked_for_are_run(gpt2: Model, monkeypatch: pytest.Monke
     task, heads = random_task(), np.zeros(shape(gpt2), bool)
     heads[1, 2] = heads[2, 0] = True
     whole = total_effects(Batches(gpt2, task, EVERY), np.ones(shape(gpt2), bool), denoising=False).noising
-    monkeypatch.setattr(sides, "ROWS", 7)  # one prompt and one head a pass
-    monkeypatch.setattr(sides, "KEPT", 1)  # nothing is kept between uses
+    monkeypatch.setattr(passes, "ROWS", 7)  # one prompt and one head a pass
+    monkeypatch.setattr(passes, "KEPT", 1)  # nothing is kept between uses
     some = total_effects(Batches(gpt2, task, [4, 1]), heads, denoising=False).noising
     np.testing.assert_allclose(some[:, heads], whole[[4, 1]][:, heads], atol=1e-5)
     assert np.isnan(some[:, ~heads]).all()
@@ -148,17 +146,17 @@ def test_senders_stand_below_a_receiver() -> None:
 def test_small_models_are_exact_and_large_ones_verified() -> None:
     rng = np.random.default_rng(0)
     ranking, other = np.arange(12.0).reshape(3, 4), -np.arange(12.0)[::-1].reshape(3, 4)
-    small = choose((3, 4), [ranking], 12, 2, 2, rng)
+    small = choose_exact((3, 4), [ranking], 12, 2, 2, rng)
     assert small.exact.all()
     assert small.random.all()
-    large = choose((3, 4), [ranking, other], 11, 2, 3, rng)
+    large = choose_exact((3, 4), [ranking, other], 11, 2, 3, rng)
     assert {tuple(at) for at in np.argwhere(large.exact)} >= {(2, 3), (2, 2), (0, 0), (0, 1)}
     assert int(large.random.sum()) == 3
     assert not (large.random & ~large.exact).any()
     member = np.zeros((3, 4), bool)
     member[1, 1] = True
-    assert choose((3, 4), [ranking], 11, 1, 1, np.random.default_rng(2), member).exact[1, 1]
-    assert not choose((3, 4), [ranking], 11, 1, 1, np.random.default_rng(2)).exact[1, 1]
+    assert choose_exact((3, 4), [ranking], 11, 1, 1, np.random.default_rng(2), member).exact[1, 1]
+    assert not choose_exact((3, 4), [ranking], 11, 1, 1, np.random.default_rng(2)).exact[1, 1]
 
 
 def test_rank_correlation_is_over_the_heads_named() -> None:

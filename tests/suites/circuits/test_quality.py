@@ -1,6 +1,8 @@
-"""Faithfulness curves against knock-outs, and random sets that are like the set they stand beside."""
+"""Faithfulness curves against knock-outs, random sets like a given one, and heads added to what keeps too little."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,11 +11,26 @@ from hypothesis import strategies as st
 
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.circuits.curve import Ablation, area, by_size, faithfulness, first, sizes
-from reportgen.suites.circuits.random_sets import random_sets
-from reportgen.suites.circuits.traces import knock_out, trace
+from reportgen.suites.circuits.scoring.faithfulness import (
+    Ablation,
+    area,
+    by_size,
+    faithfulness,
+    first,
+    random_sets,
+    sizes,
+)
+from reportgen.suites.circuits.scoring.passes import Batches
+from reportgen.suites.circuits.scoring.task_runs import Means, knock_out, trace
+from reportgen.suites.circuits.tasks.task import Task
 from tests.suites.circuits.test_effects import random_task
 from tests.tiny import tiny_folder
+
+
+def ablation_of(model: Model, task: Task, chosen: Sequence[int], ablation: str = "mean") -> Ablation:
+    means = Means(model, ablation)
+    trace(model, task, 3, corrupted=True, means=means)
+    return Ablation(Batches(model, task, chosen), means)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def test_ablating_a_set_is_knocking_it_out(model: Model) -> None:
     task = random_task(count=8)
-    ablation = Ablation(model, task, [5, 0, 2], batch=3)
+    ablation = ablation_of(model, task, [5, 0, 2])
     sets = np.zeros((3, 3, 4), bool)
     sets[1, 0, 1] = sets[1, 2, 3] = True
     sets[2] = True
@@ -31,7 +48,7 @@ def test_ablating_a_set_is_knocking_it_out(model: Model) -> None:
     np.testing.assert_allclose(found[0], trace(model, task, 4).m[[5, 0, 2]], atol=1e-5)
     for row in (1, 2):
         gone = [(int(layer), int(head)) for layer, head in np.argwhere(sets[row])]
-        without = trace(model, task, 4, knock_out=knock_out(model, task, gone, 4)).m
+        without = trace(model, task, 4, knock_out=knock_out(ablation.means, gone)).m
         np.testing.assert_allclose(found[row], without[[5, 0, 2]], atol=1e-5)
 
 
@@ -39,7 +56,7 @@ def test_zero_ablation_takes_the_whole_output_away(model: Model) -> None:
     task = random_task(count=8)
     sets = np.zeros((1, 3, 4), bool)
     sets[0, 1, 2] = True
-    found = Ablation(model, task, range(8), batch=3, ablation="zero").m(sets)[0]
+    found = ablation_of(model, task, range(8), "zero").m(sets)[0]
     tensors = model.source.tensors["transformer.h.1.attn.c_proj.weight"]  # type: ignore[attr-defined]
     kept = tensors.clone()
     try:
@@ -48,18 +65,18 @@ def test_zero_ablation_takes_the_whole_output_away(model: Model) -> None:
     finally:
         tensors.copy_(kept)
     np.testing.assert_allclose(found, without, atol=1e-5)
-    assert abs(found - Ablation(model, task, range(8), batch=3).m(sets)[0]).max() > 1e-3
+    assert abs(found - ablation_of(model, task, range(8)).m(sets)[0]).max() > 1e-3
 
 
 def test_norms_are_what_ablation_takes_away(model: Model) -> None:
     task = random_task(count=8)
-    norms = Ablation(model, task, range(8), batch=4).norms()
+    norms = ablation_of(model, task, range(8)).norms()
     assert norms.shape == (3, 4)
     assert (norms > 0).all()
     kept = model.source.tensors["transformer.h.1.attn.c_proj.weight"].clone()  # type: ignore[attr-defined]
     try:
         model.source.tensors["transformer.h.1.attn.c_proj.weight"][:8] *= 3  # type: ignore[attr-defined]
-        again = Ablation(model, task, range(8), batch=4).norms()
+        again = ablation_of(model, task, range(8)).norms()
     finally:
         model.source.tensors["transformer.h.1.attn.c_proj.weight"].copy_(kept)  # type: ignore[attr-defined]
     assert again[1, 0] == pytest.approx(3 * norms[1, 0], rel=1e-4)

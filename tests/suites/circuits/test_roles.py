@@ -1,4 +1,4 @@
-"""Which role a head of a circuit gets, rule by rule."""
+"""Which role a head of a circuit gets, rule by rule, and what OV circuits write against plain loops over the row."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from reportgen.suites.circuits import roles
-from reportgen.suites.circuits.circuit import Circuit, Effects
+from reportgen.models.load import load
+from reportgen.models.model import Model
+from reportgen.suites import ov
+from reportgen.suites.circuits.scoring import roles
+from reportgen.suites.circuits.scoring.circuit import Circuit, Effects
+from reportgen.suites.circuits.scoring.roles import writes
 from reportgen.suites.circuits.settings import Settings
-from reportgen.suites.circuits.tasks import Mover, Task
-from reportgen.suites.circuits.tasks.task import copies
+from reportgen.suites.circuits.tasks.task import Mover, Task, copies
+from tests.tiny import tiny_folder
 
 SETTINGS = Settings()
 HEAD = (0, 0)
@@ -22,10 +27,10 @@ COLOURS = replace(IOI, name="colored_objects", foils=("S1",), mover=Mover())
 
 def evidence(
     effect: float, attention: tuple[float, float, float], writes: float, suppresses: float, on_foil: float | None
-) -> roles.Evidence:
+) -> roles.HeadEvidence:
     grid = np.array([[effect]])
     zero = np.zeros((1, 1))
-    return roles.Evidence(
+    return roles.HeadEvidence(
         IOI,
         Effects(grid, zero, zero, zero, zero, zero, zero, zero, np.zeros((2, 1, 1))),
         Circuit(zero == 0, zero == 0, zero == 0),
@@ -60,7 +65,7 @@ SUPPRESSOR = evidence(0.3, (0.1, 0.1, 0.6), writes=0.0, suppresses=0.0, on_foil=
         (replace(MOVER, task=replace(IOI, attended=())), roles.SUPPORTS),  # a task without roles names nobody
     ],
 )
-def test_direct_roles(found: roles.Evidence, role: str) -> None:
+def test_direct_roles(found: roles.HeadEvidence, role: str) -> None:
     assert roles.direct_role(HEAD, found, SETTINGS) == role
 
 
@@ -91,10 +96,60 @@ def test_every_role_of_a_set_has_its_rule_in_words() -> None:
     assert "0.33" in words["name mover"]
     assert ">= 0.6 of the tokens" in words["name mover"]
     assert "7 largest logits" in words["name mover"]
-    assert "sign turned" in words["negative name mover"]
+    assert "sign flipped" in words["negative name mover"]
     assert "S1 or S2" in words["subject suppressor"]
     assert "below 0" in words["subject suppressor"]
     assert all(words["direct"] in words[role] for role in ("name mover", "negative name mover", "subject suppressor"))
     assert "OV copying >= 0.6" in words["induction head"]
     years = replace(IOI, maps={7: ((1, 2), (3,))})
     assert "higher mean logit" in roles.rules(years, SETTINGS)["name mover"]
+
+
+K = 40
+HEADS = [(0, 1), (1, 0), (1, 3), (2, 2)]
+SETS = {
+    5: ((9,), (11, 12)),
+    6: ((6,), ()),
+    7: ((20, 21, 22), (30, 31)),
+    8: ((20, 23), ()),  # no foils: the whole row stands in for them
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(tiny_folder("gpt2", tmp_path_factory.mktemp("net") / "net"), device="cpu")
+
+
+def share(model: Model, head: tuple[int, int], sign: int) -> float:
+    words = ov.sources(model, list(SETS))
+    rows = sign * (ov.head_outputs(model, head[0], words.at(head[0]))[head[1]] @ model.W_U())
+    hits = []
+    for row, (answers, foils) in zip(rows.tolist(), SETS.values(), strict=True):
+        if len(answers) > 1:
+            others = [row[f] for f in foils] or row
+            hits.append(sum(row[a] for a in answers) / len(answers) > sum(others) / len(others))
+        else:
+            own = row[answers[0]]
+            hits.append(1 + sum(x > own for x in row) + (row.count(own) - 1) / 2 <= K)
+    return sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_shares_are_those_of_plain_loops(model: Model, sign: int) -> None:
+    found = writes(model, SETS, ov.sources(model, list(SETS)), HEADS, K, sign)
+    assert found == {head: pytest.approx(share(model, head, sign)) for head in HEADS}
+    assert len(set(found.values())) > 1
+
+
+def test_a_head_whose_logits_are_not_finite_has_no_share(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NaN stands above nothing: its row would count as writing whatever is asked."""
+    broken = model.W_O(1).clone()
+    broken[3] = torch.nan
+    intact = type(model).W_O
+    monkeypatch.setattr(type(model), "W_O", lambda self, layer: broken if layer == 1 else intact(self, layer))
+    found = writes(model, SETS, ov.sources(model, list(SETS)), HEADS, K)
+    assert [head for head, value in found.items() if value != value] == [(1, 3)]
+
+
+def test_no_heads_no_shares(model: Model) -> None:
+    assert writes(model, SETS, ov.sources(model, list(SETS)), [], K) == {}

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.facts import CircuitFacts
+from reportgen.suites.circuits.scoring.score import score
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.suite import SUITE
 from reportgen.suites.circuits.tasks import ioi
+from reportgen.suites.facts import encoded, read
 from tests.suites.circuits.planted import ioi_folder
 from tests.tiny import tiny_folder
 
@@ -213,7 +215,15 @@ def test_the_best_head_is_estimated_on_the_other_half(result: SuiteResult) -> No
     assert top["head"] == "L2H0"
     assert top["n"] == int(rows.sum())
     assert top["effect"] == pytest.approx(float(each.mean() / gap.mean()))
-    assert top["low"] <= top["effect"] <= top["high"]
+    held = result["direct/ioi"].held_out
+    assert held is not None
+    numbers = (held.head, held.value, held.low, held.high, held.n)
+    assert numbers == tuple(top[name] for name in ("head", "effect", "low", "high", "n"))
+    assert (held.chosen, held.measured) == ("templates of even index", "templates of odd index")
+    assert [s.key for s in result.scores if s.held_out] == ["circuits/direct/ioi"]
+    followed = {s.key: s.score for s in result.head_sets if s.score}
+    direct = [f"circuits/ioi/{name}" for name in ("direct", "name_movers", "negative_movers")]
+    assert followed == dict.fromkeys(direct, "circuits/direct/ioi")
 
 
 def test_a_model_that_does_not_do_the_task_gets_no_circuit(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,20 +264,16 @@ def test_without_backups_says_so(model: Model) -> None:
 def test_same_seed_same_bytes_and_clean_hooks(model: Model) -> None:
     ids = torch.tensor([[2, 3, 4]])
     before = model.logits(ids)
-    once, again = (codec.encode(score(model, QUICKLY, CONTEXT)) for _ in range(2))
+    once, again = (score_files.encode(score(model, QUICKLY, CONTEXT)) for _ in range(2))
     assert once == again
     assert torch.equal(model.logits(ids), before)
 
 
-def test_the_result_can_be_stored_and_documents_its_facts(result: SuiteResult) -> None:
-    from reportgen.suites.circuits import score as module
-
-    meaning, arrays = codec.encode(result)
-    stored = codec.decode(meaning, arrays, "test")
-    assert json.dumps(stored.facts)
-    assert module.__doc__ is not None
-    undocumented = [key for key in facts(result) if key not in module.__doc__]
-    assert undocumented == []
+def test_the_facts_are_stored_and_read_back(result: SuiteResult) -> None:
+    stored = score_files.decode(*score_files.encode(result), "test")
+    found = read(stored, CircuitFacts)
+    assert encoded(found) == stored.facts  # so that every stored key is a field
+    assert found == read(result, CircuitFacts)
 
 
 def test_a_task_of_the_users_own_finds_the_same_circuit(model: Model, tmp_path: Path) -> None:

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from reportgen.figures import export
-from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.theme import Style
 from reportgen.models.load import load
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.circuits.curve import Ablation, by_size, faithfulness, first
-from reportgen.suites.circuits.facts import part, task_facts
-from reportgen.suites.circuits.figures import figures
-from reportgen.suites.circuits.random_sets import random_sets
-from reportgen.suites.circuits.score import score
+from reportgen.suites.circuits.drawing.figures import figures
+from reportgen.suites.circuits.facts import CircuitFacts, Faithfulness, OwnCircuit, TaskFacts
+from reportgen.suites.circuits.scoring.faithfulness import by_size, faithfulness, first, random_sets
+from reportgen.suites.circuits.scoring.score import score
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import ioi
+from reportgen.suites.facts import read
+from tests.suites.circuits.test_quality import ablation_of
 
 SETTINGS = Settings(
     tasks=("ioi", "capitals"), prompts=48, flips=300, resamples=100, patch_prompts=16, edge_prompts=4, curve_prompts=16,
@@ -45,25 +47,38 @@ def drawn(made: tuple[SuiteResult, View]) -> dict[str, Figure]:
     return {figure.id: figure for figure in figures(*made)}
 
 
+def facts_of(result: SuiteResult, task: str) -> TaskFacts:
+    return read(result, CircuitFacts).task(task)
+
+
+def own_of(facts: TaskFacts) -> tuple[Faithfulness, OwnCircuit]:
+    curve = facts.faithfulness
+    assert curve is not None
+    assert curve.circuit is not None
+    return curve, curve.circuit
+
+
 def test_the_bundled_model_does_both_tasks(made: tuple[SuiteResult, View]) -> None:
     for task in SETTINGS.tasks:
-        facts = task_facts(made[0], task)
-        assert facts["done"]
-        assert facts["accuracy"] > 0.95
-        assert part(facts, "attribution")["spearman"] > 0.5
+        facts = facts_of(made[0], task)
+        assert facts.done
+        assert (facts.accuracy or 0) > 0.95
+        assert facts.attribution is not None
+        assert (facts.attribution.spearman or 0) > 0.5
 
 
 def test_removing_the_ioi_circuit_destroys_ioi_and_random_sets_do_not(made: tuple[SuiteResult, View]) -> None:
-    curve = part(task_facts(made[0], "ioi"), "faithfulness")
-    own = part(curve, "circuit")
-    assert own["size"] < 16  # of 48 heads
-    assert own["kept"] > 0.7
-    assert own["removed"] < 0.3
-    assert own["accuracy_removed"] < 0.8 < own["accuracy_kept"]
-    assert part(own, "random_removed")["mean"] > 0.8
-    assert part(own, "random_kept")["mean"] < 0.3
-    assert own["p_kept"] == own["p_removed"] == pytest.approx(1 / 20)
-    by_direct = dict(zip(curve["sizes"], curve["removed_direct"], strict=True))
+    curve, own = own_of(facts_of(made[0], "ioi"))
+    assert own.size < 16  # of 48 heads
+    assert own.kept > 0.7
+    assert own.removed < 0.3
+    assert own.accuracy_removed < 0.8 < own.accuracy_kept
+    assert own.random_removed is not None
+    assert own.random_kept is not None
+    assert own.random_removed.mean > 0.8
+    assert own.random_kept.mean < 0.3
+    assert own.p_kept == own.p_removed == pytest.approx(1 / 20)
+    by_direct = dict(zip(curve.sizes, curve.removed_direct, strict=True))
     assert by_direct[8] < 0.4  # the first eight by direct effect
 
 
@@ -72,7 +87,7 @@ def test_removing_the_heads_of_largest_direct_effect_destroys_ioi_beyond_random_
 ) -> None:
     model, result = load("mini", device="cpu"), made[0]
     task = ioi.build(model.tokens, SETTINGS.prompts, seed=0)
-    chosen = Ablation(model, task, range(16), batch=64)
+    chosen = ablation_of(model, task, range(16))
     none, clean = chosen.m(np.ones((1, 6, 8), bool)), chosen.m(np.zeros((1, 6, 8), bool))
     order, norms, rng = by_size(result["direct/ioi"].values), chosen.norms(), np.random.default_rng(0)
     left = []
@@ -108,15 +123,19 @@ def test_every_result_is_drawn_and_exports(drawn: dict[str, Figure]) -> None:
 
 
 def test_captions_carry_the_numbers(made: tuple[SuiteResult, View], drawn: dict[str, Figure]) -> None:
-    facts = task_facts(made[0], "ioi")
-    curve, top = part(part(facts, "faithfulness"), "circuit"), part(facts, "top_head")
-    assert f"{curve['kept']:.3f} (IOI)" in drawn["circuits-faithfulness"].caption
-    assert f"the circuit of {curve['size']} heads keeps {curve['kept']:.3f}" in told(drawn["circuits-faithfulness"])
+    facts = facts_of(made[0], "ioi")
+    curve, top = own_of(facts)[1], facts.top_head
+    assert top is not None
+    assert facts.attribution is not None
+    assert f"{curve.kept:.3f} (IOI)" in drawn["circuits-faithfulness"].caption
+    assert f"the circuit of {curve.size} heads keeps {curve.kept:.3f}" in told(drawn["circuits-faithfulness"])
     assert "against 19 random sets" in told(drawn["circuits-faithfulness"])
-    held_out = f"held out: {top['head']} at {top['effect']:.3f} [{top['low']:.3f}, {top['high']:.3f}]"
+    assert f"head-level CPR {own_of(facts)[0].cpr:.2f}" in told(drawn["circuits-faithfulness"])
+    assert "not the MIB benchmark's CPR and CMD" in told(drawn["circuits-faithfulness"])
+    held_out = f"held out: {top.head} at {top.effect:.3f} [{top.low:.3f}, {top.high:.3f}]"
     assert all(held_out in drawn[name].caption for name in ("circuits-ioi", "circuits-ioi-graph"))
-    assert f"Alone it keeps {curve['kept']:.3f}" in drawn["circuits-ioi-graph"].caption
-    rho = part(facts, "attribution")["spearman"]
+    assert f"Alone it keeps {curve.kept:.3f}" in drawn["circuits-ioi-graph"].caption
+    rho = facts.attribution.spearman
     assert f"Spearman {rho:.2f}" in drawn["circuits-ioi-total"].caption
     (pair,) = made[0].facts["reuse"]["pairs"]  # type: ignore[index]
     assert f"{pair['both']} of the {pair['smaller']} heads" in drawn["circuits-reuse"].caption

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from reportgen.mini import tokenizer as mini_tokenizer
+from reportgen.mini.vocab import build_tokenizer
 from reportgen.models.load import load
 from reportgen.models.tokens import Tokens
-from reportgen.suites.circuits.tasks import BUILDERS, Task, capitals, colored_objects, forms, greater_than
+from reportgen.suites.circuits.tasks import BUILDERS, capitals, colored_objects, greater_than
+from reportgen.suites.circuits.tasks.task import Task, prompt, read_words, spaced
 from tests.tiny import tiny_folder, word_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokens() -> Tokens:
-    return Tokens(mini_tokenizer.build())
+    return Tokens(build_tokenizer())
 
 
 @pytest.fixture(scope="module", params=list(BUILDERS))
@@ -75,7 +76,7 @@ def test_the_asked_objects_colour_is_the_answer(tokens: Tokens) -> None:
 
 
 def test_no_colour_begins_with_a_vowel_since_a_stands_before_it() -> None:
-    data = forms.read("colored_objects")
+    data = read_words("colored_objects")
     assert all(color[0] not in "aeiou" for color in data["colors"])
     assert len(set(data["colors"])) == len(data["colors"])
     assert len(set(data["objects"])) == len(data["objects"])
@@ -123,13 +124,13 @@ def test_bos_stands_in_front_where_the_model_uses_one() -> None:
 
 def test_a_word_that_joins_its_neighbour_is_found_out(tokens: Tokens) -> None:
     words = {"a": ("Mary", tokens.word_id("Mary") or 0)}
-    assert forms.prompt(tokens, "When {a} went", words) is not None
-    assert forms.prompt(tokens, "When x{a} went", words) is None
+    assert prompt(tokens, "When {a} went", words) is not None
+    assert prompt(tokens, "When x{a} went", words) is None
 
 
 def test_an_answer_that_is_another_token_after_the_prompt_is_found_out(tokens: Tokens) -> None:
     mary, john = (tokens.word_id(name) or 0 for name in ("Mary", "John"))
     words = {"a": ("Mary", mary)}
-    assert forms.prompt(tokens, "When {a} went to", words, forms.spaced(("John", john))) is not None
-    assert forms.prompt(tokens, "When {a} went to", words, forms.spaced(("John", mary))) is None
-    assert forms.prompt(tokens, "When {a} went to", words, [("John", john)]) is None  # without its space
+    assert prompt(tokens, "When {a} went to", words, spaced(("John", john))) is not None
+    assert prompt(tokens, "When {a} went to", words, spaced(("John", mary))) is None
+    assert prompt(tokens, "When {a} went to", words, [("John", john)]) is None  # without its space

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from reportgen.errors import DataError
-from reportgen.mini import tokenizer as mini_tokenizer
+from reportgen.mini.vocab import build_tokenizer
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.models.tokens import Tokens
 from reportgen.scores import HeadSet
 from reportgen.suites.base import Context
-from reportgen.suites.circuits import sides, text
-from reportgen.suites.circuits.natural import TASK, natural_text, read, with_rung
-from reportgen.suites.circuits.runs import Outcome
+from reportgen.suites.circuits.scoring import natural_text as text
+from reportgen.suites.circuits.scoring import passes
+from reportgen.suites.circuits.scoring.natural_text import TASK, natural_text, read, with_rung
+from reportgen.suites.circuits.scoring.task_runs import TaskOutcome
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.prose import PASSAGES
 from tests.tiny import tiny_folder, word_tokenizer
@@ -32,7 +33,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def exact(model: Model, held: bool, heads: np.ndarray = EVERY) -> np.ndarray:
-    parts = text.parts(model, IDS)
+    parts = text.text_parts(model, IDS)
     mean = text.means(parts)
     return text.exact(model, parts, mean, heads, held=held, progress=lambda *_: None, words="")
 
@@ -69,14 +70,14 @@ def test_the_last_layers_direct_effect_is_its_total_effect(model: Model) -> None
 def test_batches_and_chosen_heads_change_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, some = exact(model, False), np.zeros((3, 4), bool)
     some[0, 2] = some[2, 1] = True
-    monkeypatch.setattr(sides, "ROWS", 20)
+    monkeypatch.setattr(passes, "ROWS", 20)
     found = exact(model, False, some)
     np.testing.assert_allclose(found[:, some], whole[:, some], atol=1e-5)
     assert np.isnan(found[:, ~some]).all()
 
 
 def test_estimates_are_derivatives_of_the_loss(model: Model) -> None:
-    parts = text.parts(model, IDS)
+    parts = text.text_parts(model, IDS)
     mean, step = text.means(parts), 0.01
     total, direct = text.estimates(model, parts, mean, [0.0])
     (part,) = parts
@@ -94,11 +95,11 @@ def test_estimates_are_derivatives_of_the_loss(model: Model) -> None:
 
 
 def test_the_bundled_models_text_is_its_held_out_corpus() -> None:
-    found = read(Tokens(mini_tokenizer.build()), Settings(text_windows=8, text_tokens=32), 0, 128)
+    found = read(Tokens(build_tokenizer()), Settings(text_windows=8, text_tokens=32), 0, 128)
     assert not isinstance(found, str)
     assert found.ids.shape == (8, 32)
     assert "held-out" in found.source
-    same = read(Tokens(mini_tokenizer.build()), Settings(text_windows=8, text_tokens=32), 0, 128)
+    same = read(Tokens(build_tokenizer()), Settings(text_windows=8, text_tokens=32), 0, 128)
     assert not isinstance(same, str)
     assert torch.equal(same.ids, found.ids)
 
@@ -142,7 +143,8 @@ def test_the_part_has_scores_tables_and_facts(model: Model, tmp_path: Path) -> N
     assert keys == [f"circuits/{name}/{TASK}" for name in names]
     total = found.scores[0]
     known = total.exact
-    assert found.facts["n_exact"] == int(known.sum()) < 12
+    assert found.natural_text is not None
+    assert found.natural_text.n_exact == int(known.sum()) < 12
     assert total.estimated is not None
     assert total.p is not None
     np.testing.assert_array_equal(total.values[~known], found.scores[2].values[~known])
@@ -155,10 +157,10 @@ def test_the_part_has_scores_tables_and_facts(model: Model, tmp_path: Path) -> N
 
 
 def test_a_set_passes_on_natural_text_only_with_all_its_heads() -> None:
-    found = Outcome(effects={"p": np.array([[0.01, 0.5, np.nan]]), "value": np.array([[0.1, 0.2, np.nan]])})
+    found = TaskOutcome(effects={"p": np.array([[0.01, 0.5, np.nan]]), "value": np.array([[0.1, 0.2, np.nan]])})
     sets = [
         HeadSet(f"circuits/x/{i}", "x", heads, "l", "s", "r", evidence={"natural text": "not run"})
         for i, heads in enumerate([((0, 0),), ((0, 0), (0, 1)), ((0, 0), (0, 2))])
     ]
     assert [s.evidence["natural text"] for s in with_rung(sets, found, 0.05)] == ["passed", "failed", "not run"]
-    assert with_rung(sets, Outcome(), 0.05) == sets
+    assert with_rung(sets, TaskOutcome(), 0.05) == sets

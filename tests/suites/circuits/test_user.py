@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reportgen.errors import DataError
 from reportgen.models.tokens import Tokens
 from reportgen.suites.circuits.settings import TASKS
-from reportgen.suites.circuits.tasks import Task, user
+from reportgen.suites.circuits.tasks import user
+from reportgen.suites.circuits.tasks.task import Task
 from tests.tiny import word_tokenizer
 
 LINE = {"task": "plural", "clean": "one cat two", "corrupted": "one dog two", "answer": " bird", "foil": "fish"}
@@ -120,6 +121,6 @@ def test_no_text_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, tex
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=8), st.integers(-9, 9))
 def test_any_words_make_a_pair_or_a_reason(clean: str, corrupted: str, answer: str, at: int) -> None:
     tokens = Tokens(word_tokenizer(["one", "two"]))
-    line = user.Line("t", clean, corrupted, answer, "two", {"at": at, "word": clean[-3:]})
+    line = user.TaskLine("t", clean, corrupted, answer, "two", {"at": at, "word": clean[-3:]})
     task = user.build(tokens, "t", [line], 5)
     assert len(task.pairs) + sum(task.dropped.values()) == 1

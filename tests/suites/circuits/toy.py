@@ -19,8 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from reportgen.errors import NotApplicable
 from reportgen.models.model import Model
 from reportgen.models.tokens import Tokens
-from reportgen.suites.circuits.tasks import Mover, Pair, Task
-from reportgen.suites.circuits.tasks.task import copies
+from reportgen.suites.circuits.tasks.task import Mover, Pair, Task, copies
 from tests.fixtures import model_record
 from tests.tiny import word_tokenizer
 
@@ -58,6 +57,9 @@ class Toy(Model):
 
     def W_O(self, layer: int) -> torch.Tensor:
         return self.bridge.W_O[layer]
+
+    def b_O(self, layer: int) -> None:
+        return None
 
     def W_U(self) -> torch.Tensor:
         return self.bridge.W_U.contiguous()

@@ -10,11 +10,19 @@ import pytest
 import torch
 
 from reportgen.models.model import Model
-from reportgen.suites.cognitive.ablation import Effects
-from reportgen.suites.cognitive.ablation_run import Question, Variants, neutral_loss
-from reportgen.suites.cognitive.ablation_sets import curve_sizes, equal_size, matched_sets
-from reportgen.suites.cognitive.ablation_stats import judge, sign_flip_p
-from reportgen.suites.cognitive.prompts import Encoded
+from reportgen.models.prefix_cache import check_branches, check_cache
+from reportgen.suites.cognitive.scoring import ablation
+from reportgen.suites.cognitive.scoring.ablation import (
+    AblationEffects,
+    Answers,
+    Text,
+    Variants,
+    curve_sizes,
+    equal_size,
+    neutral_loss,
+)
+from reportgen.suites.cognitive.scoring.ablation_tests import judge, sign_flip_p
+from reportgen.suites.cognitive.scoring.prompts import Encoded
 
 SHAPE = (3, 4)
 IDS = (5, 9, 2, 30, 4, 7)
@@ -30,16 +38,19 @@ def _mean(model: Model) -> torch.Tensor:
     return torch.randn(*SHAPE, model.record.d_head, generator=torch.Generator().manual_seed(0))
 
 
+def ask(model: Model, row: Encoded, variants: Variants, *, cached: bool = True, packed: bool = True) -> Answers:
+    text = Text(model, row.ids[: row.first], _mean(model), cached=cached, packed=packed)
+    return text.answers([row], [variants], [len(variants)])[0]
+
+
 def _logprob(model: Model, hooks: object) -> float:
     logits = model.run(torch.tensor([IDS]), hooks).log_softmax(-1)[0]  # type: ignore[arg-type]
     return sum(float(logits[at - 1, IDS[at]]) for at in ROW.answer)
 
 
-@pytest.mark.parametrize("cached", [True, False])
-def test_a_removed_head_is_its_mean_at_the_answer_sites_only(model: Model, cached: bool) -> None:
+@pytest.mark.parametrize(("cached", "packed"), [(True, True), (True, False), (False, False)])
+def test_a_removed_head_is_its_mean_at_the_answer_sites_only(model: Model, cached: bool, packed: bool) -> None:
     mean = _mean(model)
-    question = Question(model, ROW, mean, cached=cached)
-    assert question.intact == pytest.approx(_logprob(model, {}), abs=1e-4)
 
     def edit(z: torch.Tensor) -> torch.Tensor:
         out = z.clone()
@@ -47,14 +58,15 @@ def test_a_removed_head_is_its_mean_at_the_answer_sites_only(model: Model, cache
         return out
 
     wanted = _logprob(model, {("z", 1): edit})
-    got = question.outcome(Variants.removed([[6], []], SHAPE, "mean", 0.0))
-    assert got.logprob[0] == pytest.approx(wanted, abs=1e-4)
-    assert got.logprob[1] == pytest.approx(question.intact, abs=1e-4)
+    got = ask(model, ROW, Variants.removed([[6], []], SHAPE, "mean", 0.0), cached=cached, packed=packed)
+    assert got.intact == pytest.approx(_logprob(model, {}), abs=1e-4)
+    assert got.outcome.logprob[0] == pytest.approx(wanted, abs=1e-4)
+    assert got.outcome.logprob[1] == pytest.approx(got.intact, abs=1e-4)
 
 
 def test_scaling_to_zero_is_zeroing_the_slice_of_the_output_matrix(model: Model) -> None:
-    question = Question(model, Encoded(IDS, (1, 2, 3, 4, 5), (0,), False), _mean(model), cached=True)
-    got = question.outcome(Variants.removed([[6]], SHAPE, "scale", 0.0)).logprob[0]
+    row = Encoded(IDS, (1, 2, 3, 4, 5), (0,), False)
+    got = ask(model, row, Variants.removed([[6]], SHAPE, "scale", 0.0)).outcome.logprob[0]
     written = _head_output(model, 1, 2)
     logits = model.run(torch.tensor([IDS]), {("attn_out", 1): lambda out: out - written}).log_softmax(-1)[0]
     wanted = sum(float(logits[at - 1, IDS[at]]) for at in (1, 2, 3, 4, 5))
@@ -70,16 +82,100 @@ def _head_output(model: Model, layer: int, head: int) -> torch.Tensor:
 
 def test_right_and_unchanged_are_kept_apart(model: Model) -> None:
     said = _greedy(model, IDS[:4], 2)
-    wrong = Question(model, ROW, _mean(model), cached=True)
+    wrong = ask(model, ROW, Variants.removed([[]], SHAPE, "mean", 0.0))
     assert not wrong.right
-    assert wrong.said[0].tolist() == said
-    nothing = wrong.outcome(Variants.removed([[]], SHAPE, "mean", 0.0))
-    assert (nothing.right[0], nothing.unchanged[0]) == (False, True)
-    right = Question(model, Encoded((*IDS[:4], *said), (4, 5), (3, 4), False), _mean(model), cached=True)
+    assert list(wrong.said) == said
+    assert (wrong.outcome.right[0], wrong.outcome.unchanged[0]) == (False, True)
+    row = Encoded((*IDS[:4], *said), (4, 5), (3, 4), False)
+    right = ask(model, row, Variants.removed([[], list(range(12))], SHAPE, "scale", 0.0))
     assert right.right
-    outcome = right.outcome(Variants.removed([[], list(range(12))], SHAPE, "scale", 0.0))
-    assert outcome.right[0]
-    assert (outcome.right == outcome.unchanged).all()
+    assert right.outcome.right[0]
+    assert (right.outcome.right == right.outcome.unchanged).all()
+
+
+# Two questions of one text and one that stands alone, with one, three and two answer tokens.
+CHAIN = (5, 9, 2, 30, 4, 7, 8, 21, 3, 11, 6)
+ROWS = (
+    Encoded(CHAIN[:6], (5,), (4,), False),
+    Encoded(CHAIN, (8, 9, 10), (7, 8, 9), False),
+    Encoded((3, 4, 9, 12, 6), (3, 4), (2, 3), False),
+)
+
+
+def _plainly(model: Model, row: Encoded, variants: Variants) -> list[tuple[float, list[int]]]:
+    """Per variant: log-probability of the answer, and what greedy decoding says; whole prompts, one token at a time."""
+    first, mean = row.first, _mean(model)
+
+    def run(ids: list[int], v: int) -> torch.Tensor:
+        keep, fill = (torch.from_numpy(part[v])[..., None] for part in (variants.keep, variants.fill_in))
+
+        def edit(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
+            def hook(z: torch.Tensor) -> torch.Tensor:
+                edited = z[:, first:] * keep[layer] + fill[layer] * mean[layer]
+                return torch.cat([z[:, :first], edited], dim=1)
+
+            return hook
+
+        return model.run(torch.tensor([ids]), {("z", layer): edit(layer) for layer in range(SHAPE[0])})[0]
+
+    found = []
+    for v in range(len(variants)):
+        logits = run(list(row.ids), v).log_softmax(-1)
+        made = list(row.ids[: first + 1])
+        while len(made) < len(row.ids):
+            made.append(int(run(made, v)[-1].argmax()))
+        found.append((sum(float(logits[at - 1, row.ids[at]]) for at in row.answer), made[first + 1 :]))
+    return found
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "gemma2", "bloom"])
+@pytest.mark.parametrize("places", [512, 7])
+def test_questions_of_a_text_are_answered_as_one_by_one(
+    family: str, places: int, model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grouped queries, a window shorter than the text, and a family whose branches cannot stand in a row."""
+    model = model_of(family)
+    monkeypatch.setattr(ablation, "_PLACES", places)
+    shape = (model.record.n_layers, model.record.n_heads)
+    assert shape == SHAPE
+    sets = [[], [6], [1, 10], list(range(12)), [2, 5, 7, 8]]
+    variants = Variants.stacked([Variants.removed(sets, SHAPE, how, 0.2) for how in ("mean", "scale")])
+    packed = check_branches(model)
+    assert packed == (family != "bloom")
+    for rows in (ROWS[:2], ROWS[2:]):
+        ids = max((row.ids[: row.first] for row in rows), key=len)
+        text = Text(model, ids, _mean(model), cached=check_cache(model), packed=packed)
+        for row, got in zip(rows, text.answers(rows, [variants] * len(rows), [7] * len(rows)), strict=True):
+            plain = _plainly(model, row, variants)
+            said = plain[0][1]
+            assert list(got.said) == said
+            np.testing.assert_allclose(got.outcome.logprob[:7], [one[0] for one in plain[:7]], atol=2e-4)
+            assert np.isnan(got.outcome.logprob[7:]).all()
+            assert got.outcome.right.tolist() == [one[1] == list(row.ids[row.first + 1 :]) for one in plain]
+            assert got.outcome.unchanged.tolist() == [one[1] == said for one in plain]
+
+
+def test_a_text_is_run_once_and_its_questions_beside_each_other(model: Model) -> None:
+    """Counted: positions through the first block, and passes."""
+    passes: list[int] = []
+    handle = model.bridge.blocks[0].register_forward_pre_hook(
+        lambda _, args, given: passes.append(int((args[0] if args else given["hidden_states"]).shape[:2].numel())),
+        with_kwargs=True,
+    )
+    variants = Variants.removed([[6], [], [3]], SHAPE, "mean", 0.0)
+    text = Text(model, CHAIN[: ROWS[1].first], _mean(model), cached=True, packed=True)
+    right = [replace_answer(model, row) for row in ROWS[:2]]
+    before = len(passes)
+    text.answers(right, [variants] * 2, [1] * 2)
+    handle.remove()
+    assert passes[0] == ROWS[1].first
+    assert passes[before:] == [4 * (1 + 3)]  # the intact model and three variants, one and three answer tokens
+
+
+def replace_answer(model: Model, row: Encoded) -> Encoded:
+    """The row with what the model says as its answer: nothing has to be asked twice."""
+    said = _greedy(model, row.ids[: row.first + 1], len(row.answer))
+    return replace(row, ids=(*row.ids[: row.first + 1], *said))
 
 
 def _greedy(model: Model, ids: tuple[int, ...], most: int) -> list[int]:
@@ -101,27 +197,6 @@ def test_neutral_loss(model: Model) -> None:
     assert abs(found[1] - found[0]) > 1e-4
 
 
-def test_matched_sets_are_disjoint_layer_by_layer_and_alike_in_norm() -> None:
-    norms = np.tile([[1.0, 1.1, 1.2, 9.0, 9.5, 10.0]], (4, 1))
-    like = [0, 3, 8, 22]
-    made = matched_sets(like, like, np.ones((4, 6), bool), norms, 50, np.random.default_rng(0))
-    assert made.sets.shape == (50, 4)
-    assert not set(made.sets.ravel().tolist()) & set(like)
-    assert all(sorted(row // 6) == sorted(np.array(like) // 6) for row in made.sets)
-    assert all(len(set(row)) == 4 for row in made.sets.tolist())
-    small = norms.ravel() < 5
-    assert (small[made.sets] == small[like]).all()
-    assert (made.layer_fallbacks, made.norm_fallbacks) == (0, 0)
-
-
-def test_matched_sets_fall_back_and_say_so() -> None:
-    allowed = np.ones((2, 3), bool)
-    allowed[1, 2] = False
-    made = matched_sets([0, 1, 2], [0, 1, 2], allowed, np.ones((2, 3)), 5, np.random.default_rng(0))
-    assert made.sets.shape == (5, 2)  # two heads are left
-    assert made.layer_fallbacks == 10
-
-
 def test_set_sizes() -> None:
     assert [equal_size(n, 0) for n in (12, 48, 144, 1024)] == [1, 4, 12, 85]
     assert equal_size(48, 100) == 12
@@ -129,7 +204,7 @@ def test_set_sizes() -> None:
     assert curve_sizes(2) == (0, 1)
 
 
-def _effects(specific: float, items: int = 40, sets: int = 399) -> Effects:
+def _effects(specific: float, items: int = 40, sets: int = 399) -> AblationEffects:
     """Two functions; own heads cost `specific` nats more than the other's; random sets cost nothing on average."""
     rng = np.random.default_rng(1)
     label = np.arange(items) % 2
@@ -141,7 +216,7 @@ def _effects(specific: float, items: int = 40, sets: int = 399) -> Effects:
     after[np.arange(items), label] = rng.random(items) > (0.5 if specific else 0.0)
     both = {"mean": logprob, "scale": logprob}
     none = np.zeros((items, 0), bool)
-    return Effects(
+    return AblationEffects(
         label, tuple(f"c{i // 2}" for i in range(items)), intact, right, both, {"mean": after, "scale": after},
         {"mean": after, "scale": after}, intact - 0.1, right, intact[:, None] + rng.normal(0, 0.05, (items, sets)),
         np.ones((items, sets), bool), none, none, none[..., None], none[..., None], (0,), ((0,), (1,)),

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from reportgen.models.model import Model
-from reportgen.models.past import Past, check_cache
-from reportgen.suites.cognitive.decoding import answer_in, greedy, is_done
+from reportgen.models.prefix_cache import Past, check_cache
+from reportgen.suites.cognitive.scoring.prompts import answer_in, decode_greedily, is_done
 
 
 def _plain(model: Model, prompt: list[int], most: int) -> list[int]:
@@ -24,16 +24,18 @@ def _plain(model: Model, prompt: list[int], most: int) -> list[int]:
 def test_batched_decoding_gives_what_single_steps_give(family: str, model_of: Callable[[str], Model]) -> None:
     model = model_of(family)
     prompts = [[5, 9, 2], [7, 7, 3, 11], [4, 8, 15], [20, 3, 3]]
-    made = greedy(model, prompts, 6, lambda text: False, 2)
+    made = decode_greedily(model, prompts, 6, lambda text: False, 2)
     assert made == [_plain(model, prompt, 6) for prompt in prompts]
 
 
 def test_decoding_stops_where_the_answer_is_done(model_of: Callable[[str], Model]) -> None:
     model = model_of("gpt2")
-    free = greedy(model, [[5, 9, 2]], 8, lambda text: False, 4)[0]
+    free = decode_greedily(model, [[5, 9, 2]], 8, lambda text: False, 4)[0]
     wanted = model.tokens.decode(free[:3])
-    assert greedy(model, [[5, 9, 2], [7, 7, 3]], 8, lambda text: text == wanted, 4)[0] == free[:3]
-    assert greedy(model, [[1] * 62], 8, lambda text: False, 4)[0] == _plain(model, [1] * 62, 2)  # the context's end
+    assert decode_greedily(model, [[5, 9, 2], [7, 7, 3]], 8, lambda text: text == wanted, 4)[0] == free[:3]
+    assert decode_greedily(model, [[1] * 62], 8, lambda text: False, 4)[0] == _plain(
+        model, [1] * 62, 2
+    )  # the context's end
 
 
 @pytest.mark.parametrize("cached", [True, False])

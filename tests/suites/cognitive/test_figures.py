@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.figures import export
-from reportgen.figures.figure import Figure, Style, View
+from reportgen.figures.figure import Figure, View
+from reportgen.figures.theme import Style
 from reportgen.scores import SuiteResult
-from reportgen.suites.cognitive.figures import figures
+from reportgen.suites.cognitive.drawing.figures import figures
 from tests.figures import samples
 from tests.fixtures import model_record
 
@@ -107,7 +108,7 @@ def test_decay_curves_fall_and_mark_the_elbow(drawn: dict[str, Figure], result: 
     assert np.allclose(sizes, np.sort(np.abs(result["importance/sum"].values).ravel())[::-1], rtol=1e-5)
     layers = _layers(drawn["cognitive-decay"])
     assert len(layers["dots"]) == sum(n > 0 for n in result.facts["elbow"].values())  # type: ignore[attr-defined]
-    assert len(layers["levels"]) == 3
+    assert len({row["line"] for row in layers["lines"] if "level" in row["line"]}) == 3
     assert "no evidence of sparsity" in samples.said(drawn["cognitive-decay"])
 
 
@@ -139,19 +140,19 @@ def test_without_a_null_the_caption_says_so(result: SuiteResult) -> None:
 
 
 def test_drawing_a_stored_result_needs_no_torch(result: SuiteResult, tmp_path: Path) -> None:
-    for name, content in zip(("meaning", "arrays"), codec.encode(result), strict=True):
+    for name, content in zip(("meaning", "arrays"), score_files.encode(result), strict=True):
         (tmp_path / name).write_bytes(content)
     code = f"""
 import sys
 from pathlib import Path
-from reportgen import codec
+from reportgen import score_files
 from reportgen.figures.figure import View
-from reportgen.suites.cognitive.figures import figures
+from reportgen.suites.cognitive.drawing.figures import figures
 from tests.figures import samples
 from tests.fixtures import model_record
 folder = Path({json.dumps(str(tmp_path))})
 files = [(folder / name).read_bytes() for name in ("meaning", "arrays")]
-made = figures(codec.decode(*files, "x"), View(model_record()))
+made = figures(score_files.decode(*files, "x"), View(model_record()))
 assert len(made) == 7 and "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from reportgen.suites.cognitive.probe import Features, Probes, fresh, importance, make_features, train
-from reportgen.suites.cognitive.recipe import Recipe, preset
+from reportgen.suites.cognitive.scoring.probe import Features, Probes, fresh, importance, make_features, train
+from reportgen.suites.cognitive.suite import Recipe, preset
 
 SMALL = replace(preset("recommended"), proj=5, hidden=7, batch=16)
 N, LAYERS, HEADS, D, CLASSES = 60, 2, 3, 4, 3

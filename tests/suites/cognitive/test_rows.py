@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.errors import DataError
-from reportgen.suites.cognitive.readers import read
-from reportgen.suites.cognitive.rows import MOST_CHARACTERS, Earlier, Row
+from reportgen.suites.cognitive.rows import MOST_CHARACTERS, Earlier, Row, read_rows
 
 GOOD = {"subquestion": "Who?", "answer": "Ann", "function": "Retrieval"}
 
@@ -28,14 +27,14 @@ def _jsonl(folder: Path, *records: object) -> Path:
 
 
 def test_defaults_of_a_minimal_row(tmp_path: Path) -> None:
-    first, second = read(_jsonl(tmp_path, GOOD, GOOD))
+    first, second = read_rows(_jsonl(tmp_path, GOOD, GOOD))
     assert first == Row("row1", "row1", 0, "", (), "Who?", "Ann", "Retrieval")
     assert second.id == second.chain == "row2"
 
 
 def test_context_is_the_earlier_steps_of_the_chain(tmp_path: Path) -> None:
     steps = [{**GOOD, "chain": "c", "step": step, "subquestion": f"q{step}"} for step in (2, 0, 1)]
-    by_step = {row.step: row for row in read(_jsonl(tmp_path, *steps))}
+    by_step = {row.step: row for row in read_rows(_jsonl(tmp_path, *steps))}
     assert by_step[0].context == ()
     assert [earlier.q for earlier in by_step[2].context] == ["q0", "q1"]
     assert by_step[2].context[0] == Earlier("q0", "Ann", "Retrieval")
@@ -43,19 +42,21 @@ def test_context_is_the_earlier_steps_of_the_chain(tmp_path: Path) -> None:
 
 def test_a_row_s_own_context_wins(tmp_path: Path) -> None:
     row = {**GOOD, "context": [{"q": "before", "a": "this"}]}
-    assert read(_jsonl(tmp_path, row))[0].context == (Earlier("before", "this"),)
+    assert read_rows(_jsonl(tmp_path, row))[0].context == (Earlier("before", "this"),)
 
 
 def test_csv_has_the_same_columns(tmp_path: Path) -> None:
     names = "id,subquestion,answer,function,context,key_tokens"
     text = names + '\na,"Who, then?",Ann,R,"[{""q"": ""x"", ""a"": ""y""}]","[""Ann""]"\n'
-    (row,) = read(_file(tmp_path, "rows.csv", text))
+    (row,) = read_rows(_file(tmp_path, "rows.csv", text))
     assert (row.id, row.subquestion, row.context, row.key_tokens) == ("a", "Who, then?", (Earlier("x", "y"),), ("Ann",))
 
 
 def test_cogqa_json(tmp_path: Path) -> None:
     steps = [{"subquestion": f"q{i}", "answer": f"a{i}", "cognitive_skill": f"F{i}"} for i in range(2)]
-    rows = read(_file(tmp_path, "cogqa.json", json.dumps([{"question": "main", "answer": "x", "generated": steps}])))
+    rows = read_rows(
+        _file(tmp_path, "cogqa.json", json.dumps([{"question": "main", "answer": "x", "generated": steps}]))
+    )
     assert [(r.chain, r.step, r.function, r.question) for r in rows] == [
         ("c0", 0, "F0", "main"),
         ("c0", 1, "F1", "main"),
@@ -83,7 +84,7 @@ BAD = [
 def test_a_bad_row_names_its_place(tmp_path: Path, record: object, words: str) -> None:
     path = _jsonl(tmp_path, GOOD, record)
     with pytest.raises(DataError) as caught:
-        read(path)
+        read_rows(path)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -110,24 +111,24 @@ FILES = [
 @pytest.mark.parametrize(("name", "text", "words"), FILES, ids=range(len(FILES)))
 def test_a_bad_file_is_one_line(tmp_path: Path, name: str, text: str, words: str) -> None:
     with pytest.raises(DataError) as caught:
-        read(_file(tmp_path, name, text))
+        read_rows(_file(tmp_path, name, text))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_chain_has_one_split_and_each_step_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one split for the whole chain, found test, train"):
-        read(_jsonl(tmp_path, *({**GOOD, "chain": "c", "split": split} for split in ("train", "test"))))
+        read_rows(_jsonl(tmp_path, *({**GOOD, "chain": "c", "split": split} for split in ("train", "test"))))
     with pytest.raises(DataError, match="each step once"):
-        read(_jsonl(tmp_path, *({**GOOD, "chain": "c", "step": 0} for _ in range(2))))
+        read_rows(_jsonl(tmp_path, *({**GOOD, "chain": "c", "step": 0} for _ in range(2))))
 
 
 def test_missing_and_undecodable_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Can't read"):
-        read(tmp_path / "none.jsonl")
+        read_rows(tmp_path / "none.jsonl")
     (tmp_path / "latin.jsonl").write_bytes(b'{}\n{"a": "\xe9"}\n')
     with pytest.raises(DataError, match="line 2: not UTF-8"):
-        read(tmp_path / "latin.jsonl")
+        read_rows(tmp_path / "latin.jsonl")
 
 
 _json = st.recursive(
@@ -144,4 +145,4 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, r
     folder = tmp_path_factory.mktemp("any")
     for path in (_jsonl(folder, *records), _file(folder, "rows.json", json.dumps(records))):
         with contextlib.suppress(DataError):
-            assert all(row.subquestion and row.answer and row.function for row in read(path))
+            assert all(row.subquestion and row.answer and row.function for row in read_rows(path))

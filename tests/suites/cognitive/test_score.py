@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.errors import DataError, NotApplicable, SettingsError
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult, head_name
 from reportgen.suites.base import Context
-from reportgen.suites.cognitive import features, prepare, results, score
-from reportgen.suites.cognitive.ablation_stats import Verdict
-from reportgen.suites.cognitive.recipe import preset
-from reportgen.suites.cognitive.suite import SUITE
+from reportgen.suites.cognitive.facts import CognitiveFacts
+from reportgen.suites.cognitive.scoring import dataset, prompts, results, score
+from reportgen.suites.cognitive.scoring.ablation_tests import AblationVerdict
+from reportgen.suites.cognitive.suite import SUITE, preset
+from reportgen.suites.facts import encoded, read
 from tests.suites.cognitive import toy
 
 QUICK = {"seeds": 1, "most_steps": 20, "permutations": 0, "random_sets": 2, "curve_sets": 2, "resamples": 50}
@@ -71,6 +72,9 @@ def test_p_the_line_and_the_head_sets_agree(result: SuiteResult) -> None:
         scores = result[f"importance_own/{task}"]
         assert scores.p is not None
         assert scores.line is not None
+        assert scores.p_each is not None
+        assert (scores.p_each <= scores.p + 1e-6).all()  # alone a head's p is never larger than in the family
+        assert (scores.p_each < scores.p - 1e-3).any()
         beyond = scores.p <= 0.05
         assert (beyond == (np.abs(scores.values) > scores.line)).all()
         members = sets[f"cognitive/{task}/line"]
@@ -91,7 +95,7 @@ def scores_top(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> tup
 
 
 def test_the_result_is_stored_and_read_back(result: SuiteResult) -> None:
-    again = codec.decode(*codec.encode(result), "memory")
+    again = score_files.decode(*score_files.encode(result), "memory")
     assert [s.key for s in again.scores] == [s.key for s in result.scores]
     assert again.facts["accuracy"] == result.facts["accuracy"]
     assert again.tables == tuple(again.tables)
@@ -118,7 +122,7 @@ def test_the_report_says_what_the_causal_check_gave(result: SuiteResult) -> None
 
 
 def test_a_check_that_shows_nothing_is_called_negative(result: SuiteResult) -> None:
-    judged = Verdict(np.zeros((3, 3)), (), True, -0.007, -0.047, 0.026, 0.74)
+    judged = AblationVerdict(np.zeros((3, 3)), (), True, -0.007, -0.047, 0.026, 0.74)
     scored = SimpleNamespace(settings=SUITE.make_settings("quick"))
     assert "NEGATIVE" in results._causal(scored, judged)  # type: ignore[arg-type]
     positive = replace(judged, p=0.01, contrast=-0.4)
@@ -166,12 +170,11 @@ def test_head_outputs_in_the_residual_stream(model_of: Callable[[str], Model], t
     assert np.array_equal(z.arrays["output_norm"].values, wide.arrays["output_norm"].values)
 
 
-def test_every_fact_named_in_the_docstring_is_there(result: SuiteResult) -> None:
-    text = score.__doc__ or ""
-    for key in result.facts:
-        assert key in text, f"{key} is not documented"
+def test_facts_are_read_back_and_every_array_is_documented(result: SuiteResult) -> None:
+    stored = score_files.decode(*score_files.encode(result), "memory")
+    assert encoded(read(stored, CognitiveFacts)) == stored.facts  # every stored key is a field
     for name in result.arrays:
-        assert name.split("/")[0] in text, f"{name} is not documented"
+        assert name.split("/")[0] in (score.__doc__ or ""), f"{name} is not documented"
 
 
 def test_a_second_run_reads_the_features_from_the_cache(
@@ -179,7 +182,7 @@ def test_a_second_run_reads_the_features_from_the_cache(
 ) -> None:
     data = str(toy.write(tmp_path / "toy.jsonl", toy.rows(36)))
     first = _run(model_of("gpt2"), data=data)
-    monkeypatch.setattr(features, "head_outputs", None)
+    monkeypatch.setattr(prompts, "head_outputs", None)
     again = _run(model_of("gpt2"), data=data)
     assert np.array_equal(first.scores[0].values, again.scores[0].values)
     assert "permutations = 0" in first.scores[0].no_null
@@ -193,7 +196,7 @@ def test_published_presets_run(
 ) -> None:
     """One epoch of the small probe stands for a hundred of the large one."""
     short = {"epochs": 1, "proj": 4, "hidden": 6}
-    monkeypatch.setattr("reportgen.suites.cognitive.recipe.preset", lambda n: _shortened(n, short))
+    monkeypatch.setattr("reportgen.suites.cognitive.suite.preset", lambda n: _shortened(n, short))
     data = str(toy.write(tmp_path / "toy.jsonl", toy.rows(36)))
     found = _run(model_of("gpt2"), data=data, preset=name, min_per_class=8)
     assert found.facts["rule"] == "elbow"
@@ -235,11 +238,11 @@ def test_a_head_that_writes_nothing_is_not_scored(tmp_path: Path) -> None:
         assert scores.reason(1, 2).startswith("inactive")
         assert np.isfinite(scores.values).sum() == 11
     assert all((1, 2) not in s.heads for s in found.head_sets)
-    assert codec.decode(*codec.encode(found), "memory").facts["norm_correlation"] is not None
+    assert score_files.decode(*score_files.encode(found), "memory").facts["norm_correlation"] is not None
 
 
 def test_a_set_of_unknown_words_is_not_scored(model_of: Callable[[str], Model]) -> None:
-    with pytest.raises(NotApplicable, match=r"either shipped set are unknown to this tokenizer; give your own rows"):
+    with pytest.raises(NotApplicable, match=r"either bundled set are unknown to this tokenizer; give your own rows"):
         _run(model_of("gpt2"))
     with pytest.raises(NotApplicable, match="tokens of english are unknown"):
         _run(model_of("gpt2"), data="english")
@@ -270,8 +273,8 @@ def test_the_default_set_follows_the_tokenizer(model_of: Callable[[str], Model])
     class Fake:
         tokens = Whole()
 
-    assert prepare.chosen(Fake().tokens, settings, settings.recipe())[0] == "english"  # type: ignore[arg-type]
-    assert prepare.unknown_share(model.tokens, prepare.dataset.load("english"), settings.recipe()) > 0.2
+    assert dataset.chosen(Fake().tokens, settings, settings.recipe())[0] == "english"  # type: ignore[arg-type]
+    assert dataset.unknown_share(model.tokens, dataset.load("english"), settings.recipe()) > 0.2
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from reportgen.selftest.weights import PlainTokens, PlainWeights, random_weights
+from reportgen.selftest.planted import PlainTokens, PlainWeights, random_weights
 
 __all__ = ["PlainTokens", "PlainWeights", "random_weights", "reference_logits", "reference_twice"]
 

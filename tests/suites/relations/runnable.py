@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import HeadScores
-from reportgen.suites.relations.data import Kept, Relation, keep
+from reportgen.suites.pairs import KeptPairs, Relation, keep
 from tests.tiny import tiny_folder
 
 NAMES = ("Mary", "John", "Tom", "Anna", "Paul", "Kate", "Sam", "Lucy", "Mark", "Jane")
@@ -37,7 +37,7 @@ def fresh(family: str, tmp_path: Path, **config: object) -> Model:
 
 def relation(
     model: Model, stem: str = "made_up", pairs: Sequence[tuple[str, str]] = (), prompt: str = "", **about: object
-) -> Kept:
+) -> KeptPairs:
     """A relation of this model's words; names to things unless given."""
     given = tuple(pairs) or tuple(zip(NAMES, THINGS, strict=True))
     made = Relation(stem, stem, "Other", False, given, prompt=prompt, **about)  # type: ignore[arg-type]

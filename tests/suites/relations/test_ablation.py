@@ -9,24 +9,31 @@ import pytest
 import torch
 
 from reportgen.models.model import Model
-from reportgen.suites.relations.ablation import AblationOptions, ablation
-from reportgen.suites.relations.ablation_run import Runner, balanced_mean, output_norms
-from reportgen.suites.relations.ablation_sets import masks, most_removed, random_sets, removal_steps, top_heads
-from reportgen.suites.relations.ablation_table import holm
-from reportgen.suites.relations.data import Kept
-from reportgen.suites.relations.prompting import Prompt, make_prompts
+from reportgen.suites.ov import output_norms
+from reportgen.suites.pairs import KeptPairs
+from reportgen.suites.relations.scoring.ablation import (
+    AblationOptions,
+    Runner,
+    ablation,
+    balanced_mean,
+    masks,
+    most_removed,
+    removal_steps,
+    top_heads,
+)
+from reportgen.suites.relations.scoring.dynamic import RelationPrompt, make_prompts
 from tests.suites.relations.runnable import NAMES, THINGS, fresh, planted, relation, static, tiny
 
 PROMPT = "The story of <X> is"
 
 
-def prompts_of(model: Model, kept: Kept) -> list[Prompt]:
+def prompts_of(model: Model, kept: KeptPairs) -> list[RelationPrompt]:
     words = [(pair[0], s) for pair, s in zip(kept.pairs, kept.sources, strict=True)]
     made = make_prompts(model.tokens, kept.relation.prompt, words, model.record.n_ctx)
     return [prompt for prompt in made if prompt is not None]
 
 
-def last_z(model: Model, prompt: Prompt) -> torch.Tensor:
+def last_z(model: Model, prompt: RelationPrompt) -> torch.Tensor:
     """z at the last position of one prompt [layer head d_head]."""
     z: dict[int, torch.Tensor] = {}
     layers = range(model.record.n_layers)
@@ -35,7 +42,7 @@ def last_z(model: Model, prompt: Prompt) -> torch.Tensor:
     return torch.stack([z[layer] for layer in layers])
 
 
-def answers(model: Model, prompts: list[Prompt], off: np.ndarray, fill: torch.Tensor) -> list[int]:
+def answers(model: Model, prompts: list[RelationPrompt], off: np.ndarray, fill: torch.Tensor) -> list[int]:
     """The most likely next token of every prompt with the heads off [layer head], one prompt and one hook at a time."""
     out = []
     for prompt in prompts:
@@ -104,7 +111,7 @@ def test_the_mean_weighs_targets_alike() -> None:
     assert balanced_mean(z, torch.tensor([7, 7, 8])).tolist() == [6.0]
 
 
-def two_tasks(tmp_path: Path) -> tuple[Model, list[Kept]]:
+def two_tasks(tmp_path: Path) -> tuple[Model, list[KeptPairs]]:
     model = planted(tmp_path)
     forth = relation(model, "forth", prompt="The <X>")
     back = relation(model, "back", list(zip(THINGS, NAMES, strict=True)), prompt="The <X>")
@@ -198,35 +205,10 @@ def test_heads_are_removed_in_the_paper_s_order() -> None:
     assert top_heads(scores, 2) == [(1, 1), (1, 2)]
 
 
-def test_random_sets_are_disjoint_and_matched() -> None:
-    norms = np.array([[1.0, 1.1, 9.0, 1.2], [5.0, 5.5, 1.0, 6.0], [1.0, 1.0, 1.0, 1.0]])
-    allowed = np.ones((3, 4), bool)
-    allowed[1, 3] = False
-    like = [(0, 0), (1, 0)]
-    got = random_sets(like, allowed, norms, 200, np.random.default_rng(0))
-    assert set(got.heads[:, 0]) == {1, 3}  # L0H1 and L0H3; L0H2's norm is nine times as large
-    assert set(got.heads[:, 1]) == {5}  # L1H1; L1H3 may not be drawn, L1H2 is too small
-    assert (got.layer_fallbacks, got.norm_fallbacks) == (0, 0)
-
-
-def test_random_sets_fall_back_and_count_it() -> None:
-    norms = np.array([[1.0, 9.0], [1.0, 1.0], [1.0, 1.0]])
-    got = random_sets([(0, 0), (1, 0), (1, 1)], np.ones((3, 2), bool), norms, 10, np.random.default_rng(0))
-    assert got.heads[:, 0].tolist() == [1] * 10  # the layer's only other head, nine times as large
-    assert {frozenset(row) for row in got.heads[:, 1:].tolist()} == {frozenset((4, 5))}  # layer 1 is empty: layer 2
-    assert (got.norm_fallbacks, got.layer_fallbacks) == (10, 20)
-    short = random_sets([(0, 0), (0, 1)], np.eye(1, 3, 2, dtype=bool), np.ones((1, 3)), 2, np.random.default_rng(0))
-    assert short.heads.tolist() == [[2], [2]]
-
-
 def test_masks_are_prefixes() -> None:
     got = masks(np.array([[3, 0, 1]], np.int32), (1, 3), (2, 2))
     assert got[0, 0].tolist() == [[False, False], [False, True]]
     assert got[0, 1].tolist() == [[True, True], [False, True]]
-
-
-def test_holm_steps_down() -> None:
-    assert holm([0.01, float("nan"), 0.04, 0.03]) == pytest.approx([0.03, float("nan"), 0.06, 0.06], nan_ok=True)
 
 
 @pytest.mark.parametrize("wrong", [{"mode": "noise"}, {"p_sets": 20}])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from reportgen.suites.relations.agreement import agreement, head_weights
+from reportgen.suites.relations.scoring.correlation import agreement, head_weights
 
 
 def test_agreement_is_scipy_s_and_its_interval_that_of_a_loop() -> None:

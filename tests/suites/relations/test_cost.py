@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from reportgen.suites.relations.engine import Ranker
-from reportgen.suites.relations.null import Cells, HitTables
-from reportgen.suites.relations.pairs import PairIndex
+from reportgen.selftest.planted import PlainWeights, random_weights
+from reportgen.suites.relations.scoring.near_ranks import NearRanks
+from reportgen.suites.relations.scoring.ranks import PairIndex, Ranker
+from reportgen.suites.relations.scoring.static import Cells, HitTables
 from tests.suites.relations.memory import Allocations
-from tests.suites.relations.plain import PlainWeights, random_weights
 
 ALL = np.ones(64, dtype=bool)
 VOCAB, D_MODEL, D_HEAD, HEADS, ROWS = 3000, 64, 8, 6, 100
@@ -93,6 +93,48 @@ def test_memory_is_bounded_by_slabs_and_tiles(null: bool) -> None:
     whole = 4 * HEADS * 1000 * VOCAB
     assert seen.peak < 3 * tile + slabs + exact + tables
     assert seen.peak - tables < whole / 3
+
+
+def far_apart(vocab: int, rows: int) -> tuple[PlainWeights, PairIndex]:
+    w = random_weights(1, vocab=vocab, d_model=D_MODEL, d_head=D_HEAD, heads=HEADS, kv=2)
+    targets = torch.randperm(vocab, generator=torch.Generator().manual_seed(0))[:rows].tolist()
+    return w, PairIndex.build({"all": (list(range(rows)), targets)})
+
+
+def test_hits_alone_look_at_few_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits and operations of a pass that ranks up to a limit, against those of all ranks."""
+    w, pairs = far_apart(20_000, 300)
+    given = (w.E[torch.from_numpy(pairs.sources)], w.V[0], w.O[0], ALL)
+    near, full = NearRanks.of(w.U, pairs, limit=11), Ranker(w.U, pairs, limit=11)
+    looked: list[int] = []
+    gt = torch.gt
+
+    def counted(logits: Tensor, line: Tensor, *, out: Tensor) -> Tensor:
+        looked.append(logits.numel())
+        return gt(logits, line, out=out)
+
+    monkeypatch.setattr(torch, "gt", counted)
+    with operations(monkeypatch) as few:
+        near.layer(*given)
+    seen, whole = sum(looked) / 2, 300 * HEADS * 20_000  # each logit is held against both ends of the bound
+    assert seen < whole / 10
+    looked.clear()
+    with operations(monkeypatch) as many:
+        full.layer(*given)
+    assert sum(looked) == whole
+    assert sum(few) < sum(many) / 4
+
+
+def test_memory_of_hits_alone_does_not_grow_with_the_vocabulary() -> None:
+    peaks = []
+    for vocab in (10_000, 40_000):
+        w, pairs = far_apart(vocab, 300)
+        near, given = NearRanks.of(w.U, pairs, limit=11), (w.E[torch.from_numpy(pairs.sources)], w.V[0], w.O[0], ALL)
+        with Allocations() as seen:
+            near.layer(*given)
+        peaks.append(seen.peak)
+    assert peaks[1] < 1.5 * peaks[0]
+    assert peaks[1] < 4 * HEADS * 300 * 40_000 / 8
 
 
 def test_a_second_layer_reuses_the_buffers() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from reportgen.suites.relations.engine import Ranker
-from reportgen.suites.relations.null import Cells, HitTables
-from tests.suites.relations.plain import random_weights
+from reportgen.selftest.planted import random_weights
+from reportgen.suites.relations.scoring.ranks import Ranker
+from reportgen.suites.relations.scoring.static import Cells, HitTables
 from tests.suites.relations.test_engine import ALL, at_rank, expected, index
 from tests.suites.relations.test_recheck import LIMIT, assert_exact_to_the_limit
 

@@ -11,18 +11,17 @@ from scipy import stats as scipy_stats
 
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
-from reportgen.suites.relations.agreement import paper_correlation
-from reportgen.suites.relations.data import Kept
-from reportgen.suites.relations.dynamic import KINDS, DynamicOptions, dynamic
-from reportgen.suites.relations.pieces import Pieces
-from reportgen.suites.relations.prompting import make_prompts
+from reportgen.suites.pairs import KeptPairs
+from reportgen.suites.relations.scoring.correlation import paper_correlation
+from reportgen.suites.relations.scoring.dynamic import KINDS, DynamicOptions, dynamic, make_prompts, read_heads
+from reportgen.suites.relations.scoring.results import Pieces
 from tests.suites.relations.plain import reference_twice
 from tests.suites.relations.runnable import NAMES, TEMPLATES, THINGS, fresh, planted, relation, static, tiny
 
 OPTIONS = DynamicOptions(TEMPLATES, min_pairs=1, draws=50)
 
 
-def score(model: Model, kept: Kept, k: int = 10, options: DynamicOptions = OPTIONS, **changes: object) -> Pieces:
+def score(model: Model, kept: KeptPairs, k: int = 10, options: DynamicOptions = OPTIONS, **changes: object) -> Pieces:
     stem = kept.relation.stem
     grids = {stem: static(model)}
     return dynamic(model, [kept], {stem: k}, grids, grids, options, **{"cached": True, **changes})  # type: ignore[arg-type]
@@ -39,7 +38,7 @@ def clean(model: Model, ids: list[int]) -> tuple[list[torch.Tensor], list[torch.
     return [z[layer][0] for layer in layers], [v[layer][0] for layer in layers]
 
 
-def reference(model: Model, kept: Kept, k: int) -> np.ndarray:
+def reference(model: Model, kept: KeptPairs, k: int) -> np.ndarray:
     """Hits [kind template pair layer head], one prompt, head and pair at a time in float64."""
     r = model.record
     group = r.n_heads // r.n_kv_heads
@@ -145,6 +144,29 @@ def test_whole_prompts_give_what_continuations_give(tmp_path: Path) -> None:
     )
     np.testing.assert_allclose(quick, plain, atol=0.11)  # rounding may move one of ten pairs
     assert np.mean(quick != plain) < 0.02
+
+
+def test_each_prompt_is_run_behind_its_beginning_and_unembedded_once(tmp_path: Path) -> None:
+    """Counted: positions through the first block, and positions whose logits are made."""
+    model = tiny("llama", tmp_path)
+    kept = relation(model)
+    prompts = [p for t in TEMPLATES for p in make_prompts(model.tokens, t, zip(NAMES, kept.sources, strict=False), 64)]
+    assert all(prompts)
+    passed: list[int] = []
+    unembedded: list[int] = []
+    handles = [
+        model.bridge.blocks[0].register_forward_pre_hook(
+            lambda _, args, given: passed.append((args[0] if args else given["hidden_states"]).shape[:2].numel()),
+            with_kwargs=True,
+        ),
+        model.bridge.unembed.register_forward_hook(lambda _, __, out: unembedded.append(out.shape[:2].numel())),
+    ]
+    read_heads(model, [p for p in prompts if p is not None], cached=True)
+    for handle in handles:
+        handle.remove()
+    beginnings = {p.before for p in prompts if p is not None}
+    assert sum(passed) == sum(map(len, beginnings)) + sum(len(p.after) for p in prompts if p is not None)
+    assert sum(unembedded) == len(beginnings) + len(prompts)
 
 
 def test_broken_heads_are_nan_with_a_reason(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reportgen.suites.relations import engine, recheck
-from reportgen.suites.relations.engine import Ranker, exact_float32
-from reportgen.suites.relations.pairs import PairIndex
-from tests.suites.relations.plain import PlainWeights, random_weights, reference_logits, reference_twice
+from reportgen.selftest.planted import PlainWeights, random_weights
+from reportgen.suites.relations.scoring import ranks as engine
+from reportgen.suites.relations.scoring import ranks as recheck
+from reportgen.suites.relations.scoring.ranks import PairIndex, Ranker, exact_float32
+from tests.suites.relations.plain import reference_logits, reference_twice
 
 ALL = np.ones(64, dtype=bool)
 Ranks = npt.NDArray[np.uint32]
@@ -90,7 +91,7 @@ def test_columns_that_float32_cannot_tell_apart_are_ranked_in_float64() -> None:
 def test_without_the_recheck_those_ranks_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     w = nearly_doubled(2)
     pairs = index([0] * 8, [at_rank(w, 0, 0, rank) for rank in range(1, 9)])
-    monkeypatch.setattr(engine, "unsure_by_counts", lambda above, *rest: torch.zeros_like(above, dtype=torch.bool))
+    monkeypatch.setattr(engine, "unsure_by_extremes", lambda *given: torch.zeros_like(given[2], dtype=torch.bool))
     assert (ranks(w, pairs, limit=11)[:, 0] != expected(w, pairs)[:, 0]).any()
 
 
@@ -142,7 +143,8 @@ def test_chunks_and_tiles_change_nothing(options: dict[str, int], monkeypatch: p
     w = random_weights(6, vocab=777, heads=6, kv=2)
     pairs = some_pairs(6, 777, n=90)
     whole = ranks(w, pairs, limit=11)
-    monkeypatch.setattr(engine, "PLAIN_ROWS", 7)
+    monkeypatch.setattr(engine, "CPU_ROWS", 20)
+    monkeypatch.setattr(engine, "CPU_COLUMNS", 160)
     monkeypatch.setattr(recheck, "ROWS", 3)
     monkeypatch.setattr(recheck, "COLUMNS", 2)
     np.testing.assert_array_equal(ranks(w, pairs, limit=11, **options), whole)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from reportgen.figures import export
-from reportgen.figures.figure import Figure, Style
+from reportgen.figures.figure import Figure
+from reportgen.figures.theme import Style
 from reportgen.scores import SuiteResult
-from reportgen.suites.relations.figures_categories import category_figure
+from reportgen.suites.relations.drawing.figures import category_figure
 from tests.figures import samples
 from tests.suites.relations.made_up import result, scores
 
@@ -56,9 +57,9 @@ def test_the_caption_is_computed() -> None:
         "By the copier-adjusted score (second row), in a category: 1 of 11 heads (Algorithmic 0, Knowledge 1).",
         "1 head is in several categories: L2H0 (2)",
         "No randomly initialised twin was scored in this run.",
-        "spans τ, so that another draw of pairs could change the class (1 head in the first panel)",
-        "1 head with a cross is not computed.",
-        "Without pairs to count in the second row: Copying.",
+        "(1 head in the first panel)",
+        "Light grey, struck through: 1 head not computed.",
+        "in the second row: Copying.",
     ):
         assert said in samples.said(found)
     assert "Brackets" not in samples.said(found)

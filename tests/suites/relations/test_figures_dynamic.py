@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,27 +13,19 @@ import pytest
 from reportgen.figures import export
 from reportgen.figures.figure import Figure
 from reportgen.scores import Cell, Column, HeadScores, SuiteResult, Table
-from reportgen.suites.relations.ablation import AblationOptions
-from reportgen.suites.relations.ablation_table import curve_table
-from reportgen.suites.relations.agreement import Agreement
-from reportgen.suites.relations.correlation import CorrelationRow, correlation_table
-from reportgen.suites.relations.figures import figures
-from reportgen.suites.relations.figures_ablation import ablation_figure
-from reportgen.suites.relations.figures_dynamic import dynamic_figure
+from reportgen.suites.relations.drawing.experiments import ablation_figure, dynamic_figure
+from reportgen.suites.relations.drawing.figures import figures
+from reportgen.suites.relations.scoring.ablation import AblationOptions, curve_table
+from reportgen.suites.relations.scoring.correlation import CorrelationRow, ScoreAgreement, correlation_table
 from tests.figures import samples
 from tests.suites.relations.made_up import result, scores
 
 NAN = float("nan")
 
 
-def texts(figure: Figure, layer: str) -> list[list[str]]:
-    """The texts of a layer in every panel; Altair numbers the names of layers of several panels."""
-    spec = export.spec(figure)
-    found = []
-    for panel in spec["concat"]:
-        named = [one for one in panel["layer"] if re.fullmatch(rf"{layer}(_\d+)?", one["name"])]
-        found.append([row["text"] for one in named for row in samples.values_of(spec, one)])
-    return found
+def texts(figure: Figure, layer: str) -> list[str]:
+    """The texts of a layer, panel by panel."""
+    return [row["text"] for row in samples.rows_of(export.spec(figure), layer)]
 
 
 def made(*stems: str, **hits: int) -> SuiteResult:
@@ -46,8 +37,8 @@ def made(*stems: str, **hits: int) -> SuiteResult:
     of = result(*found, **dict.fromkeys(stems, "Knowledge"))
     rows = []
     for stem in stems:
-        without = Agreement(0.825, 0.71, 0.9, 0.61, 0.5, 0.7, 11)
-        within = Agreement(-0.05, -0.2, 0.1, 1.0, NAN, NAN, 11)
+        without = ScoreAgreement(0.825, 0.71, 0.9, 0.61, 0.5, 0.7, 11)
+        within = ScoreAgreement(-0.05, -0.2, 0.1, 1.0, NAN, NAN, 11)
         title = stem.capitalize()
         rows += [CorrelationRow("Knowledge", title, without, within, 0.5),
                  CorrelationRow("Knowledge", f"(suppression) {title}", within, without, 0.1)]  # fmt: skip
@@ -64,9 +55,9 @@ def dynamic(of: SuiteResult, **record: object) -> Figure:
 def test_every_relation_has_a_panel_with_r_and_rho_and_their_intervals() -> None:
     figure = dynamic(made("capital", "language"))
     assert figure.id == "relations-dynamic"
-    assert texts(figure, "head0") == [["Capital"], ["Language"]]
-    assert texts(figure, "head1") == [["○ r .82 [.71, .90]  ρ .61 [.50, .70]"]] * 2
-    assert texts(figure, "head2") == [["× r −.05 [−.20, .10]  ρ 1.00 [–, –]"]] * 2
+    assert texts(figure, "panel_titles") == ["Capital", "Language"]
+    assert texts(figure, "panel_subtitles") == ["○ r .82 [.71, .90]  ρ .61 [.50, .70]"] * 2
+    assert texts(figure, "panel_subtitles1") == ["× r −.05 [−.20, .10]  ρ 1.00 [–, –]"] * 2
 
 
 def test_the_caption_of_the_scatter_is_computed() -> None:
@@ -90,7 +81,7 @@ def test_the_caption_of_the_scatter_is_computed() -> None:
 def test_the_strongest_relations_are_shown_and_the_data_have_all() -> None:
     stems = [f"r{i}" for i in range(15)]
     figure = dynamic(made(*stems, r0=1, r7=2, r14=3))
-    assert [title for (title,) in texts(figure, "head0")] == [f"R{i}" for i in range(15) if i not in (0, 7, 14)]
+    assert texts(figure, "panel_titles") == [f"R{i}" for i in range(15) if i not in (0, 7, 14)]
     assert "Shown: the 12 of 15 relations" in samples.said(figure)
     assert "on 12 of 15 relations" in figure.caption
     assert len(figure.data.rows) == 15 * 12
@@ -103,7 +94,7 @@ def test_a_run_without_dynamic_scores_or_without_correlations() -> None:
     old = replace(of, scores=of.scores[:1])
     assert dynamic_figure(old, samples.view()) is None
     figure = dynamic(replace(of, tables=()))
-    assert texts(figure, "head1") == [["○ r not computed"]]
+    assert texts(figure, "panel_subtitles") == ["○ r not computed"]
     assert "median" not in samples.said(figure)
 
 
@@ -142,8 +133,8 @@ def test_the_columns_are_those_that_the_suite_writes() -> None:
 def test_every_ablated_relation_has_a_curve_with_the_reported_number() -> None:
     figure = ablation(ablated())
     assert figure.id == "relations-ablation"
-    assert texts(figure, "head0") == [["Capital"], ["Language"]]
-    assert texts(figure, "head1") == [["1 head: 0.20, random 0.78 [0.70, 0.82]"], ["1 head: 0.00"]]
+    assert texts(figure, "panel_titles") == ["Capital", "Language"]
+    assert texts(figure, "panel_subtitles") == ["1 head: 0.20, random 0.78 [0.70, 0.82]", "1 head: 0.00"]
     assert figure.data.rows == ROWS
 
 
@@ -152,25 +143,25 @@ def test_where_fewer_other_heads_are_left_the_last_band_is_printed() -> None:
     about = {**ABOUT, "relations": {"capital": {"removed": 2}}}
     of = ablated(about)
     of = replace(of, tables=(replace(of.tables[-1], rows=rows),))
-    assert texts(ablation(of), "head1") == [["2: 0.10, 1 random 0.78 [0.70, 0.82]"]]
+    assert texts(ablation(of), "panel_subtitles") == ["2: 0.10, 1 random 0.78 [0.70, 0.82]"]
 
 
 def test_the_caption_of_the_curves_is_computed() -> None:
     figure = ablation(ablated())
-    assert "Accuracy of GPT-2 (3 layers × 4 heads) on 2 relations while" in figure.caption
+    assert "Accuracy of GPT-2 (3 layers × 4 heads) on 2 relations" in figure.caption
     assert "accuracy is below the band of random heads on 1 of 1 relation." in figure.caption
     for said in (
         "the share of prompts whose most likely next token is the target",
         "output set to its mean over the relation's prompts",
-        "mean and 5 to 95 % of 20 random sets, as far as there are others.",
-        "Dashed: the mean accuracy of other tasks",
-        "Dotted: the reported number of heads, the first without a right answer, else all.",
+        "mean and 5 to 95 % of 20 random sets",
+        "Dashed: mean accuracy of other tasks",
+        "Dotted: the reported number of heads",
         "Of 20 random heads, 5 % came from the nearest layer with heads left and 20 % were not within",
     ):
         assert said in samples.said(figure)
     without = tuple((*row[:-1], None) for row in ROWS)
     lonely = replace(ablated(), tables=(replace(ablated().tables[-1], rows=without),))
-    assert "No other task was alike" in samples.said(ablation(lonely))
+    assert "No other task" in samples.said(ablation(lonely))
     bare = samples.said(ablation(ablated(facts={})))
     assert "mean over" not in bare
     assert "random sets" not in bare
@@ -207,6 +198,6 @@ def test_the_suite_draws_what_a_run_has_in_order() -> None:
 
 def test_drawing_imports_neither_torch_nor_scipy() -> None:
     heavy = "[m for m in ('torch', 'scipy') if m in sys.modules]"
-    code = f"import sys; import reportgen.suites.relations.figures; print({heavy})"
+    code = f"import sys; import reportgen.suites.relations.drawing.figures; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ import numpy as np
 from reportgen.figures import export
 from reportgen.figures.figure import Figure
 from reportgen.scores import NamedArray, SuiteResult
-from reportgen.suites.relations.figures_k import k_figure
+from reportgen.suites.relations.drawing.experiments import k_figure
 from tests.figures import samples
 from tests.suites.relations.made_up import result, scores
 
@@ -44,7 +44,7 @@ def test_the_caption_says_what_half_of_k_leaves() -> None:
     assert "At half of k it still reaches τ = 0.15 on 1 of 1 relation." in caption
     assert "(n = 10 pairs)" in caption
     said = samples.said(figure(made()))
-    for fact in ("has rank ≤ k", "Wilson's 95 % interval", "not corrected for picking it", "the median over heads"):
+    for fact in ("has rank ≤ k", "Wilson's 95 % interval", "not corrected for its selection", "the median over heads"):
         assert fact in said
     assert "Shown:" not in said
     assert "SYNTHETIC" in figure(made(), synthetic=True).caption

@@ -7,7 +7,7 @@ import re
 from reportgen.figures import export
 from reportgen.figures.figure import Figure
 from reportgen.scores import HeadSet
-from reportgen.suites.relations.figures import figures
+from reportgen.suites.relations.drawing.figures import figures
 from tests.figures import samples
 from tests.suites.relations.made_up import result, scores
 

@@ -10,7 +10,7 @@ import pytest
 
 from reportgen.models.load import load, stream
 from reportgen.suites.base import Context
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring.score import score
 from reportgen.suites.relations.suite import RelationsSettings
 from tests.tiny import WORDS, tiny_folder
 

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 
 from reportgen.models.model import Model
-from reportgen.suites.relations.data import Relation
-from reportgen.suites.relations.multi_token import multi_token, multi_token_pairs
-from reportgen.suites.relations.pieces import Pieces
+from reportgen.suites.pairs import Relation
+from reportgen.suites.relations.scoring.dynamic import DynamicOptions, multi_token, multi_token_pairs
+from reportgen.suites.relations.scoring.results import Pieces
 from tests.suites.relations.plain import reference_twice
 from tests.suites.relations.runnable import NAMES, THINGS, static, tiny
 
 PAIRS = tuple((f"{a} {b}", t) for a, b, t in zip(NAMES, NAMES[3:], THINGS, strict=False))
 OTHERS = (("Mary", "cat"), ("Mary Quux", "cat"), ("Mary John", "big cat"), ("red green blue", "white"))
+OPTIONS = DynamicOptions((), min_pairs=2, draws=20)
 
 
 def made(pairs: tuple[tuple[str, str], ...] = PAIRS + OTHERS, stem: str = "made_up") -> Relation:
@@ -25,8 +26,7 @@ def made(pairs: tuple[tuple[str, str], ...] = PAIRS + OTHERS, stem: str = "made_
 def score(model: Model, relations: list[Relation], **changes: object) -> Pieces:
     grids = {r.stem: static(model, stem=r.stem) for r in relations}
     ks = {r.stem: 40 for r in relations}
-    options = {"cached": True, "min_pairs": 2, "draws": 20, **changes}
-    return multi_token(model, relations, ks, grids, grids, **options)  # type: ignore[arg-type]
+    return multi_token(model, relations, ks, grids, grids, OPTIONS, cached=True, **changes)  # type: ignore[arg-type]
 
 
 def last_position(model: Model, ids: tuple[int, ...], layer: int) -> dict[str, torch.Tensor]:
@@ -90,5 +90,5 @@ def test_missing_heads_stay_missing(tmp_path: Path) -> None:
     values = np.full((3, 4), 0.5)
     values[2, 1] = np.nan
     grids = {"made_up": static(model, values)}
-    got = multi_token(model, [made()], {"made_up": 40}, grids, grids, cached=True, min_pairs=2, draws=10)
+    got = multi_token(model, [made()], {"made_up": 40}, grids, grids, OPTIONS, cached=True)
     assert np.argwhere(np.isnan(got.arrays["multi_token/made_up"].values[0])).tolist() == [[2, 1]]

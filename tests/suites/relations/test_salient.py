@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from reportgen.models.model import Model
-from reportgen.suites.relations.pieces import Pieces
-from reportgen.suites.relations.salient import not_a_word, rare_tokens, salient
-from reportgen.suites.relations.salient_table import operations
+from reportgen.report.passport import operations
+from reportgen.suites.relations.scoring.results import Pieces
+from reportgen.suites.relations.scoring.salient import not_a_word, rare_tokens, salient
 from tests.suites.relations.runnable import NAMES, THINGS, fresh, planted, tiny
 
 

@@ -13,12 +13,12 @@ from scipy.stats import binomtest
 
 from reportgen.errors import NotApplicable
 from reportgen.scores import HeadScores, SuiteResult
+from reportgen.selftest.planted import PlainWeights, random_weights
 from reportgen.suites.base import Context
-from reportgen.suites.relations import score as score_module
-from reportgen.suites.relations.results import reaches, score_hits
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring import score as score_module
+from reportgen.suites.relations.scoring.results import reaches, score_hits
+from reportgen.suites.relations.scoring.score import score
 from reportgen.suites.relations.suite import SUITE, RelationsSettings
-from tests.suites.relations.plain import PlainWeights, random_weights
 
 STATIC = {"dynamic": False, "multi_token": False, "ablation": False, "salient_tokens": 0}
 QUICK = {"permutations": 60, "chunk": 64, "tile_mib": 1, **STATIC}
@@ -64,9 +64,10 @@ def test_a_planted_head_has_its_exact_share(tmp_path: Path) -> None:
     facts = result.facts["relations"]["plan"]  # type: ignore[index]
     assert facts["heads_at_tau"]["score"] == ["L1H0"]
     assert facts["n_significant"]["score"] == 1
-    assert facts["best"]["score"]["head"] == "L1H0"
-    assert facts["best"]["score"]["chosen_n"] + facts["best"]["score"]["n"] == 60
+    assert found.held_out is not None
+    assert (found.held_out.head, found.held_out.n) == ("L1H0", 30)  # 60 targets, half of them
     assert facts["twin"] is None
+    assert [(c.name, c.bound) for c in found.controls] == [("ideal copier", False)]
     assert {s.key for s in result.head_sets} >= {"relations/plan/score", "relations/plan/adjusted"}
 
 
@@ -196,7 +197,7 @@ def test_relations_with_too_few_pairs_are_named_with_their_count(tmp_path: Path)
     result = run(w, tmp_path, {"long": pairs, "short": [(i, i + 1) for i in range(80, 110)]})
     assert result.tasks("score") == ["long"]
     missing = {m.what: m.why for m in result.not_computed}
-    assert missing["relation short"] == "19 of 30 pairs are single tokens; it takes 30"
+    assert missing["relation short"].startswith("19 of 30 pairs")
     coverage = next(t for t in result.tables if t.key == "coverage")
     assert [row[2:7] for row in coverage.rows] == [(30, 30, 30, 30, True), (30, 19, 19, 19, False)]
     with pytest.raises(NotApplicable, match="No relation keeps 70 pairs"):
@@ -257,7 +258,7 @@ def test_benjamini_hochberg_is_left_out_where_the_draws_cannot_resolve_it(tmp_pa
     w, pairs = planted()
     few = run(w, tmp_path, {"plan": pairs}, k=1, permutations=60)  # 4 heads at 0.05 take 79
     assert few.facts["relations"]["plan"]["n_bh"]["score"] is None  # type: ignore[index]
-    assert "it takes 79" in few.notes[0]
+    assert "79 are needed" in few.notes[0]
     enough = run(w, tmp_path, {"plan": pairs}, k=1, permutations=79)
     assert enough.facts["relations"]["plan"]["n_bh"]["score"] == 1  # type: ignore[index]
     assert enough.notes == ()
@@ -280,7 +281,7 @@ def test_every_fact_is_documented(tmp_path: Path) -> None:
     w, pairs = planted()
     result = run(w, tmp_path, {"plan": pairs}, k=1)
     relation = result.facts["relations"]["plan"]  # type: ignore[index]
-    for name in [*result.facts, *relation, *relation["best"]["score"], *relation["matched"]]:
+    for name in [*result.facts, *relation, *relation["matched"]]:
         assert name in score_module.__doc__
     assert {measure.name for measure in SUITE.measures} >= {s.measure for s in result.scores}
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reportgen.models import statics
+from reportgen.models import weights as statics
 from reportgen.models.load import load, stream
 from reportgen.suites.base import Context
-from reportgen.suites.relations.score import score
+from reportgen.suites.relations.scoring.score import score
 from reportgen.suites.relations.suite import RelationsSettings
 from tests.suites.relations.memory import Allocations
 from tests.tiny import WORDS, tiny_folder

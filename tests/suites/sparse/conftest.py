@@ -10,10 +10,10 @@ import torch
 
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse import checkpoint
-from reportgen.suites.sparse.checkpoint import Record
-from reportgen.suites.sparse.gates import Gate
-from reportgen.suites.sparse.sparsify import Options, sparsify
+from reportgen.suites.sparse.facts import Record
+from reportgen.suites.sparse.scoring import checkpoint
+from reportgen.suites.sparse.scoring.gates import Gate
+from reportgen.suites.sparse.training.sparsify import SparsifyOptions, sparsify
 from tests.suites.sparse.toy import LENGTH, dense_folder
 
 
@@ -26,7 +26,7 @@ class Pair:
     sparse: Model
     gate: Gate
     record: Record
-    options: Options
+    options: SparsifyOptions
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     torch.set_num_threads(1)
     base = tmp_path_factory.mktemp("pair")
     folder = dense_folder(base)
-    options = Options(
+    options = SparsifyOptions(
         model=str(folder), text=str(base / "text.txt"), out=base / "sparse", steps=240, length=LENGTH, batch=32,
         lr=3e-3, slack=0.05, bias=2.0, log_every=30, device="cpu",
     )  # fmt: skip

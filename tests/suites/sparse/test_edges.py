@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse import edges, scans
-from reportgen.suites.sparse.compare import take
-from reportgen.suites.sparse.edges import Column
-from reportgen.suites.sparse.gates import Gate, every_edge, hooks
-from reportgen.suites.sparse.prompts import Group
+from reportgen.suites.sparse.scoring import edges
+from reportgen.suites.sparse.scoring.compare import take
+from reportgen.suites.sparse.scoring.edges import ModelColumn
+from reportgen.suites.sparse.scoring.gates import Gate, every_edge, hooks
+from reportgen.suites.sparse.scoring.prompts import PromptGroup
 from tests.tiny import tiny_folder
 
-GROUP = Group(
+GROUP = PromptGroup(
     template="", ids=np.array([[2, 7, 9, 4, 11, 5, 3]]), answers=np.array([20]), foils=np.array([21]),
     corrupted=np.array([[2, 7, 15, 4, 11, 5, 3]]), key=2,
 )  # fmt: skip
 
 
-def one(column: Column, group: Group, scanning: scans.Scanning) -> scans.Scan:
-    return scans.run(column, group, [(0, scanning)])[0]
+def one(column: ModelColumn, group: PromptGroup, scanning: edges.Scanning) -> edges.Scan:
+    return edges.run_scans(column, group, [(0, scanning)])[0]
 
 
 @pytest.fixture(scope="module", params=["gpt2", "qwen2"])
@@ -37,11 +37,11 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(params=["dense", "sparse"])
-def column(request: pytest.FixtureRequest, model: Model) -> Column:
-    return Column(request.param, model, every_edge if request.param == "dense" else Gate(bias=0.1))
+def column(request: pytest.FixtureRequest, model: Model) -> ModelColumn:
+    return ModelColumn(request.param, model, every_edge if request.param == "dense" else Gate(bias=0.1))
 
 
-def m_with(column: Column, layer: int, head: int, query: int, key: int, factor: float) -> float:
+def m_with(column: ModelColumn, layer: int, head: int, query: int, key: int, factor: float) -> float:
     """m with one edge's weight scaled."""
 
     def edit(at: int, used: torch.Tensor) -> torch.Tensor | None:
@@ -55,7 +55,7 @@ def m_with(column: Column, layer: int, head: int, query: int, key: int, factor: 
     return float(logits[0, 20] - logits[0, 21])
 
 
-def test_attribution_is_the_slope_of_m_in_each_edge(column: Column) -> None:
+def test_attribution_is_the_slope_of_m_in_each_edge(column: ModelColumn) -> None:
     found = edges.trace(column, GROUP)
     attribution = found.attribution()[0]  # [layer head query key]
     assert float(found.m[0]) == pytest.approx(m_with(column, 0, 0, 0, 0, 1.0), abs=1e-5)
@@ -68,7 +68,7 @@ def test_attribution_is_the_slope_of_m_in_each_edge(column: Column) -> None:
 
 
 def test_a_closed_gate_has_no_attribution(model: Model) -> None:
-    found = edges.trace(Column("sparse", model, Gate(bias=0.1)), GROUP)
+    found = edges.trace(ModelColumn("sparse", model, Gate(bias=0.1)), GROUP)
     closed = found.pattern == 0
     assert 0.3 < closed.float().mean() < 1
     assert (found.attribution()[closed] == 0).all()
@@ -81,7 +81,7 @@ def test_without_a_foil_m_is_against_the_mean_logit() -> None:
     assert float(edges.metric(logits, answers, torch.tensor([1]))) == 5.0
 
 
-def patched_z(column: Column, group: Group, source: edges.Trace) -> float:
+def patched_z(column: ModelColumn, group: PromptGroup, source: edges.EdgeTrace) -> float:
     """m with every head's output replaced by that of `source`, computed here from its messages."""
     z = torch.einsum("lhqk,lkhd->lqhd", source.pattern[0], source.values[0])
     made = hooks(column.model, column.rule)
@@ -92,14 +92,14 @@ def patched_z(column: Column, group: Group, source: edges.Trace) -> float:
 
 
 def test_patching_all_edges_gives_every_head_the_other_run_s_output(model: Model) -> None:
-    column = Column("dense", model, every_edge)
+    column = ModelColumn("dense", model, every_edge)
     clean, twin = edges.trace(column, GROUP), edges.trace(column, GROUP, corrupted=True)
-    scan = one(column, GROUP, scans.edges(clean, twin, whole=True))
+    scan = one(column, GROUP, edges.fewest_edges(clean, twin, whole=True))
     base, full = patched_z(column, GROUP, twin), float(clean.m[0])
     if full <= base:  # the gap must be positive: read it the other way round
-        flipped = Group("", GROUP.ids, GROUP.foils, GROUP.corrupted, GROUP.answers, 2)  # type: ignore[arg-type]
+        flipped = PromptGroup("", GROUP.ids, GROUP.foils, GROUP.corrupted, GROUP.answers, 2)  # type: ignore[arg-type]
         clean = edges.trace(column, flipped)
-        scan = one(column, flipped, scans.edges(clean, twin, whole=True))
+        scan = one(column, flipped, edges.fewest_edges(clean, twin, whole=True))
     assert scan.kept[0] == 0
     assert scan.share[0] == pytest.approx(0.0, abs=1e-5)
     assert scan.share[-1] == pytest.approx(1.0, abs=1e-4)
@@ -108,12 +108,12 @@ def test_patching_all_edges_gives_every_head_the_other_run_s_output(model: Model
 
 
 def test_zeroing_all_edges_silences_every_head(model: Model) -> None:
-    column = Column("dense", model, every_edge)
+    column = ModelColumn("dense", model, every_edge)
     clean = edges.trace(column, GROUP)
     silent = column.model.run(
         torch.as_tensor(GROUP.ids), {("z", layer): lambda z: z * 0 for layer in range(model.record.n_layers)}, last=True
     )[:, -1]
-    scan = one(column, GROUP, scans.edges(clean, None, whole=True))
+    scan = one(column, GROUP, edges.fewest_edges(clean, None, whole=True))
     if np.isnan(scan.share).any():
         assert float(clean.m[0]) <= 0
     else:
@@ -121,33 +121,40 @@ def test_zeroing_all_edges_silences_every_head(model: Model) -> None:
         assert scan.share[-1] == pytest.approx(1.0, abs=1e-4)
 
 
-def test_resampling_from_the_prompt_itself_changes_nothing(column: Column) -> None:
+def test_resampling_from_the_prompt_itself_changes_nothing(column: ModelColumn) -> None:
     clean = edges.trace(column, GROUP)
 
-    def make(layer: int, rows: torch.Tensor) -> scans.Patch:
+    def make(layer: int, rows: torch.Tensor) -> edges.Patch:
         none = torch.zeros(2, column.model.record.n_heads, 7, 7, dtype=torch.bool)
-        return scans.without(layer, none, clean, rows * 0, clean)
+        return edges.without(layer, none, clean, rows * 0, clean)
 
-    def ask() -> scans.Scanning:
-        m.extend((yield scans.Ask(2, make)))
-        return scans.Scan(np.array([0]), np.array([0.0]), 0.0)
+    def ask() -> edges.Scanning:
+        m.extend((yield edges.Ask(2, make)))
+        return edges.Scan(np.array([0]), np.array([0.0]), 0.0)
 
     m: list[float] = []
     one(column, GROUP, ask())
     assert m == pytest.approx([float(clean.m[0])] * 2, abs=1e-4)
 
 
-def test_scans_together_find_what_they_find_alone(column: Column, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scans_together_find_what_they_find_alone(column: ModelColumn, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two prompts, three scans each, in passes of a few rows of several scans; as many passes as the rows need."""
-    pair = Group(
+    pair = PromptGroup(
         template="", ids=np.array([[2, 7, 9, 4, 11, 5, 3], [2, 8, 9, 6, 11, 5, 3]]), answers=np.array([20, 22]),
         foils=np.array([21, 23]), corrupted=np.array([[2, 7, 15, 4, 11, 5, 3], [2, 8, 15, 6, 11, 5, 3]]), key=2,
     )  # fmt: skip
     clean, twins = edges.trace(column, pair), edges.trace(column, pair, corrupted=True)
 
-    def jobs(i: int) -> list[tuple[int, scans.Scanning]]:
+    def jobs(i: int) -> list[tuple[int, edges.Scanning]]:
         own, twin = take(clean, slice(i, i + 1)), take(twins, slice(i, i + 1))
-        return [(i, s) for s in (scans.edges(own, twin, whole=True), scans.heads(own, twin), scans.edges(own, None))]
+        return [
+            (i, s)
+            for s in (
+                edges.fewest_edges(own, twin, whole=True),
+                edges.fewest_heads(own, twin),
+                edges.fewest_edges(own, None),
+            )
+        ]
 
     alone = [one(column, pair.row(i), s) for i in (0, 1) for _, s in jobs(i)]
     passes: list[int] = []
@@ -158,8 +165,8 @@ def test_scans_together_find_what_they_find_alone(column: Column, monkeypatch: p
         return run(self, ids, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Model, "run", counted)
-    monkeypatch.setattr(scans, "TOKENS", 7 * 50)
-    together = scans.run(column, pair, jobs(0) + jobs(1))
+    monkeypatch.setattr(edges, "TOKENS", 7 * 50)
+    together = edges.run_scans(column, pair, jobs(0) + jobs(1))
     assert max(passes) == 50
     for found, wanted in zip(together, alone, strict=True):
         assert found.kept.tolist() == wanted.kept.tolist()
@@ -167,9 +174,9 @@ def test_scans_together_find_what_they_find_alone(column: Column, monkeypatch: p
 
 
 def test_heads_are_counted_by_patching_their_outputs(model: Model) -> None:
-    column = Column("dense", model, every_edge)
+    column = ModelColumn("dense", model, every_edge)
     clean, twin = edges.trace(column, GROUP), edges.trace(column, GROUP, corrupted=True)
-    scan = one(column, GROUP, scans.heads(clean, twin))
+    scan = one(column, GROUP, edges.fewest_heads(clean, twin))
     base = patched_z(column, GROUP, twin)
     if float(clean.m[0]) <= base:
         assert np.isnan(scan.reached)
@@ -179,25 +186,25 @@ def test_heads_are_counted_by_patching_their_outputs(model: Model) -> None:
 
 def test_many_heads_are_ranked_by_first_order_effect(model: Model) -> None:
     """Each head's own by hand: its output's change times the gradient, summed over positions."""
-    column = Column("dense", model, every_edge)
+    column = ModelColumn("dense", model, every_edge)
     clean, twin = edges.trace(column, GROUP), edges.trace(column, GROUP, corrupted=True)
-    exact = one(column, GROUP, scans.heads(clean, twin))
-    fast = one(column, GROUP, scans.heads(clean, twin, exact_heads=1))
+    exact = one(column, GROUP, edges.fewest_heads(clean, twin))
+    fast = one(column, GROUP, edges.fewest_heads(clean, twin, exact_heads=1))
     assert float(fast.share[0]) == pytest.approx(float(exact.share[0]), nan_ok=True)
     outputs = [torch.einsum("lhqk,lkhd->lqhd", t.pattern[0], t.values[0]) for t in (clean, twin)]
     by_hand = ((outputs[0] - outputs[1]) * clean.pull[0]).sum((1, 3))
     torch.testing.assert_close(clean.attribution(twin)[0].sum((-2, -1)), by_hand, atol=1e-4, rtol=1e-4)
 
 
-def answered(sizes: list[int], told: Callable[[int], float], *, whole: bool) -> tuple[scans.Scan, list[int]]:
+def answered(sizes: list[int], told: Callable[[int], float], *, whole: bool) -> tuple[edges.Scan, list[int]]:
     """A scan told `told` of each size, and the sizes it asked for."""
     asked: list[int] = []
 
-    def ask(some: list[int]) -> scans.Ask:
+    def ask(some: list[int]) -> edges.Ask:
         asked.extend(some)
-        return scans.Ask(len(some), lambda layer, rows: pytest.fail("no model here"))
+        return edges.Ask(len(some), lambda layer, rows: pytest.fail("no model here"))
 
-    scanning = scans.scan(sizes, ask, 10.0, resampled=True, whole=whole)
+    scanning = edges.scan(sizes, ask, 10.0, resampled=True, whole=whole)
     wanted = next(scanning)
     try:
         while True:
@@ -206,7 +213,7 @@ def answered(sizes: list[int], told: Callable[[int], float], *, whole: bool) -> 
         return done.value, asked
 
 
-def fake(curve: dict[int, float]) -> scans.Scan:
+def fake(curve: dict[int, float]) -> edges.Scan:
     return answered(sorted(curve), curve.__getitem__, whole=True)[0]
 
 
@@ -228,7 +235,7 @@ def test_the_scan_stops_where_it_is_enough() -> None:
 
 @given(st.integers(1, 5000))
 def test_the_grid_rises_to_the_total(total: int) -> None:
-    found = scans.grid(total)
+    found = edges.grid(total)
     assert found[-1] == total
     assert found == sorted(set(found))
     assert found[: min(24, total)] == list(range(1, min(24, total) + 1))
@@ -267,6 +274,6 @@ def test_the_main_link_leaves_out_position_0_and_the_query_itself() -> None:
 def test_columns_can_share_one_forward_pass_shape(tmp_path: Path) -> None:
     """Traces of grouped queries have one value vector per query head."""
     model = load(tiny_folder("qwen2", tmp_path), device="cpu")
-    found = edges.trace(Column("dense", model, every_edge), GROUP)
+    found = edges.trace(ModelColumn("dense", model, every_edge), GROUP)
     assert found.values.shape == (1, 3, 7, 4, 8)
     assert torch.equal(found.values[:, :, :, 0], found.values[:, :, :, 1])

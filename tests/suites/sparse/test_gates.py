@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from reportgen.errors import ModelError, NotApplicable
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse import gates
-from reportgen.suites.sparse.gates import Gate
+from reportgen.suites.sparse.scoring import gates
+from reportgen.suites.sparse.scoring.gates import Gate
 from tests.suites.sparse.plain import soft_gate
 from tests.tiny import tiny_folder
 

@@ -13,13 +13,12 @@ import torch
 
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse import checkpoint, llama, starting
-from reportgen.suites.sparse.gates import STILL, Gate, Noise
-from reportgen.suites.sparse.llama import Llama
-from reportgen.suites.sparse.schedule import Schedule
-from reportgen.suites.sparse.texts import Text
-from reportgen.suites.sparse.trainees import QK, Trainee, loss, own_tensors, trainee
-from reportgen.suites.sparse.training import Phase
+from reportgen.suites.sparse.scoring import checkpoint
+from reportgen.suites.sparse.scoring.gates import STILL, Gate, Noise
+from reportgen.suites.sparse.training import fitted_start, networks
+from reportgen.suites.sparse.training.networks import QK, Llama, Trainee, loss, own_tensors, trainee
+from reportgen.suites.sparse.training.phase import Schedule, TrainingPhase
+from reportgen.suites.sparse.training.texts import Text
 from tests.tiny import tiny_folder
 
 IDS = torch.arange(40).view(4, 10) % 23 + 2
@@ -109,11 +108,11 @@ def test_rounding_touches_frozen_products_alone(folder: Path) -> None:
 
 def test_other_models_are_left_to_the_general_way(folder: Path) -> None:
     config = load(folder, device="cpu").config
-    assert llama.fits(config)
+    assert networks.fits_llama(config)
     for name, value in (("hidden_act", "gelu"), ("mlp_bias", True), ("rope_parameters", {"rope_type": "llama3"})):
         other = copy.deepcopy(config)
         setattr(other, name, value)
-        assert not llama.fits(other)
+        assert not networks.fits_llama(other)
 
 
 def text_of(ids: np.ndarray) -> Text:  # type: ignore[type-arg]
@@ -129,7 +128,7 @@ def test_the_kl_term_s_gradient_is_what_plain_float64_says(folder: Path, tmp_pat
             tensor += 0.05 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(tensor.numel()))
     schedule = Schedule(1, lr=1e-3, batch=4, kl=1.0, seed=0, log_every=1, save_every=1)
     gate = Gate(bias=100.0)  # all open, with no gradient of their own
-    phase = Phase(learner, gate, text_of(IDS.numpy()), schedule, tmp_path / "state", reference)
+    phase = TrainingPhase(learner, gate, text_of(IDS.numpy()), schedule, tmp_path / "state", reference)
     phase.dual.log_weight = -math.inf  # the KL term alone
     phase._backward(IDS, STILL, 1.0)
     gradient = {name: tensor.grad for name, tensor in learner.parameters.items() if tensor.grad is not None}
@@ -155,15 +154,15 @@ def by_hand(p: np.ndarray, q: np.ndarray) -> float:  # type: ignore[type-arg]
     return total / (p.shape[0] * p.shape[1])
 
 
-def fitted(model: Model, cut: float) -> starting.Start:
+def fitted(model: Model, cut: float) -> fitted_start.Start:
     ids = np.random.default_rng(0).integers(2, model.tokens.size, (64, 16))
-    return starting.cut_start(own_tensors(model), model.config, cut, ids, torch.float32)
+    return fitted_start.cut_start(own_tensors(model), model.config, cut, ids, torch.float32)
 
 
 def test_a_fitted_start_moves_the_scores_of_every_query_by_the_least_squares_shift(tmp_path: Path) -> None:
     model = load(tiny_folder("llama", tmp_path, num_key_value_heads=2), device="cpu")
     ids = np.random.default_rng(0).integers(2, model.tokens.size, (64, 16))
-    start = starting.cut_start(own_tensors(model), model.config, 0.05, ids, torch.float32)
+    start = fitted_start.cut_start(own_tensors(model), model.config, 0.05, ids, torch.float32)
     dense = watched(Llama(own_tensors(model), model.config), ids)
     moved = watched(Llama(start.tensors, start.config), ids)
     x = dense[0][0].flatten(0, 1).double().numpy()
@@ -182,7 +181,7 @@ def test_a_fitted_start_moves_the_scores_of_every_query_by_the_least_squares_shi
         found = (change.sum(-1) / torch.arange(1, 17)).flatten().numpy()  # mean over the keys of a query
         assert np.corrcoef(found, predicted)[0, 1] > 0.8
         moves = (found - predicted).round(1)  # by a constant of the head
-        assert any(abs(np.median(moves) - move) < 0.3 for move in starting._MOVES)
+        assert any(abs(np.median(moves) - move) < 0.3 for move in fitted_start._MOVES)
 
 
 def watched(network: Llama, ids: np.ndarray) -> list[tuple[torch.Tensor, torch.Tensor]]:  # type: ignore[type-arg]

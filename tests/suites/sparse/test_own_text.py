@@ -12,12 +12,12 @@ import torch
 
 from reportgen.errors import ModelError, SettingsError
 from reportgen.models.load import load
-from reportgen.suites.sparse import checkpoint, measure, partner
-from reportgen.suites.sparse.gates import every_edge
-from reportgen.suites.sparse.record import Record
-from reportgen.suites.sparse.sparsify import Options, sparsify
+from reportgen.suites.sparse.facts import Record, read_record
+from reportgen.suites.sparse.scoring import checkpoint, losses
+from reportgen.suites.sparse.scoring.gates import every_edge
 from reportgen.suites.sparse.suite import SUITE, Settings
-from reportgen.suites.sparse.trainees import own_tensors
+from reportgen.suites.sparse.training.networks import own_tensors
+from reportgen.suites.sparse.training.sparsify import SparsifyOptions, sparsify
 from tests.tiny import tiny_folder
 
 LENGTH = 16
@@ -27,7 +27,7 @@ LENGTH = 16
 class Made:
     """A finished call and what it was asked."""
 
-    options: Options
+    options: SparsifyOptions
     record: Record
 
 
@@ -35,7 +35,7 @@ class Made:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     base = tmp_path_factory.mktemp("own")
     dense = tiny_folder("llama", base / "dense", num_key_value_heads=2)
-    options = Options(
+    options = SparsifyOptions(
         model=str(dense), out=base / "sparse", samples=8192, steps=1, settle=30, kl=1.0, train="qk", cut=0.05,
         length=LENGTH, batch=16, lr=2e-3, slack=0.05, control=False, dtype="bfloat16", log_every=10, device="cpu",
     )  # fmt: skip
@@ -56,7 +56,7 @@ def test_the_record_says_what_it_was_trained_on(made: Made) -> None:
     assert record.sequences == documents // 6 * 2
     assert record.settings["train"] == "qk"
     assert record.settings["cut"] == 0.05
-    assert checkpoint.read_record(str(made.options.out)) == record
+    assert read_record(str(made.options.out)) == record
     assert record.edges_percent < 95
     assert record.dense_nats == pytest.approx(record.log_dense_nats, abs=0.05)  # the start's own loss is another
 
@@ -74,13 +74,13 @@ def test_only_queries_and_keys_moved(made: Made) -> None:
 def test_the_suite_reads_the_held_out_sequences(made: Made, tmp_path: Path) -> None:
     dense = load(made.options.model, device="cpu")
     settings = Settings(sparse_model=str(made.options.out), length=LENGTH, sequences=1000)
-    sample = partner.sample(dense, settings, np.zeros((1, 4), np.int64))
+    sample = checkpoint.draw_sample(dense, settings, np.zeros((1, 4), np.int64))
     assert sample.is_text
     assert "wrote itself" in sample.name
-    whole = measure.on_text(dense, every_edge, sample.ids)
+    whole = losses.on_text(dense, every_edge, sample.ids)
     assert whole.loss_nats == pytest.approx(made.record.dense_nats, abs=1e-5)
     assert made.options.out / "heldout.json" in SUITE.data(settings)
-    other = partner.sample(dense, dataclasses.replace(settings, sparse_model=""), np.zeros((1, 4), np.int64))
+    other = checkpoint.draw_sample(dense, dataclasses.replace(settings, sparse_model=""), np.zeros((1, 4), np.int64))
     assert not other.is_text  # these words are not those of the shipped passages
     (tmp_path / "heldout.json").write_text(json.dumps([[1, 2], [3]]))
     with pytest.raises(ModelError, match=r"heldout\.json"):

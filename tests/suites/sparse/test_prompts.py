@@ -10,7 +10,8 @@ import pytest
 from reportgen.errors import DataError, NotApplicable, SettingsError
 from reportgen.models.load import read_tokens
 from reportgen.models.tokens import Tokens
-from reportgen.suites.sparse import prompts
+from reportgen.suites.sparse.scoring import prompts
+from reportgen.suites.sparse.suite import BUNDLED, PairTask, read_task
 from tests.suites.sparse.toy import WORDS, write_task
 from tests.tiny import tiny_folder
 
@@ -24,11 +25,11 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> prompts.Task:
-    return prompts.read_task(write_task(tmp_path / "task.toml"))
+def task(tmp_path: Path) -> PairTask:
+    return read_task(write_task(tmp_path / "task.toml"))
 
 
-def test_groups_are_of_one_length_and_twins_share_no_word(tokens: Tokens, task: prompts.Task) -> None:
+def test_groups_are_of_one_length_and_twins_share_no_word(tokens: Tokens, task: PairTask) -> None:
     made = prompts.groups(tokens, task, 14, seed=0)
     assert [len(group) for group in made] == [14, 14, 14]
     assert [group.ids.shape[1] for group in made] == [9, 9, 11]
@@ -45,7 +46,7 @@ def test_groups_are_of_one_length_and_twins_share_no_word(tokens: Tokens, task: 
     assert all(np.array_equal(a.ids, b.ids) for a, b in zip(made, again, strict=True))
 
 
-def test_prompts_begin_with_the_end_of_text_token(tokens: Tokens, task: prompts.Task) -> None:
+def test_prompts_begin_with_the_end_of_text_token(tokens: Tokens, task: PairTask) -> None:
     assert tokens.bos_id is None
     group = prompts.drawn(tokens, task)
     assert group is not None
@@ -63,7 +64,7 @@ def test_an_answer_of_two_tokens_is_left_out(tokens: Tokens) -> None:
     assert prompts.encoded(tokens, "", "small") is None
 
 
-def test_too_few_prompts_are_not_applicable(tokens: Tokens, task: prompts.Task) -> None:
+def test_too_few_prompts_are_not_applicable(tokens: Tokens, task: PairTask) -> None:
     with pytest.raises(NotApplicable, match="Only 39 prompts in 3 templates"):
         prompts.groups(tokens, task, 13, seed=0)
 
@@ -95,13 +96,13 @@ def test_a_malformed_task_names_the_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(content)
     with pytest.raises(DataError, match=r"mine\.toml"):
-        prompts.read_task(path)
+        read_task(path)
     with pytest.raises(DataError, match="gone"):
-        prompts.read_task(tmp_path / "gone.toml")
+        read_task(tmp_path / "gone.toml")
 
 
 def test_the_shipped_task_is_whole() -> None:
-    task = prompts.read_task(prompts.BUNDLED)
+    task = read_task(BUNDLED)
     assert len(task.templates) == 7
     assert len(set(map(tuple, task.pairs))) == len(task.pairs) > 90
     assert tuple(task.drawn) in {tuple(pair) for pair in task.pairs}
@@ -109,7 +110,7 @@ def test_the_shipped_task_is_whole() -> None:
 
 def test_a_space_at_a_templates_end_belongs_to_the_answer() -> None:
     tokens = read_tokens(MINI, "mini")
-    task = prompts.read_task(prompts.BUNDLED)
+    task = read_task(BUNDLED)
     found = prompts.groups(tokens, task, 6, 0)
     assert [group.template for group in found] == task.templates
     assert [len(group) for group in found] == [6] * 7

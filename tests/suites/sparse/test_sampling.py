@@ -12,8 +12,8 @@ import torch
 from reportgen.errors import ModelError, RunError
 from reportgen.models.load import load
 from reportgen.models.model import Model
-from reportgen.suites.sparse import sampling, texts
-from reportgen.suites.sparse.trainees import own_tensors
+from reportgen.suites.sparse.training import texts
+from reportgen.suites.sparse.training.networks import own_tensors
 from tests.tiny import tiny_folder
 
 LENGTH = 12
@@ -25,9 +25,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load(folder, device="cpu")
 
 
-def written(model: Model, folder: Path, seed: int = 0, count: int = 160, **kwargs: object) -> sampling.Ids:
+def written(model: Model, folder: Path, seed: int = 0, count: int = 160, **kwargs: object) -> texts.Ids:
     folder.mkdir(exist_ok=True)
-    return sampling.documents(
+    return texts.sampled_documents(
         model, own_tensors(model), count, LENGTH, seed, torch.float32, folder, lambda *_: None, **kwargs
     )  # type: ignore[arg-type]
 
@@ -46,20 +46,20 @@ def test_a_seed_repeats_and_another_differs(model: Model, tmp_path: Path) -> Non
 
 def test_documents_begin_with_the_mark_and_every_other_one_with_an_opening(model: Model, tmp_path: Path) -> None:
     tokens = model.tokens
-    assert sampling.document_start(tokens) == tokens.encode("<|endoftext|>")[0]
-    starts = sampling.openings(tokens, 8)
+    assert texts.document_start(tokens) == tokens.encode("<|endoftext|>")[0]
+    starts = texts.openings(tokens, 8)
     made = written(model, tmp_path / "made", count=8)
     assert [len(start) for start in starts[::2]] == [1] * 4
     assert all(len(start) > 1 for start in starts[1::2])
-    assert "".join(tokens.text(i) for i in starts[1][1:]).strip() in sampling.OPENINGS
+    assert "".join(tokens.text(i) for i in starts[1][1:]).strip() in texts.OPENINGS
     for row, start in zip(made, starts, strict=True):
         assert row[: len(start)].tolist() == start
 
 
 def test_tokens_are_drawn_from_the_model_s_own_distribution(model: Model) -> None:
-    network = sampling._network(model, own_tensors(model), torch.float32)
+    network = texts.network(model, own_tensors(model), torch.float32)
     starts = [[2, 5, 9]] * 4000
-    made = sampling.sample(network, starts, 4, model.tokens.size, torch.Generator().manual_seed(0))
+    made = texts.sample_tokens(network, starts, 4, model.tokens.size, torch.Generator().manual_seed(0))
     logits = model.logits(torch.tensor([[2, 5, 9]]))[0, -1, : model.tokens.size].double()
     wanted = torch.softmax(logits, -1).numpy()
     found = np.bincount(made[:, 3], minlength=model.tokens.size) / len(made)
@@ -69,9 +69,9 @@ def test_tokens_are_drawn_from_the_model_s_own_distribution(model: Model) -> Non
 
 
 def test_kept_keys_give_the_same_text_as_reading_everything_again(model: Model) -> None:
-    network = sampling._network(model, own_tensors(model), torch.float32)
+    network = texts.network(model, own_tensors(model), torch.float32)
     noise = torch.Generator().manual_seed(3)
-    made = sampling.sample(network, [[2], [2, 7]], 8, model.tokens.size, noise)
+    made = texts.sample_tokens(network, [[2], [2, 7]], 8, model.tokens.size, noise)
     noise.manual_seed(3)
     ids = torch.tensor([[2, -1], [2, 7]])
     for place in range(1, 8):
@@ -98,7 +98,7 @@ def test_sampling_goes_on_where_it_was(model: Model, tmp_path: Path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        sampling.documents(model, own_tensors(model), 160, LENGTH, 0, torch.float32, cut, stop)
+        texts.sampled_documents(model, own_tensors(model), 160, LENGTH, 0, torch.float32, cut, stop)
     kept = cut / "documents-000.npy"
     assert [path.name for path in cut.iterdir()] == [kept.name]
     before = kept.stat().st_mtime_ns
@@ -123,7 +123,7 @@ def test_held_out_documents_are_never_trained_on() -> None:
 
 
 def test_facts_say_how_it_was_made(model: Model) -> None:
-    facts = sampling.facts(model.tokens, np.zeros((7, 9), np.int64), 3, "bfloat16")
+    facts = texts.sampling_facts(model.tokens, np.zeros((7, 9), np.int64), 3, "bfloat16")
     assert json.loads(json.dumps(facts)) == facts
     assert (facts["tokens"], facts["documents"], facts["seed"], facts["temperature"]) == (63, 7, 3, 1.0)
     assert facts["start"] == "<|endoftext|>"
@@ -132,4 +132,4 @@ def test_facts_say_how_it_was_made(model: Model) -> None:
 def test_a_tokenizer_without_a_document_mark_is_refused(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model.tokens, "document_mark", lambda: None)
     with pytest.raises(ModelError, match="--text"):
-        sampling.document_start(model.tokens)
+        texts.document_start(model.tokens)

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reportgen import codec
+from reportgen import score_files
 from reportgen.errors import DataError, ModelError, NotApplicable, SettingsError
 from reportgen.figures import export
 from reportgen.figures.figure import Figure, View
 from reportgen.models.load import load
-from reportgen.report.csv import scores_csv
+from reportgen.report.render import scores_csv
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
-from reportgen.suites.sparse import compare, sentences
-from reportgen.suites.sparse.figures import figures
-from reportgen.suites.sparse.score import score
+from reportgen.suites.facts import encoded, read
+from reportgen.suites.sparse.drawing import caption_text
+from reportgen.suites.sparse.drawing.figures import figures
+from reportgen.suites.sparse.facts import SparseFacts
+from reportgen.suites.sparse.scoring import compare
+from reportgen.suites.sparse.scoring.score import score
 from reportgen.suites.sparse.suite import SUITE, Settings
 from tests.fixtures import model_record
 from tests.suites.sparse.conftest import Pair
@@ -47,8 +50,8 @@ def result(pair: Pair, settings: Settings) -> SuiteResult:
 
 @pytest.fixture(scope="module")
 def drawn(pair: Pair, result: SuiteResult) -> dict[str, Figure]:
-    meaning, arrays = codec.encode(result)
-    stored = codec.decode(meaning, arrays, "memory")  # figures are drawn from what is on disk
+    meaning, arrays = score_files.encode(result)
+    stored = score_files.decode(meaning, arrays, "memory")  # figures are drawn from what is on disk
     return {figure.id: figure for figure in figures(stored, View(pair.dense.record))}
 
 
@@ -79,7 +82,7 @@ def test_the_sparse_model_needs_fewer_edges(result: SuiteResult) -> None:
 def test_the_same_seed_gives_the_same_bytes(pair: Pair, settings: Settings, result: SuiteResult) -> None:
     again = score(pair.dense, settings, CONTEXT)
     assert scores_csv({"sparse": again}, model_record()) == scores_csv({"sparse": result}, model_record())
-    assert codec.encode(again) == codec.encode(result)
+    assert score_files.encode(again) == score_files.encode(result)
 
 
 def test_maps_of_edges_hold_the_open_gates(pair: Pair, result: SuiteResult) -> None:
@@ -107,10 +110,11 @@ def test_losses_agreement_and_threshold(pair: Pair, result: SuiteResult) -> None
 
 
 def test_the_result_survives_the_disk_and_every_number_is_json(result: SuiteResult) -> None:
-    meaning, arrays = codec.encode(result)
+    meaning, arrays = score_files.encode(result)
     json.loads(meaning, parse_constant=lambda name: pytest.fail(f"{name} in the facts"))
-    back = codec.decode(meaning, arrays, "memory")
-    assert back.facts["drawn"] == json.loads(json.dumps(result.facts["drawn"]))
+    back = score_files.decode(meaning, arrays, "memory")
+    assert back.facts == json.loads(json.dumps(result.facts))
+    assert encoded(read(back, SparseFacts)) == back.facts  # every stored key is a field
 
 
 def test_all_figures_are_drawn(drawn: dict[str, Figure]) -> None:
@@ -143,7 +147,7 @@ def test_the_circuit_figure_says_what_it_shows(drawn: dict[str, Figure], result:
     notes = " ".join(figure.notes)
     assert "not a causal effect" in notes
     assert f"T = {len(facts['tokens'])}" in notes
-    dense, sparse = (sentences.count(facts["columns"][name]["edges_90"]) for name in ("dense", "sparse"))
+    dense, sparse = (caption_text.count(facts["columns"][name]["edges_90"]) for name in ("dense", "sparse"))
     assert f"edges_90: dense {dense}, sparse {sparse}." in figure.caption
     assert "<b>" not in export.svg(figure)
 
@@ -184,7 +188,7 @@ def test_without_text_there_is_no_third_column(pair: Pair, settings: Settings) -
 def test_models_without_a_partner_are_told_what_to_type(pair: Pair, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(NotApplicable, match="reportgen sparsify dense --text FILE"):
         score(pair.dense, dataclasses.replace(settings, sparse_model=""), CONTEXT)
-    with pytest.raises(NotApplicable, match="sparse model itself"):
+    with pytest.raises(NotApplicable, match="itself a sparse model"):
         score(pair.sparse, settings, CONTEXT)
     with pytest.raises(ModelError, match="no attention_gate"):  # before any model is loaded
         dataclasses.replace(settings, sparse_model=str(pair.base / "dense"))
@@ -222,4 +226,5 @@ def test_means_and_ratios_by_hand() -> None:
     ratio = compare.mean_of(values, templates, 200, rng, per=np.array([1.0, 1.0, 1.0, np.nan]))
     assert (ratio.mean, ratio.n) == (3.0, 2)
     none = compare.mean_of(np.full(3, np.nan), templates[:3], 10, rng)
-    assert none.as_dict() == {"mean": None, "low": None, "high": None, "n": 0, "missing": 3}
+    assert (none.n, none.missing) == (0, 3)
+    assert np.isnan([none.mean, none.low, none.high]).all()

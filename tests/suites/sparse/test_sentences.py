@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from reportgen.suites.sparse import sentences
+from reportgen.suites.sparse.drawing import caption_text
+from reportgen.suites.sparse.facts import GateFacts, SparseFacts
 
 
 @pytest.mark.parametrize(
@@ -18,9 +20,10 @@ from reportgen.suites.sparse import sentences
 def test_the_excess_is_judged_by_its_interval(excess: list[float], words: str) -> None:
     nats = {"dense": 1.5, "sparse": 1.5 + excess[0], "sparse_sampled": 1.6, "gates_off": 2.0}
     facts = {"loss_nats": nats, "excess_nats": excess, "gate": {"slack_nats": 0.01}, "text": {"sequences": 64}}
-    assert words in sentences.losses(facts)
+    assert words in caption_text.losses(msgspec.convert(facts, SparseFacts))
 
 
 def test_stored_results_without_an_interval_are_not_judged() -> None:
     nats = {"dense": 1.5, "sparse": 1.6, "sparse_sampled": 1.6, "gates_off": 2.0}
-    assert "slack" not in sentences.losses({"loss_nats": nats, "gate": {"slack_nats": 0.01}})
+    facts = SparseFacts(loss_nats=nats, gate=GateFacts(slack_nats=0.01))
+    assert "slack" not in caption_text.losses(facts)

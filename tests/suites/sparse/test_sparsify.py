@@ -14,13 +14,13 @@ import torch
 
 from reportgen.errors import DataError, ModelError, RunError, SettingsError
 from reportgen.models.load import load
-from reportgen.suites.sparse import checkpoint, measure, texts
-from reportgen.suites.sparse.checkpoint import Point
-from reportgen.suites.sparse.dual import Dual
-from reportgen.suites.sparse.gates import Gate, every_edge
-from reportgen.suites.sparse.schedule import Schedule
-from reportgen.suites.sparse.sparsify import Options, sparsify
-from reportgen.suites.sparse.training import better
+from reportgen.suites.sparse.facts import LogPoint, read_record
+from reportgen.suites.sparse.scoring import checkpoint
+from reportgen.suites.sparse.scoring.gates import Gate, every_edge
+from reportgen.suites.sparse.scoring.losses import on_text
+from reportgen.suites.sparse.training import texts
+from reportgen.suites.sparse.training.phase import Dual, Schedule, better
+from reportgen.suites.sparse.training.sparsify import SparsifyOptions, sparsify
 from tests.gguf_files import tiny_gguf
 from tests.suites.sparse.conftest import Pair
 from tests.suites.sparse.toy import LENGTH, write_text
@@ -51,8 +51,8 @@ def test_controls_stand_beside_the_result(pair: Pair) -> None:
 
 def test_the_record_s_numbers_are_the_saved_model_s(pair: Pair) -> None:
     text = texts.from_file(pair.base / "text.txt", pair.dense.tokens, LENGTH, 240, 0)
-    assert measure.on_text(pair.dense, every_edge, text.reporting).loss_nats == pytest.approx(pair.record.dense_nats)
-    hard = measure.on_text(pair.sparse, pair.gate, text.reporting)
+    assert on_text(pair.dense, every_edge, text.reporting).loss_nats == pytest.approx(pair.record.dense_nats)
+    hard = on_text(pair.sparse, pair.gate, text.reporting)
     assert hard.loss_nats == pytest.approx(pair.record.sparse_hard_nats)
     mean, low, high = pair.record.excess_nats
     assert mean == pytest.approx(pair.record.sparse_hard_nats - pair.record.dense_nats, abs=1e-6)
@@ -69,7 +69,7 @@ def test_the_folder_is_a_hugging_face_model_with_a_gate(pair: Pair) -> None:
     assert config["attention_gate"] == {"bias": bias, "slack_nats": 0.05, "rule": "score + bias > 0"}
     assert pair.gate == Gate(bias, 0.05)
     assert pair.options.bias - 1.2 <= bias <= pair.options.bias
-    assert checkpoint.read_record(str(pair.base / "sparse")) == pair.record
+    assert read_record(str(pair.base / "sparse")) == pair.record
     assert not (pair.base / "sparse.sparsify").exists()
     with pytest.raises(ModelError, match="no attention_gate"):
         checkpoint.load_sparse(str(pair.base / "dense"), device="cpu")
@@ -98,7 +98,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(pair: Pair, tmp_path: Path)
     assert [dataclass_of(p) for p in resumed.log] == [dataclass_of(p) for p in whole.log]
 
 
-def dataclass_of(point: Point) -> tuple[float, ...]:
+def dataclass_of(point: LogPoint) -> tuple[float, ...]:
     return tuple(getattr(point, name) for name in point.__struct_fields__)
 
 
@@ -246,15 +246,17 @@ def test_held_out_sequences_are_never_trained_on(pair: Pair) -> None:
 def test_a_damaged_record_is_refused(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "sparsify.json").write_text('{"schema": 1}')
     with pytest.raises(ModelError, match=r"sparsify\.json"):
-        checkpoint.read_record(str(tmp_path))
-    assert checkpoint.read_record("nobody/nothing") is None
+        read_record(str(tmp_path))
+    assert read_record("nobody/nothing") is None
 
 
 def test_a_gguf_file_is_sparsified_into_a_folder_with_its_tokenizer(tmp_path: Path) -> None:
     made = tiny_gguf("llama", tmp_path / "m.gguf", kind="F32")
     write_text(tmp_path / "text.txt", 2400)
     text = str(tmp_path / "text.txt")
-    sparsify(Options(str(made.path), tmp_path / "sparse", text, steps=6, length=8, batch=4, threads=1, control=False))
+    sparsify(
+        SparsifyOptions(str(made.path), tmp_path / "sparse", text, steps=6, length=8, batch=4, threads=1, control=False)
+    )
     model, _ = checkpoint.load_sparse(str(tmp_path / "sparse"), device="cpu")
     dense = load(made.path, device="cpu")
     words = "in 1732, a b"

@@ -9,9 +9,9 @@ import torch
 
 from reportgen.errors import NotApplicable
 from reportgen.models.load import load
-from reportgen.suites.sparse import checkpoint
-from reportgen.suites.sparse.gates import STILL, Gate
-from reportgen.suites.sparse.trainees import Trainee, divergence, loss, trainee
+from reportgen.suites.sparse.scoring import checkpoint
+from reportgen.suites.sparse.scoring.gates import STILL, Gate
+from reportgen.suites.sparse.training.networks import Trainee, divergence, loss, trainee
 from tests.suites.sparse.plain import gated_gpt2
 from tests.tiny import tiny_folder
 

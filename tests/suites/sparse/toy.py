@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 from reportgen.models.load import load
-from reportgen.suites.sparse import checkpoint, texts
-from reportgen.suites.sparse.schedule import Schedule
-from reportgen.suites.sparse.trainees import trainee
-from reportgen.suites.sparse.training import Phase
+from reportgen.suites.sparse.scoring import checkpoint
+from reportgen.suites.sparse.training import texts
+from reportgen.suites.sparse.training.networks import trainee
+from reportgen.suites.sparse.training.phase import Schedule, TrainingPhase
 from tests.tiny import tiny_folder
 
 PAIRS = "large small|hot cold|high low|long short|fast slow|hard soft|rich poor|strong weak"
@@ -58,7 +58,7 @@ def dense_folder(base: Path, steps: int = 400) -> Path:
     learner = trainee(model)
     data = texts.from_file(text, model.tokens, LENGTH, steps, seed=0)
     schedule = Schedule(steps, lr=4e-3, batch=32, kl=0.0, seed=0, log_every=steps, save_every=steps)
-    phase = Phase(learner, None, data, schedule, base / "dense.state")
+    phase = TrainingPhase(learner, None, data, schedule, base / "dense.state")
     phase.run(lambda *_: None, "")
     phase.finish()
     checkpoint.save(model.config, learner.tensors(), None, str(source), base / "dense")

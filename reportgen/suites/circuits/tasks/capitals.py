@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reportgen.suites.circuits.tasks import forms
-from reportgen.suites.circuits.tasks.task import Ids, Mover, Pair, Task
+from reportgen.suites.circuits.tasks.task import (
+    Ids,
+    Mover,
+    Pair,
+    Task,
+    prompt,
+    read_words,
+    round_robin,
+    single_tokens,
+    spaced,
+    usable,
+    written,
+)
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
@@ -25,10 +36,10 @@ _LEAST = 4  # countries
 
 def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> Task:
     """Up to `prompts` pairs on this tokenizer, spread evenly over templates and countries."""
-    data = forms.read(NAME)
+    data = read_words(NAME)
     rng = np.random.default_rng([seed, 4 + 10 * rephrased])
     listed: dict[str, str] = data["capitals"]
-    countries = forms.single(tokens, list(listed))
+    countries = single_tokens(tokens, list(listed))
     known = {
         country: (token, city) for country, token in countries.items() if (city := tokens.word_id(listed[country]))
     }
@@ -37,10 +48,10 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
     templates: list[str] = []
     if len(known) >= _LEAST:
         name, (token, _) = next(iter(known.items()))
-        templates = forms.usable(tokens, wanted, {"country": (name, token)})
+        templates = usable(tokens, wanted, {"country": (name, token)})
     dropped["templates with an unknown token"] = len(wanted) - len(templates)
     pairs: list[Pair] = []
-    order = forms.round_robin(list(known), prompts if templates else 0, rng)
+    order = round_robin(list(known), prompts if templates else 0, rng)
     for index, country in enumerate(order):
         template = index % len(templates)
         pair = _pair(tokens, templates[template], template, country, listed, known, rng)
@@ -71,10 +82,10 @@ def _pair(
     others = [name for name, (_, its) in known.items() if its != city]
     another = others[int(rng.integers(len(others)))]
     other, foil = known[another]
-    answers = forms.spaced((listed[country], city), (listed[another], foil))
-    clean = forms.prompt(tokens, template, {"country": (country, token)}, answers)
+    answers = spaced((listed[country], city), (listed[another], foil))
+    clean = prompt(tokens, template, {"country": (country, token)}, answers)
     if clean is None:
         return None
     (at,) = clean.at["country"]
-    corrupted = forms.written(clean.ids, {at: other})
+    corrupted = written(clean.ids, {at: other})
     return Pair(clean.ids, corrupted, (city,), (foil,), {"country": at, "END": len(clean.ids) - 1}, index, clean.text)

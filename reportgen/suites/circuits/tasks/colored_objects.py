@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reportgen.suites.circuits.tasks import forms
-from reportgen.suites.circuits.tasks.task import Mover, Pair, Task, copies
+from reportgen.suites.circuits.tasks.task import (
+    Mover,
+    Pair,
+    Task,
+    Word,
+    copies,
+    prompt,
+    read_words,
+    single_tokens,
+    spaced,
+    usable,
+    written,
+)
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
@@ -35,9 +46,9 @@ _SCENE = 3  # objects in a scene; the example shares none with the question, in 
 
 def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> Task:
     """Up to `prompts` pairs on this tokenizer, spread evenly over templates."""
-    data = forms.read(NAME)
+    data = read_words(NAME)
     rng = np.random.default_rng([seed, 3 + 10 * rephrased])
-    words = {kind: forms.single(tokens, data[kind]) for kind in ("colors", "objects")}
+    words = {kind: single_tokens(tokens, data[kind]) for kind in ("colors", "objects")}
     dropped = Counter({f"{kind} that are not one token": len(data[kind]) - len(words[kind]) for kind in words})
     wanted = data["rephrased" if rephrased else "templates"]
     gap, templates = _usable(tokens, wanted, _draw(words, rng)[0]) if _enough(words) else (_GAPS[0], [])
@@ -71,10 +82,10 @@ def _enough(words: Mapping[str, Mapping[str, int]]) -> bool:
     return min(map(len, words.values())) >= 2 * _SCENE
 
 
-def _usable(tokens: Tokens, wanted: Sequence[str], words: Mapping[str, forms.Word]) -> tuple[str, list[str]]:
+def _usable(tokens: Tokens, wanted: Sequence[str], words: Mapping[str, Word]) -> tuple[str, list[str]]:
     """The gap between example and question that this tokenizer can write, and the templates it can write with it."""
     for gap in _GAPS:
-        found = [t for t in wanted if forms.usable(tokens, [_with_example(t, gap)], words)]
+        found = [t for t in wanted if usable(tokens, [_with_example(t, gap)], words)]
         if found:
             return gap, found
     return _GAPS[0], []
@@ -85,7 +96,7 @@ def _with_example(template: str, gap: str) -> str:
     return f"{template.replace('{', '{x')} {{xanswer}}{gap}{template}"
 
 
-def _draw(words: dict[str, dict[str, int]], rng: np.random.Generator) -> tuple[dict[str, forms.Word], int, int]:
+def _draw(words: dict[str, dict[str, int]], rng: np.random.Generator) -> tuple[dict[str, Word], int, int]:
     """A word with its id for every slot, which of the scene's objects is asked for, and which in the corruption."""
     colors, things = (
         [(str(w), words[kind][str(w)]) for w in rng.choice(list(words[kind]), size=2 * _SCENE, replace=False)]
@@ -108,7 +119,7 @@ def _pair(
 ) -> Pair | None:
     drawn, asked, other = _draw(words, rng)
     color, foil = drawn[f"c{asked + 1}"], drawn[f"c{other + 1}"]
-    clean = forms.prompt(tokens, template, drawn, forms.spaced(color, foil))
+    clean = prompt(tokens, template, drawn, spaced(color, foil))
     if clean is None:
         return None
     at = {slot: places[0] for slot, places in clean.at.items()}
@@ -119,5 +130,5 @@ def _pair(
         "asked": at["t"],
         "END": len(clean.ids) - 1,
     }
-    corrupted = forms.written(clean.ids, {at["t"]: drawn[f"o{other + 1}"][1]})
+    corrupted = written(clean.ids, {at["t"]: drawn[f"o{other + 1}"][1]})
     return Pair(clean.ids, corrupted, (color[1],), (foil[1],), roles, index, clean.text)

@@ -19,8 +19,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reportgen.suites.circuits.tasks import forms
-from reportgen.suites.circuits.tasks.task import END, Ids, Mover, Pair, Task
+from reportgen.suites.circuits.tasks.task import (
+    END,
+    Ids,
+    Mover,
+    Pair,
+    Task,
+    prompt,
+    read_words,
+    round_robin,
+    single_tokens,
+    usable,
+    written,
+)
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
@@ -92,9 +103,9 @@ class Known:
 
 def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> Task:
     """Up to `prompts` pairs on this tokenizer, spread evenly over templates."""
-    data = forms.read(NAME)
+    data = read_words(NAME)
     rng = np.random.default_rng([seed, 5 + 10 * rephrased])
-    events = forms.single(tokens, data["events"])
+    events = single_tokens(tokens, data["events"])
     dropped = Counter({"events that are not one token": len(data["events"]) - len(events)})
     wanted = data["rephrased" if rephrased else "templates"]
     spelt = _spelt(tokens, data["centuries"])
@@ -108,7 +119,7 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
         dropped["two-digit years that are not a token of their own"] = 100 - len(known.values)
     dropped["templates with an unknown token"] = len(wanted) - len(templates)
     count = prompts if templates else 0
-    values = [None] * count if form is YEARS else forms.round_robin(list(form.starts), count, rng)
+    values = [None] * count if form is YEARS else round_robin(list(form.starts), count, rng)
     pairs: list[Pair] = []
     for index, value in enumerate(values):
         template = index % len(templates)
@@ -163,7 +174,7 @@ def _can_write(tokens: Tokens, template: str, form: Form, known: Known, events: 
     inside = next(iter(known.starts.values()))
     year, own = next(iter(inside.values()))[0]
     words = _words(form, year, own) | {EVENT: next(iter(events.items()))}
-    return bool(forms.usable(tokens, [form.template(template)], words))
+    return bool(usable(tokens, [form.template(template)], words))
 
 
 def _words(form: Form, year: str, own: Ids) -> dict[str, tuple[str, int]]:
@@ -189,10 +200,10 @@ def _pair(
     event = str(rng.choice(list(events)))
     words = _words(form, year, own) | {EVENT: (event, events[event])}
     answers = [] if form is YEARS else [(str(v), token) for v, token in known.values.items()]
-    clean = forms.prompt(tokens, form.template(template), words, answers)
+    clean = prompt(tokens, form.template(template), words, answers)
     if clean is None:
         return None
     roles = {name: clean.at[f"p{i}"][0] for name, i in form.roles.items()}
     roles |= {EVENT: clean.at[EVENT][0], END: len(clean.ids) - 1}
-    corrupted = forms.written(clean.ids, {roles[next(iter(form.roles))]: known.values[form.corrupted]})
+    corrupted = written(clean.ids, {roles[next(iter(form.roles))]: known.values[form.corrupted]})
     return Pair(clean.ids, corrupted, *_sides(known.values, value, form), roles, index, clean.text)

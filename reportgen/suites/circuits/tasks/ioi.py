@@ -14,8 +14,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reportgen.suites.circuits.tasks import forms
-from reportgen.suites.circuits.tasks.task import Mover, Pair, Task, copies
+from reportgen.suites.circuits.tasks.task import (
+    Mover,
+    Pair,
+    Task,
+    Word,
+    copies,
+    prompt,
+    read_words,
+    single_tokens,
+    spaced,
+    usable,
+    written,
+)
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
@@ -30,13 +41,13 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
 
     The task has fewer pairs, down to none, where the tokenizer lacks the words; `dropped` counts why.
     """
-    data = forms.read(NAME)
+    data = read_words(NAME)
     rng = np.random.default_rng([seed, 1 + 10 * rephrased])
-    words = {kind: forms.single(tokens, data[kind]) for kind in ("names", "places", "objects")}
+    words = {kind: single_tokens(tokens, data[kind]) for kind in ("names", "places", "objects")}
     dropped = Counter({f"{kind} that are not one token": len(data[kind]) - len(words[kind]) for kind in words})
     wanted = data["rephrased" if rephrased else "templates"]
     enough = min(map(len, words.values())) > 0 and len(words["names"]) >= _NAMES_PER_PAIR
-    templates = forms.usable(tokens, wanted, _sample(words)) if enough else []
+    templates = usable(tokens, wanted, _sample(words)) if enough else []
     dropped["templates with an unknown token"] = len(wanted) - len(templates)
     pairs: list[Pair] = []
     for index in range(prompts if templates else 0):
@@ -63,7 +74,7 @@ def build(tokens: Tokens, prompts: int, seed: int, rephrased: bool = False) -> T
     )
 
 
-def _sample(words: dict[str, dict[str, int]]) -> dict[str, forms.Word]:
+def _sample(words: dict[str, dict[str, int]]) -> dict[str, Word]:
     """One word and its id for every slot."""
     a, b, *_ = words["names"].items()
     place, thing = (next(iter(words[kind].items())) for kind in ("places", "objects"))
@@ -83,11 +94,11 @@ def _pair(
     a, b = (io, s) if order == 0 else (s, io)
     slots = {slot: (name, names[name]) for slot, name in (("a", a), ("b", b), ("s", s))}
     slots |= {"place": (place, words["places"][place]), "object": (thing, words["objects"][thing])}
-    clean = forms.prompt(tokens, template, slots, forms.spaced((io, names[io]), (s, names[s])))
+    clean = prompt(tokens, template, slots, spaced((io, names[io]), (s, names[s])))
     if clean is None:
         return None
     (first,), (second,), (again,) = (clean.at[slot] for slot in "abs")
     at_io, at_s = (first, second) if order == 0 else (second, first)
     roles = {"IO": at_io, "S1": at_s, "S2": again, "END": len(clean.ids) - 1}
-    corrupted = forms.written(clean.ids, {roles[role]: names[n] for role, n in zip(ROLES, fresh, strict=True)})
+    corrupted = written(clean.ids, {roles[role]: names[n] for role, n in zip(ROLES, fresh, strict=True)})
     return Pair(clean.ids, corrupted, (names[io],), (names[s],), roles, index, clean.text)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from reportgen.errors import DataError
-from reportgen.reading import convert, parse_json, read_text
+from reportgen.files import convert, parse_json, read_text
 from reportgen.suites.circuits.tasks.task import END, Ids, Metric, Pair, Task
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Several = Annotated[list[str], msgspec.Meta(min_length=1)]
 Place = Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)]
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class TaskLine(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One prompt pair of the file."""
 
     task: str
@@ -50,13 +50,13 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     template: str = ""
 
 
-def read(path: str, taken: Sequence[str]) -> dict[str, list[Line]]:
+def read(path: str, taken: Sequence[str]) -> dict[str, list[TaskLine]]:
     """Task name -> its lines, in the file's order; `taken` are names of tasks that ship.
 
     Raises DataError with the file, the line and what is expected.
     """
     text = read_text(Path(path), "Give the path of a JSONL file of prompt pairs.")
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[TaskLine]] = {}
     for number, raw in enumerate(text.split("\n"), 1):
         if not raw.strip():
             continue
@@ -72,9 +72,9 @@ def read(path: str, taken: Sequence[str]) -> dict[str, list[Line]]:
     return found
 
 
-def _line(path: str, number: int, raw: str, taken: Sequence[str]) -> Line:
+def _line(path: str, number: int, raw: str, taken: Sequence[str]) -> TaskLine:
     place, form = f"{path}, line {number}", "Expected task, clean, corrupted, answer, foil (roles, metric, template)."
-    line = convert(parse_json(raw, place, form, lines=False), Line, place, form)
+    line = convert(parse_json(raw, place, form, lines=False), TaskLine, place, form)
     if not _NAME.fullmatch(line.task) or line.task in taken or line.task in ("reuse", "natural_text"):
         hint = "Use letters, digits, _ or -, and no name of a task that ships."
         raise DataError(f"{path}, line {number}: task {line.task!r}.", hint)
@@ -83,7 +83,7 @@ def _line(path: str, number: int, raw: str, taken: Sequence[str]) -> Line:
     return line
 
 
-def build(tokens: Tokens, name: str, lines: Sequence[Line], prompts: int) -> Task:
+def build(tokens: Tokens, name: str, lines: Sequence[TaskLine], prompts: int) -> Task:
     """The task of these lines on this tokenizer, at most `prompts` pairs; `dropped` counts why others are left out."""
     dropped: Counter[str] = Counter()
     templates = {line.template: None for line in lines}
@@ -122,7 +122,7 @@ def _maps(pairs: Sequence[Pair], role: str) -> dict[int, tuple[Ids, Ids]]:
     return found
 
 
-def _pair(tokens: Tokens, line: Line, template: int) -> Pair | str:
+def _pair(tokens: Tokens, line: TaskLine, template: int) -> Pair | str:
     """The pair, or why it can't be used."""
     clean, corrupted = tokens.prompt_ids(line.clean), tokens.prompt_ids(line.corrupted)
     if len(clean) != len(corrupted):

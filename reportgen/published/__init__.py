@@ -1,1 +1,0 @@
-"""Heads that papers have classified (published.toml), read by `catalogue`."""

@@ -1,0 +1,1 @@
+"""Attention on repeated random tokens and natural text, measured. Imports torch."""

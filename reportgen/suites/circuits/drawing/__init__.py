@@ -1,0 +1,1 @@
+"""Task circuits, drawn from a stored result. Never imports torch."""

@@ -1,0 +1,1 @@
+"""Task circuits, measured. Imports torch."""

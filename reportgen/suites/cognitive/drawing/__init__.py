@@ -1,0 +1,1 @@
+"""Probes of cognitive functions, drawn from a stored result. Never imports torch."""

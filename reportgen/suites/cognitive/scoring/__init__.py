@@ -1,0 +1,1 @@
+"""Probes of cognitive functions, measured. Imports torch."""

@@ -1,1 +1,0 @@
-"""Runs side by side: never scored here, only drawn."""

@@ -1,0 +1,177 @@
+"""Heads as points: induction against the average indirect effect, and both by layer."""
+
+from __future__ import annotations
+
+import math
+
+import altair as alt
+import numpy as np
+
+from reportgen.aliases import Floats
+from reportgen.figures import captions, theme
+from reportgen.figures.curves import GREY, Axis, Curve, CurvePanel, Label, Points, axis_of, even, line_chart, spots
+from reportgen.figures.figure import Figure, View, later
+from reportgen.figures.theme import Style
+from reportgen.scores import Cell, Column, Head, HeadScores, SuiteResult, Table, head_name
+from reportgen.suites.icl.drawing import words
+from reportgen.suites.icl.found import TOP, Agreement, Depth, agreement, depth, induction_of, task_means, top
+from reportgen.suites.icl.suite import SUITE, TASK
+
+_DEPTHS = ("first third of the layers", "middle third", "last third")
+_SHAPES = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8", "M0,-1L1,0L0,1L-1,0Z")
+_NAMED = 5  # heads named in a panel, by either score
+
+
+def _both(result: SuiteResult, view: View) -> tuple[HeadScores, HeadScores] | None:
+    """Induction and average indirect effect, where the run has both."""
+    aie = result.get("aie", TASK)
+    if aie is None:
+        return None
+    induction = induction_of(view.results, (aie.values.shape[0], aie.values.shape[1]))
+    return None if induction is None else (induction, aie)
+
+
+def scatter_figure(result: SuiteResult, view: View) -> Figure | None:
+    """None where no suite of the run scored induction."""
+    found = _both(result, view)
+    if found is None:
+        return None
+    induction, aie = found
+    x, y = induction.values.astype(np.float64), aie.exact_values.astype(np.float64)
+    told, name, of = words.facts_of(result), captions.model_name(view), agreement(x, y)
+    return Figure(
+        id="icl-induction",
+        suite=SUITE.name,
+        title=f"{name}: induction against function vectors",
+        caption=captions.join(
+            f"Average indirect effect of each head of {captions.grid_words(view)} against its induction score.",
+            f"n = {of.heads} heads with an exact effect.", _correlation(of),
+            f"Top by both: {of.both} of {of.first + of.both} and {of.second + of.both}, expected {of.expected:.1f}.",
+            captions.synthetic(view),
+        ),
+        alt=f"Scatter of the average indirect effect against induction over the heads of {name}.",
+        chart=later(_scatter, induction, aie, view.style, synthetic=bool(captions.synthetic(view))),
+        data=_table(induction, aie),
+        notes=captions.notes(
+            f"Across: {induction.label}, of the suite {induction.suite}: mean attention of queries in the second copy "
+            "to the token after the first one, at most 1. Published induction scores are made otherwise.",
+            f"Up: {words.lower(aie.label)}; {SUITE.measure('aie').formula}.",
+            f"Dashed: where the top {100 * TOP:.0f} % of the heads begin (three at least). Top by induction alone "
+            f"{of.first}, by the effect alone {of.second}, by both {of.both}; expected by chance within layers "
+            f"{of.expected:.2f}, one-sided p = {captions.number(of.p)}.",
+            words.exact(told),
+            words.tasks(told),
+            f"Named: the {_NAMED} highest heads by either score.",
+        ),
+    )  # fmt: skip
+
+
+def _correlation(of: Agreement) -> str:
+    if not math.isfinite(of.rho):
+        return ""
+    low, high = (captions.number(v) for v in (of.low, of.high))
+    return f"Spearman {captions.number(of.rho)} [{low}, {high}] over heads."
+
+
+def _scatter(induction: HeadScores, aie: HeadScores, style: Style, *, synthetic: bool) -> alt.LayerChart:
+    x, y = induction.values.astype(np.float64), aie.exact_values.astype(np.float64)
+    known, layers = np.isfinite(x) & np.isfinite(y), len(x)
+    third = np.minimum(2, 3 * np.arange(layers) // max(1, layers))[:, None] * np.ones_like(x)
+    colours = [theme.CATEGORY_COLOURS[style.palette][i] for i in (0, 2, 3)]
+    across, up = axis_of(induction.label, x[known]), axis_of(aie.label, y[known])
+    dots = [
+        Points(name, spots(x, y, known & (third == i)), colours[i], _SHAPES[i])
+        for i, name in enumerate(_DEPTHS)
+        if (known & (third == i)).any()
+    ]
+    edges = [float(values[top(np.where(known, values, np.nan))].min()) for values in (x, y)]
+    lines = [
+        Curve("", (edges[0], edges[0]), (up.low, up.high), GREY, dash=(3, 2), width=0.7),
+        Curve("", (across.low, across.high), (edges[1], edges[1]), GREY, dash=(3, 2), width=0.7),
+    ]
+    if float(np.nanmin(y)) < 0:
+        lines.append(Curve("", (across.low, across.high), (0.0, 0.0), "#9a9a9a", dash=(1.5, 1.5), width=0.5))
+    named: list[Head] = [*aie.ranking()[:_NAMED], *(h for h in induction.ranking() if known[h])][: 2 * _NAMED]
+    labels = _labels(list(dict.fromkeys(named)), x, y, across, up, style)
+    panel = CurvePanel("", "", lines, points=dots, labels=labels)
+    return line_chart([panel], [(across, up)], style, synthetic=synthetic, aspect=0.7, widest=46.0)
+
+
+def _labels(heads: list[Head], x: Floats, y: Floats, across: Axis, up: Axis, style: Style) -> list[Label]:
+    """Names of heads that stand clear of those named before."""
+    found: list[Label] = []
+    for head in heads:
+        a, b = float(x[head]), float(y[head])
+        near = [
+            abs(across.share(a) - across.share(o.x)) < 0.12 and abs(up.share(b) - up.share(o.y)) < 0.05 for o in found
+        ]
+        if any(near):
+            continue
+        name = head_name(*head)
+        left = across.share(a) > 0.8
+        found.append(Label(name, a, b, right=-theme.text_width(name, 0.88 * style.font_size) - 4.0 if left else 4.0))
+    return found
+
+
+def _table(induction: HeadScores, aie: HeadScores) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for head in np.ndindex(aie.values.shape):
+        at = (int(head[0]), int(head[1]))
+        values = [float(s[at]) if np.isfinite(s[at]) else None for s in (induction.values, aie.exact_values)]
+        rows.append((head_name(*at), at[0], *values))
+    columns = (Column("head"), Column("layer"), Column(induction.label, digits=4), Column(aie.label, digits=4))
+    return Table("icl/induction", "Induction and average indirect effect", columns, tuple(rows), folded=True)
+
+
+# By layer.
+
+
+def depth_figure(result: SuiteResult, view: View) -> Figure | None:
+    """Both scores by layer; None where the run has not both."""
+    found, stored = _both(result, view), task_means(result)
+    if found is None or stored is None:
+        return None
+    induction, aie = found
+    told, name = words.facts_of(result), captions.model_name(view)
+    of = depth(induction.values.astype(np.float64), *stored)
+    apart = f"{captions.number(of.second - of.first)} layers"
+    spread = f" [{captions.number(of.low)}, {captions.number(of.high)}]" if math.isfinite(of.low) else ""
+    return Figure(
+        id="icl-depth",
+        suite=SUITE.name,
+        title=f"{name}: where induction and function vectors are",
+        caption=captions.join(
+            f"Induction score and average indirect effect of each head of {captions.grid_words(view)}, by layer.",
+            f"Score-weighted mean layers (dashed): {of.first:.1f} and {of.second:.1f}, apart by {apart}{spread} over "
+            f"{captions.plural(len(told.tasks), 'task')}.",
+            captions.synthetic(view),
+        ),
+        alt=f"Two rows of dots: induction and average indirect effect by layer of {name}.",
+        chart=later(_depths, induction, aie, of, view.style, synthetic=bool(captions.synthetic(view))),
+        data=_table(induction, aie),
+        notes=captions.notes(
+            "Weights: scores above zero. The interval of the difference resamples tasks; induction is held fixed.",
+            words.exact(told),
+            words.tasks(told),
+        ),
+    )  # fmt: skip
+
+
+def _depths(induction: HeadScores, aie: HeadScores, of: Depth, style: Style, *, synthetic: bool) -> alt.LayerChart:
+    colours = [theme.CATEGORY_COLOURS[style.palette][i] for i in (0, 3)]
+    layers = len(aie.values)
+    step = next((s for s in (1.0, 2.0, 5.0, 10.0) if layers <= 12 * s), 20.0)
+    panels, axes = [], []
+    for scores, middle, colour, shape in zip((induction, aie), (of.first, of.second), colours, _SHAPES, strict=False):
+        values = scores.exact_values.astype(np.float64)
+        known = np.isfinite(values)
+        at = np.arange(layers)[:, None] * np.ones_like(values)
+        x = Axis("Layer", -0.7, layers - 0.3, [(v, f"{v:g}") for v, _ in even(0.0, layers - 1.0, step)])
+        y = axis_of(scores.label.partition(" (")[0], values[known])
+        middle_line = Curve("", (middle, middle), (y.low, y.high), GREY, dash=(3, 2), width=0.9)
+        best = scores.ranking()[:3]
+        labels = _labels(best, at, values, x, y, style)
+        dots = [Points("", spots(at, values, known), colour, shape)]
+        panels.append(CurvePanel(scores.label, "", [middle_line], points=dots, labels=labels))
+        axes.append((x, y))
+    return line_chart(panels, axes, style, synthetic=synthetic, aspect=0.32, in_row=1, widest=50.0)

@@ -1,0 +1,1 @@
+"""Heads that carry a task in context, measured. Imports torch."""

@@ -1,0 +1,197 @@
+"""What each head does for the fall of the loss along a text: the loss late in a window minus the loss early in it.
+
+A head is ablated at all positions but the first of a window: its z becomes its mean over the text. Spans of tokens are
+compared, not single ones, whose loss varies from text to text. Olsson et al. 2022 compare tokens 500 and 50.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reportgen import stats
+from reportgen.aliases import Bools, Float32s
+from reportgen.scores import HeadScores, NamedArray
+from reportgen.suites import facts, prose
+from reportgen.suites.icl.facts import IclFacts
+from reportgen.suites.icl.scoring.effects import spearman
+from reportgen.suites.icl.scoring.passes import layers_of
+from reportgen.suites.icl.suite import SUITE, Settings
+from reportgen.suites.settings import switched_off
+
+if TYPE_CHECKING:
+    from reportgen.models.model import HookFn, Model
+
+TASK = "natural_text"
+LENGTH, EARLY, LATE = 512, (40, 60), (400, 500)
+SHORTER = (256, 160)  # windows of texts that give too few of LENGTH
+SHARES = (0.25, 0.75)  # on the way to the mean, where gradients are taken
+GOOD = 0.8  # rank correlation from which the other heads show the estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Change of (late loss - early loss), nats a token: estimate [window layer head], exact the same with NaN for heads
+    that are not exact; whole [window] of the whole model; random [layer head] heads drawn at random."""
+
+    whole: Float32s
+    estimate: Float32s
+    exact: Float32s
+    random: Bools
+
+
+def spans(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The early and the late window of tokens; of short texts those about 10 % and 90 % of the length."""
+    if length >= LENGTH:
+        return EARLY, LATE
+    tenth = length // 10
+    return (tenth, tenth + max(2, length // 20)), (length - 2 * tenth, length)
+
+
+def fall(logits: Tensor, ids: Tensor) -> Tensor:
+    """[row] mean loss of the late tokens minus that of the early ones; logits [row pos vocab]."""
+    found = []
+    for first, last in spans(ids.shape[1]):
+        some = logits[:, first - 1 : last - 1]
+        own = some.gather(-1, ids[:, first:last, None])[..., 0]
+        found.append((some.logsumexp(-1) - own).mean(1))
+    return found[1] - found[0]
+
+
+def measure(model: Model, ids: Tensor, settings: Settings, seed: int, told: Callable[[int, int], None]) -> Losses:
+    """All heads by attribution, the first of them and some at random exactly; ids [window pos], window by window."""
+    record, rows = model.record, [ids[i : i + 1].to(model.device) for i in range(len(ids))]
+    layers = range(record.n_layers)
+    sums = [torch.zeros(record.n_heads, record.d_head, device=model.device) for _ in layers]
+
+    def add(layer: int, z: Tensor) -> None:
+        sums[layer] += z[0, 1:].float().sum(0)
+
+    adding: dict[tuple[str, int], HookFn] = {("z", i): partial(add, i) for i in layers}
+    whole = [fall(model.run(row, adding), row) for row in rows]
+    mean = [total / (len(rows) * (ids.shape[1] - 1)) for total in sums]
+    estimate = np.stack([_estimate(model, row, mean) for row in rows])
+    chosen, random = _chosen(estimate, settings, seed)
+    exact = np.full(estimate.shape, np.nan, np.float32)
+    for number, row in enumerate(rows):
+        told(number, len(rows))
+        residual: dict[int, Tensor] = {}
+
+        def keep(layer: int, stream: Tensor, residual: dict[int, Tensor] = residual) -> None:
+            residual[layer] = stream.detach().clone()
+
+        model.run(row, {("resid_pre", i): partial(keep, i) for i in layers}, last=True)
+        for layer, heads in layers_of(chosen):
+            for head in heads:
+                hook = partial(_ablate, mean[layer], head)
+                logits = model.run(row, {("z", layer): hook}, start=(layer, residual[layer]))
+                exact[number, layer, head] = float(fall(logits, row)[0] - whole[number][0])
+    told(len(rows), len(rows))
+    return Losses(torch.cat(whole).cpu().numpy(), estimate, exact, random)
+
+
+def _ablate(mean: Tensor, head: int, z: Tensor) -> Tensor:
+    out = z.clone()
+    out[:, 1:, head] = mean[head].to(z.dtype)
+    return out
+
+
+def _estimate(model: Model, row: Tensor, mean: list[Tensor]) -> Float32s:
+    """[layer head] of one window: (mean - z) . d fall / d z, summed over positions."""
+    parts = []
+    for share in SHARES:
+        seen: list[Tensor] = []
+        changes: list[Tensor] = []
+
+        def move(layer: int, z: Tensor, seen: list[Tensor], changes: list[Tensor], share: float) -> Tensor:
+            change = mean[layer].to(z.dtype) - z.detach()
+            change[:, 0] = 0
+            changes.append(change)
+            seen.append(z + share * change)
+            return seen[-1]
+
+        hooks: dict[tuple[str, int], HookFn] = {
+            ("z", i): partial(move, i, seen=seen, changes=changes, share=share) for i in range(len(mean))
+        }
+        gradients = torch.autograd.grad(fall(model.run(row, hooks, grad=True), row).sum(), seen)
+        parts.append(
+            torch.stack([(g.float() * c.float()).sum((0, 1, 3)) for g, c in zip(gradients, changes, strict=True)])
+        )
+    found: Float32s = torch.stack(parts).mean(0).detach().cpu().numpy()
+    return found
+
+
+def _chosen(estimate: Float32s, settings: Settings, seed: int) -> tuple[Bools, Bools]:
+    """Heads [layer head] to ablate exactly, and those of them drawn at random."""
+    shape = estimate.shape[1:]
+    flat = np.abs(estimate.mean(0)).ravel()
+    exact, random = np.zeros(flat.size, np.bool_), np.zeros(flat.size, np.bool_)
+    exact[np.argsort(-flat, kind="stable")[: settings.text_verified]] = True
+    count = min(settings.text_sampled, flat.size)
+    random[np.random.default_rng([seed, 61]).choice(flat.size, count, replace=False)] = True
+    return (exact | random).reshape(shape), random.reshape(shape)
+
+
+def score(
+    model: Model, settings: Settings, seed: int, told: IclFacts, progress: Callable[[int, int], None]
+) -> tuple[HeadScores, NamedArray] | str:
+    """The measure `icl_score` and what it is the mean of, or why there is none."""
+    if not settings.text_windows:
+        return switched_off("icl", "text_windows")
+    for length in (LENGTH, *SHORTER):
+        found = prose.windows(model.tokens, settings.text_file, settings.text_windows, length, seed, model.record.n_ctx)
+        if not isinstance(found, str):
+            break
+    if isinstance(found, str):
+        return found
+    if found.ids.shape[1] < 40:
+        return f"its context of {found.ids.shape[1]} tokens has no early and late part"
+    losses = measure(model, torch.from_numpy(found.ids), settings, seed, progress)
+    if not np.isfinite(losses.estimate).all():
+        return "losses on this text are not finite"
+    told.text_source, told.text_windows = found.source, len(found.ids)
+    told.text_spans = [list(span) for span in spans(found.ids.shape[1])]
+    told.text_fall = facts.Number(float(losses.whole.mean()))
+    scores = _scores(losses, settings, seed, told)
+    return scores, NamedArray(("window", "layer", "head"), losses.exact)
+
+
+def _scores(losses: Losses, settings: Settings, seed: int, told: IclFacts) -> HeadScores:
+    rng, measured = np.random.default_rng([seed, 62]), SUITE.measure("icl_score")
+    exact = np.isfinite(losses.exact[0])
+    means, estimate = losses.exact.mean(0), losses.estimate.mean(0)
+    told.text_exact = int(exact.sum())
+    told.text_spearman = facts.Number(spearman(estimate[losses.random], means[losses.random]))
+    shown = bool(told.text_spearman >= GOOD) and not exact.all()
+    each = losses.exact[:, exact].astype(np.float64)
+    low, high = stats.bootstrap_interval(each, [0] * len(each), rng, draws=settings.resamples)
+    p = None
+    if settings.flips:
+        null = stats.sign_flip_null(each, settings.flips, rng)
+        p = stats.step_down_max_t(np.abs(each.mean(0)), np.abs(null))
+
+    def grid(given: np.ndarray) -> Float32s:
+        out = np.full(exact.shape, np.nan, np.float32)
+        out[exact] = given
+        return out
+
+    return HeadScores(
+        key=f"icl/icl_score/{TASK}",
+        label=f"{measured.title} ({measured.unit})",
+        values=np.where(exact, means, estimate if shown else np.nan).astype(np.float32),
+        n=len(each),
+        low=grid(low),
+        high=grid(high),
+        p=None if p is None else grid(p),
+        no_null="" if p is not None else switched_off("icl", "flips"),
+        range=measured.range,
+        reasons={} if exact.all() else {"*": f"not among the {told.text_exact} heads that are ablated exactly"},
+        estimated=~exact if shown else None,
+        estimator="attribution" if shown else "",
+    )

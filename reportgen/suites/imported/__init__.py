@@ -1,1 +1,0 @@
-"""Scores computed elsewhere: never scored here, only drawn."""

@@ -1,0 +1,1 @@
+"""Relation scores, drawn from a stored result. Never imports torch."""

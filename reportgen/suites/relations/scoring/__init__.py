@@ -1,0 +1,1 @@
+"""Relation scores, measured. Imports torch."""

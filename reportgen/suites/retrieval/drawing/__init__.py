@@ -1,0 +1,1 @@
+"""Figures of retrieval heads. No torch."""

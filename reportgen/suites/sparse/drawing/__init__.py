@@ -1,0 +1,1 @@
+"""Sparse against dense circuits, drawn from a stored result. Never imports torch."""

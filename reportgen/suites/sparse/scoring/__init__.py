@@ -1,0 +1,1 @@
+"""Sparse against dense circuits, measured. Imports torch."""

@@ -1,0 +1,1 @@
+"""Post-training that makes a model's attention sparse: `reportgen sparsify`."""

@@ -1,0 +1,1 @@
+"""What each head does on running text when nobody asks anything of it."""

@@ -1,0 +1,1 @@
+"""Figures of heads on text. No torch."""

@@ -1,0 +1,1 @@
+"""Heads on running text, measured. Imports torch."""

@@ -1,0 +1,91 @@
+"""A planted function-vector head is found, exactly, and a head that is needed for something else is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reportgen.figures.figure import KeptDrawing, View
+from reportgen.models.load import load
+from reportgen.models.model import Model
+from reportgen.scores import SuiteResult
+from reportgen.suites import facts
+from reportgen.suites.base import Context
+from reportgen.suites.icl.drawing.figures import figures
+from reportgen.suites.icl.facts import IclFacts
+from reportgen.suites.icl.scoring.score import score
+from reportgen.suites.icl.suite import SUITE
+from tests.suites.icl.planted import planted_folder, write_tasks
+
+HEAD, FETCHES = (1, 2), (0, 1)
+SMALL = {"tasks": "all", "shots": 4, "prompts": 6, "flips": 500, "resamples": 200}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("planted")
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> Model:
+    return load(planted_folder(place / "model"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def made(model: Model, place: Path) -> SuiteResult:
+    settings = SUITE.make_settings("quick", {**SMALL, "pairs_dir": write_tasks(place)})
+    return score(model, settings, Context(0, 1))
+
+
+def test_the_model_learns_both_tasks_from_intact_examples_alone(made: SuiteResult) -> None:
+    for gate in facts.read(made, IclFacts).gate:
+        assert (gate.accuracy, gate.deranged, gate.passed) == (1.0, 0.0, True)
+
+
+def test_the_head_that_carries_the_task_is_the_only_one(made: SuiteResult) -> None:
+    aie = made["aie/all_tasks"]
+    assert aie.exact.all()
+    assert aie.ranking()[0] == HEAD
+    assert aie.values[HEAD] > 4
+    others = np.delete(aie.values.ravel(), HEAD[0] * 4 + HEAD[1])
+    assert np.abs(others).max() < 0.01
+    assert made["aie_prob/all_tasks"].values[HEAD] > 0.7
+    assert made["specific/all_tasks"].values[HEAD] > 4
+    (first, second) = made.head_sets
+    assert first.heads == second.heads == (HEAD,)
+    assert first.evidence["causal effect"] == first.evidence["replicated (tasks)"] == "passed"
+    held = aie.held_out
+    assert held is not None
+    assert held.head == "L1H2"
+
+
+def test_what_is_needed_need_not_carry_the_task(made: SuiteResult) -> None:
+    needed = made["needed/all_tasks"]
+    assert needed.values[HEAD] > 4
+    assert needed.values[FETCHES] > 4
+    assert made["aie/all_tasks"].values[FETCHES] == pytest.approx(0, abs=0.01)
+    assert np.abs(np.delete(needed.values.ravel(), [1, 6])).max() < 0.01
+
+
+def test_controls_do_not_bring_the_task_back(made: SuiteResult) -> None:
+    found = {c.name: c for c in made["aie/all_tasks"].controls}
+    assert set(found) == {"deranged labels", "another task's mean", "random vector", "random twin"}
+    for name in ("deranged labels", "another task's mean"):
+        values = found[name].values
+        assert values is not None
+        assert values[HEAD] < 0.5
+    assert found["random twin"].value < 0.5
+
+
+def test_figures_are_drawn_and_captions_are_short(made: SuiteResult, model: Model) -> None:
+    view = View(model.record, overlays=made.head_sets, results={"icl": made})
+    drawn = {figure.id: figure for figure in figures(made, view)}
+    assert set(drawn) == {"icl-gate", "icl-aie", "icl-aie_prob", "icl-specific", "icl-needed", "icl-tasks"}
+    for figure in drawn.values():
+        assert len(figure.caption.split()) <= 60
+        assert not isinstance(figure.chart, KeptDrawing)
+        assert figure.chart.to_dict()["layer"]
+    assert "L1H2" in drawn["icl-aie"].caption
+    assert {row[1] for row in drawn["icl-tasks"].data.rows if row[2] is not None and float(row[2]) > 1} == {"L1H2"}
