@@ -53,7 +53,9 @@ def main(kind: str, out: str, counts: str, model: str = "mini", settings: str = 
     folder.mkdir(parents=True, exist_ok=True)
     given = json.loads(settings)
     if "cognitive" in given:
-        given["cognitive"]["data"] = str(few_questions(folder))
+        own = folder / f"questions-{Path(counts).stem}"  # not shared: three of these run at once
+        own.mkdir(exist_ok=True)
+        given["cognitive"]["data"] = str(few_questions(own))
     found: dict[str, list[list[object]]] = {}
 
     class Watch(runner.Silent):
