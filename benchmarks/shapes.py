@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase as Tokens
 
 from reportgen.suites import pairs
 
@@ -21,19 +22,22 @@ DATA = Path(pairs.__file__).parent / "pair_lists"
 SHARD = 10**9  # bytes of one weight file
 
 
-def gpt2_small_shape(folder: Path, seed: int = 0, *, d_vocab: int = 50257) -> Path:
-    """12 layers x 12 heads, d_model 768, random weights; about 0.5 GB on disk with GPT-2's own vocabulary."""
+def gpt2_small_shape(folder: Path, seed: int = 0, *, d_vocab: int = 50257, words: Tokens | None = None) -> Path:
+    """12 layers x 12 heads, d_model 768, random weights; about 0.5 GB on disk with GPT-2's own vocabulary.
+
+    words  a tokenizer of at most `d_vocab` tokens; without, one of the words of the shipped relations
+    """
     if (folder / "model.safetensors").exists():
         return folder
     torch.manual_seed(seed)
     config = GPT2Config(vocab_size=d_vocab, bos_token_id=d_vocab - 1, eos_token_id=d_vocab - 1)
     GPT2LMHeadModel(config).eval().save_pretrained(folder)
     mark_synthetic(folder)
-    wide_tokenizer(d_vocab).save_pretrained(folder)
+    (words or wide_tokenizer(d_vocab)).save_pretrained(folder)
     return folder
 
 
-def llama_1b_shape(folder: Path, seed: int = 0) -> Path:
+def llama_1b_shape(folder: Path, seed: int = 0, *, words: Tokens | None = None) -> Path:
     """Random weights in the shape of Llama-3.2-1B: 16 layers x 32 heads, 8 key-value heads, d_model 2048; 2.5 GB."""
     if (folder / "model.safetensors").exists():
         return folder
@@ -47,7 +51,7 @@ def llama_1b_shape(folder: Path, seed: int = 0) -> Path:
     model: Any = LlamaForCausalLM(config)  # half-typed upstream
     model.to(torch.bfloat16).eval().save_pretrained(folder)
     mark_synthetic(folder)
-    wide_tokenizer(vocab).save_pretrained(folder)
+    (words or wide_tokenizer(vocab)).save_pretrained(folder)
     return folder
 
 

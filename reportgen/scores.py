@@ -250,8 +250,9 @@ class HeadScores:
 
         Equal values: the larger (layer, head) first, as Elhelo and Geva's code ranks them.
         """
-        order = [(int(layer), int(head)) for layer, head in np.argwhere(self.exact)]
-        return sorted(order, key=lambda lh: (float(self.values[lh]), lh), reverse=True)
+        heads = np.argwhere(self.exact)  # by layer, then head
+        order = np.argsort(self.values[self.exact], kind="stable")[::-1]
+        return [(layer, head) for layer, head in heads[order].tolist()]
 
     def top(self, k: int = 5) -> Rows:
         """Rows of the `k` heads with the highest values."""

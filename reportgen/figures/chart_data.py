@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -53,8 +54,10 @@ def rows(scores: HeadScores, sets: Sequence[HeadSet] = ()) -> list[dict[str, Any
     """One row per head, layer by layer. `value` is None where nothing was computed; `note` says why, or that the value
     is an estimate."""
     words, rank = (marks_of(sets), weights_of(sets)), places(scores)
-    layers, heads = scores.values.shape
-    return [_row(scores, (layer, head), rank, *words) for layer in range(layers) for head in range(heads)]
+    grids = (scores.values, scores.low, scores.high, scores.p)
+    columns = (_column(grid, scores.values.size) for grid in grids)  # once a grid: 5,120 heads have 20,480 numbers
+    every = zip(np.ndindex(scores.values.shape), *columns, strict=True)
+    return [_row(scores, (at[0], at[1]), rank, words, numbers) for at, *numbers in every]
 
 
 def table(panels: Sequence[tuple[HeadScores, Sequence[HeadSet]]], title: str = "") -> Table:
@@ -67,29 +70,35 @@ def table(panels: Sequence[tuple[HeadScores, Sequence[HeadSet]]], title: str = "
 
 
 def _row(
-    scores: HeadScores, at: Head, rank: dict[Head, int], marks: dict[Head, str], weights: dict[Head, str]
+    scores: HeadScores,
+    at: Head,
+    rank: dict[Head, int],
+    words: tuple[dict[Head, str], dict[Head, str]],
+    numbers: Sequence[float | None],
 ) -> dict[str, Any]:
+    value, low, high, p = numbers
     return {
         "layer": at[0],
         "head": at[1],
         "name": head_name(*at),
-        "value": _at(scores.values, at),
-        "low": _at(scores.low, at),
-        "high": _at(scores.high, at),
+        "value": value,
+        "low": low,
+        "high": high,
         "n": scores.n,
-        "p": _at(scores.p, at),
+        "p": p,
         "line": None if scores.line is None else round6(scores.line),
         "rank": rank.get(at),
-        "sets": marks.get(at, ""),
-        "weight": weights.get(at, ""),
+        "sets": words[0].get(at, ""),
+        "weight": words[1].get(at, ""),
         "note": clean(scores.note(*at)),
     }
 
 
-def _at(grid: FloatGrid | None, at: Head) -> float | None:
-    if grid is None or not np.isfinite(grid[at]):
-        return None
-    return round6(float(grid[at]))
+def _column(grid: FloatGrid | None, size: int) -> list[float | None]:
+    """The grid's numbers head by head; None where there is none."""
+    if grid is None:
+        return [None] * size
+    return [round6(value) if math.isfinite(value) else None for value in grid.ravel().tolist()]
 
 
 def round6(value: float) -> float:

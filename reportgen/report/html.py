@@ -86,8 +86,9 @@ def _nodes(value: object) -> Iterator[Mapping[str, Any]]:
     if isinstance(value, Mapping):
         if isinstance(value.get("data"), Mapping) and "name" in value["data"]:
             yield value
-        for item in value.values():
-            yield from _nodes(item)
+        for name, item in value.items():
+            if name != "datasets":  # rows, by the thousand
+                yield from _nodes(item)
     elif isinstance(value, list):
         for item in value:
             yield from _nodes(item)

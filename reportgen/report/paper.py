@@ -197,7 +197,8 @@ def _score(manifest: Manifest, key: str) -> str:
 
 
 def _printed(value: float) -> str:
-    return escape_latex(number(float(value)))
+    text = number(float(value))
+    return text if text.replace(".", "").isdigit() else escape_latex(text)  # most are plain, and there are 100,000
 
 
 def _text(key: str, text: str, meaning: str) -> Named:
