@@ -31,6 +31,8 @@ _EMPTY = "M0,0h0v0h0Z"
 _INHERITED = tuple("fill stroke stroke-width stroke-dasharray font-size font-weight font-style text-anchor".split())
 SHARED_FROM = 3  # marks
 COMPACT_FROM = 200  # cells
+LONG_SHAPE, SHARED_SHAPE_FROM = 24, 6  # characters of a path, marks of that shape
+_PLACE = re.compile(r"translate\((-?[\d.]+),(-?[\d.]+)\)")
 
 
 def framed(svg: str, figure_id: str, places: Sequence[MapPlace], scores: Mapping[str, HeadScores]) -> Framed:
@@ -60,6 +62,7 @@ def framed(svg: str, figure_id: str, places: Sequence[MapPlace], scores: Mapping
         panels += [FramedPanel(**asdict(place), shape=(layers, heads), uses=ids, art=art) for place in held]
     for group in list(root.iter(f"{{{SVG}}}g")):
         _lighten(group)
+    _share_shapes(root, figure_id)
     return Framed("".join(_text(child) for child in root), tuple(panels))
 
 
@@ -84,6 +87,26 @@ def _lighten(group: ET.Element) -> None:
             group.set(name, marks[0].attrib[name])
             for mark in marks:
                 del mark.attrib[name]
+
+
+def _share_shapes(root: ET.Element, figure_id: str) -> None:
+    """A shape drawn in many places stands in the file once: `<use>` draws the same, at a third of the bytes."""
+    shapes: dict[str, list[tuple[ET.Element, str, str]]] = {}
+    for path in root.iter(f"{{{SVG}}}path"):
+        place = _PLACE.fullmatch(path.get("transform", ""))
+        if place and len(path.get("d", "")) >= LONG_SHAPE:
+            shapes.setdefault(path.attrib["d"], []).append((path, *place.groups()))
+    common = {d: marks for d, marks in shapes.items() if len(marks) >= SHARED_SHAPE_FROM}
+    if not common:
+        return
+    defs = ET.Element(f"{{{SVG}}}defs")
+    for number, (d, marks) in enumerate(common.items()):
+        name = f"{figure_id}-shape{number}"
+        ET.SubElement(defs, f"{{{SVG}}}path", {"id": name, "d": d})
+        for mark, x, y in marks:
+            colours = {key: value for key, value in mark.attrib.items() if key not in ("d", "transform")}
+            mark.tag, mark.attrib = f"{{{SVG}}}use", {"href": f"#{name}", "x": x, "y": y, **colours}
+    root.insert(0, defs)
 
 
 def _text(element: ET.Element) -> str:

@@ -186,3 +186,17 @@ def test_ids_are_the_figures_own_and_titles_are_left_out() -> None:
     assert all(f'id="{name}"' in frame.body for name in frame.panels[0].uses)
     assert "xmlns" not in frame.body
     assert all(name in frame.panels[0].art for name in frame.panels[0].uses)
+
+
+def test_a_shape_in_many_places_stands_there_once_and_looks_the_same() -> None:
+    circle = "M2,0A2,2,0,1,1,-2,0A2,2,0,1,1,2,0"
+    marks = "".join(f'<path transform="translate({x},{x % 7})" d="{circle}" fill-opacity="0.4"/>' for x in range(3, 40))
+    head = '<svg xmlns="http://www.w3.org/2000/svg" width="44" height="12" viewBox="0 0 44 12">'
+    svg = f'{head}<g fill="#c0392b">{marks}<path transform="rotate(9)" d="{circle}" fill="#123456"/></g></svg>'
+    body = framed(svg, "f", [], {}).body
+    assert body.count(circle) == 2  # the shape, and the one that no place alone describes
+    assert body.count('href="#f-shape0"') == 37
+    one, other = (decode(export.png(text, 300)) for text in (svg, f"{head}{body}</svg>"))
+    assert np.abs(one - other).max() < 0.01
+    lost = decode(export.png(f"{head}{body.replace('f-shape0', 'none', 1)}</svg>", 300))
+    assert np.abs(one - lost).max() > 0.1
