@@ -26,7 +26,7 @@ const nameOfSet = (set) => {
 const ladder = (sets, label, head) => {
   const top = make("tr", "", make("th", "Label"), ...known.rungs.map((rung) => make("th", rung)));
   for (const th of top.children) th.scope = "col";
-  const body = sets.map((set) => make("tr", "", nameOfSet(set), ...(set.ladder[head] ?? set.ladder[""]).map(([outcome, whole, detail]) => {
+  const body = sets.map((set) => make("tr", "", nameOfSet(set), ...set.ladders[set.ladder[head] ?? set.ladder[""]].map(([outcome, whole, detail]) => {
     const mark = SIGNS[outcome] ?? "\u2013";
     const sign = classed(make("span", whole ? `(${mark})` : mark), "sign");
     sign.setAttribute("aria-hidden", "true");

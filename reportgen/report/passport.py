@@ -20,7 +20,7 @@ from reportgen.report.verdicts import RUNGS, outcome_of
 from reportgen.scores import FloatGrid, HeadScores, HeadSet, NamedArray, SuiteResult, head_name
 
 HALF_MAX = 60_000.0  # beyond this float16 would overflow
-EXACT_UP_TO = 100_000  # cells of all scores together; larger runs keep intervals and p in half precision
+EXACT_UP_TO = 50_000  # cells of all scores together; larger runs keep intervals and p in half precision
 _COMPUTED = re.compile(r"computed: (.+) on this model")
 RUNG_WORDS = ("Static", "Dynamic", "Causal", "Text", "Repeated")  # of RUNGS, at the head of a column
 REASONS = 40  # heads whose reason for having no value is carried one by one
@@ -77,15 +77,18 @@ def _set(heads: HeadSet) -> dict[str, object]:
         "kind": heads.kind,
         "verified": heads.verified,
         "judged": bool(heads.evidence),
-        "ladder": _ladder(heads),
+        **_ladders(heads),
         "heads": [head_name(*h) for h in heads.heads],
     }
 
 
-def _ladder(heads: HeadSet) -> dict[str, list[tuple[str, bool, str]]]:
-    """Head name -> its outcomes, a rung each; "" stands for every head that has none of its own."""
+def _ladders(heads: HeadSet) -> dict[str, object]:
+    """`ladders`, each once, with an outcome a rung; `ladder`, head name -> its place there. "" stands for every head
+    that has none of its own."""
     own = {head for outcomes in heads.by_head.values() for head in outcomes}
-    return {head: [_rung(heads, rung, head) for rung in RUNGS] for head in ("", *sorted(own))}
+    ladder = {head: tuple(_rung(heads, rung, head) for rung in RUNGS) for head in ("", *sorted(own))}
+    places = {one: i for i, one in enumerate(dict.fromkeys(ladder.values()))}
+    return {"ladders": list(places), "ladder": {head: places[one] for head, one in ladder.items()}}
 
 
 def _rung(heads: HeadSet, rung: str, head: str) -> tuple[str, bool, str]:

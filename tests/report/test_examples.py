@@ -148,7 +148,7 @@ def test_another_suites_judgement_is_in_the_ladder(tmp_path: Path) -> None:
 
     def rung(data: dict[str, Any]) -> str:
         (movers,) = [s for s in data["sets"] if s["label"].startswith("Movers")]
-        return str(movers["ladder"]["L1H2"][3][0])
+        return str(movers["ladders"][movers["ladder"]["L1H2"]][3][0])
 
     assert rung(plain) == "not run"
     assert rung(judged) == "passed"

@@ -68,7 +68,7 @@ def test_sets_say_source_rule_and_evidence(report: Report) -> None:
     (movers,) = passport(report)["sets"]  # type: ignore[misc]
     assert movers["heads"] == ["L1H2", "L2H3"]
     assert movers["rule"] == "effect above .5"
-    causal = movers["ladder"][""][RUNGS.index("causal effect")]
+    causal = movers["ladders"][movers["ladder"][""]][RUNGS.index("causal effect")]
     assert causal == ("passed", True, "causal effect: passed (the set as a whole)")
 
 
@@ -77,7 +77,7 @@ def test_a_head_has_its_own_outcome_where_it_was_judged(report: Report) -> None:
     movers = movers.judged("replicated (templates)", {(1, 2): "passed", (2, 3): "failed"})
     (found,) = passport(dataclasses.replace(report, overlays=(movers,)))["sets"]  # type: ignore[misc]
     at = RUNGS.index("replicated")
-    assert [found["ladder"][head][at][:2] for head in ("L1H2", "L2H3", "")] == [
+    assert [found["ladders"][found["ladder"][head]][at][:2] for head in ("L1H2", "L2H3", "")] == [
         ("passed", False), ("failed", False), ("failed", True),
     ]  # fmt: skip
 
