@@ -27,7 +27,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from reportgen import score_files, suites
-from reportgen.errors import RunError, SettingsError, UnknownScore, nearest
+from reportgen.errors import RunError, SettingsError, UnknownScore, UserError, nearest
 from reportgen.files import (
     as_text,
     check_inside,
@@ -144,6 +144,26 @@ class Run:
     def results(self) -> Mapping[str, SuiteResult]:
         """All finished suites' results, by name."""
         return {name: self.result(name) for name in self.done()}
+
+    def beside(self) -> tuple[list[Run], dict[str, str]]:
+        """The runs named with --beside, and why some of them are not there, by name. They lie in the same folder."""
+        found: list[Run] = []
+        missing: dict[str, str] = {}
+        for name in self.manifest.beside:
+            if Path(name).name != name or name in ("", ".", ".."):
+                missing[name] = "not the name of a folder beside the run"
+                continue
+            try:
+                other = Run.open(self.path.parent / name)
+                other.results  # noqa: B018  read now: what is damaged is missing
+            except UserError as error:
+                missing[name] = str(error)
+                continue
+            if other.model.content_hash == self.model.content_hash:
+                found.append(other)
+            else:
+                missing[name] = "a run of other weights"
+        return found, missing
 
     def __repr__(self) -> str:
         grid = f"{self.model.n_layers} layers x {self.model.n_heads} heads"
@@ -394,6 +414,7 @@ def keep_marks(
     published: str = "",
     *,
     no_overlay: bool = False,
+    beside: Iterable[Path] = (),
     tell: Callable[[str], None] = lambda words: None,
 ) -> Run:
     """The run with the head sets to mark from now on, stored in run.json: for `render`, `figure`, `check` and `site`.
@@ -401,6 +422,7 @@ def keep_marks(
     overlays    TOML files that replace the stored ones; none = keep them
     published   key of a catalogue model; "" = keep the stored one
     no_overlay  draw none of them until this is called again
+    beside      other runs of the model, in the same folder, that say whether findings hold; none = keep those stored
     tell        called with a message about stored and replaced files
 
     Raises UserError for a malformed file or unknown key (nothing is changed then), or a folder in use.
@@ -408,13 +430,26 @@ def keep_marks(
     shape = (run.model.n_layers, run.model.n_heads)
     files = overlay_files(overlays, shape)
     sets_for("", published, shape)
+    others = [_neighbour(run, path) for path in beside]
     with owned(run.path):
         manifest = _read_manifest(run.path)
         writer = RunWriter(run.path, manifest)
         if files:
             tell(writer.keep_overlays(files))
         key = published or manifest.published_as
-        marked = msgspec.structs.replace(writer.manifest, published_as=key, no_overlay=no_overlay)
+        marked = msgspec.structs.replace(
+            writer.manifest, published_as=key, no_overlay=no_overlay, beside=others or manifest.beside
+        )
         if marked != writer.manifest:
             writer.save(marked)
     return Run(run.path, marked)
+
+
+def _neighbour(run: Run, path: Path) -> str:
+    """The name of another run's folder beside the run's; SettingsError: elsewhere, or of other weights."""
+    other = Run.open(path)
+    if other.path.resolve().parent != run.path.resolve().parent or other.path.resolve() == run.path.resolve():
+        raise SettingsError(f"--beside {path}: not another run in {run.path.resolve().parent}.", "Copy it there.")
+    if other.model.content_hash != run.model.content_hash:
+        raise SettingsError(f"--beside {path}: a run of other weights than {run.path}.", "Name runs of the same model.")
+    return other.path.resolve().name

@@ -252,6 +252,7 @@ SUITE = Suite(
     settings=Settings,
     score="reportgen.suites.weights.scoring.score:score",
     figures="reportgen.suites.weights.drawing.figures:figures",
+    variants="reportgen.suites.weights.variants:variants",
     featured=("copying_mlp/", "suppression/"),
     measures=MEASURES,
     licence="words in order (numbers, days, months, letters), in reportgen's code (MIT)",
