@@ -150,9 +150,6 @@ class Run:
         found: list[Run] = []
         missing: dict[str, str] = {}
         for name in self.manifest.beside:
-            if Path(name).name != name or name in ("", ".", ".."):
-                missing[name] = "not the name of a folder beside the run"
-                continue
             try:
                 other = Run.open(self.path.parent / name)
                 other.results  # noqa: B018  read now: what is damaged is missing
@@ -269,7 +266,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise RunError(f"{path} is not a run folder (no {MANIFEST}).", "Make one with 'reportgen run'.")
     file = path / MANIFEST
     manifest = read_versioned(file, Manifest, SCHEMA_VERSION, _AGAIN)
-    names = [manifest.model.slug, *manifest.overlays]
+    names = [manifest.model.slug, *manifest.overlays, *manifest.beside]
     names += [name for suite, record in manifest.suites.items() for name in (suite, *record.sha256)]
     for name in names:
         if not is_slug(name):
@@ -452,4 +449,7 @@ def _neighbour(run: Run, path: Path) -> str:
         raise SettingsError(f"--beside {path}: not another run in {run.path.resolve().parent}.", "Copy it there.")
     if other.model.content_hash != run.model.content_hash:
         raise SettingsError(f"--beside {path}: a run of other weights than {run.path}.", "Name runs of the same model.")
-    return other.path.resolve().name
+    name = other.path.resolve().name
+    if not is_slug(name):
+        raise SettingsError(f"--beside {path}: {name!r} is no plain name.", "Rename the folder.")
+    return name

@@ -19,7 +19,7 @@ _COLUMNS = (
     Column("found by"), Column("set"), Column("heads"), Column("setting"), Column("settings"),
     Column("keep every head", "settings"), Column("held"), Column("of"), Column("others held"), Column("others of"),
 )  # fmt: skip
-TITLE = "in how many ways its findings hold"
+TITLE = "in how many ways findings hold"
 
 
 def robustness_figure(run: Run, found: Sequence[Finding], style: Style | None = None) -> Figure:

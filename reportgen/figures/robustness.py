@@ -19,6 +19,7 @@ from reportgen.figures.theme import Style
 WIDTH = 560.0
 MOST_ROWS = 60
 LONGEST = 44  # letters of a label
+WIDER = 1.14  # than theme.text_width: what a browser's own sans serif takes
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _AXIS = Axis("", -0.03, 1.03, even(0.0, 1.0, 0.25))
 _LINE = 1.55  # font sizes
@@ -57,8 +58,8 @@ def holds(lines: Sequence[HoldLine], style: Style, *, synthetic: bool = False) -
     total = max(WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4, 34 * size)
     texts = [theme.text_width(shortened(line.label, LONGEST), small) + 1.4 * size for line in lines]
     texts += [1.06 * theme.text_width(shortened(line.group, 60), small) for line in lines]  # bold
-    beside = min(max(texts) + 0.8 * size, 0.5 * total)
-    last = max(theme.text_width(line.count, small) for line in lines) + 0.6 * size
+    beside = min(WIDER * max(texts) + 0.8 * size, 0.5 * total)
+    last = WIDER * max(theme.text_width(line.count, small) for line in lines) + 0.6 * size
     groups, placed, end = _rows(lines, size)
     tile = SmallPlot(beside, 1.0, total - beside - last - size, end - 1.0, left=False, below=True)
     bottom = end + 3.2 * size
