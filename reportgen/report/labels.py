@@ -21,7 +21,6 @@ from reportgen.nulls import beyond_null, is_signed, null_line, sizes
 from reportgen.report.document import Label, Leading, TextTable
 from reportgen.report.text import NOT_COMPUTED, interval, number, p_value, plural, printed_count
 from reportgen.scores import Control, FloatGrid, Head, HeadScores, SuiteResult, head_name
-from reportgen.stats import false_discovery
 
 # Printed names of scores: two scores of a suite never share one.
 
@@ -211,11 +210,6 @@ def examples(n: int) -> str:
     return printed_count(n) if n else "not given"
 
 
-def discovery_rates(scores: HeadScores) -> FloatGrid | None:
-    """[layer head] false-discovery rate at which a head counts (Benjamini-Hochberg); None without p of each head."""
-    return None if scores.p_each is None else false_discovery(scores.p_each).astype(np.float32)
-
-
 def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
     return (
         head_name(*head),
@@ -227,10 +221,9 @@ def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
 
 
 def _heads(scores: Sequence[HeadScores], per_score: int, of: Led) -> TextTable:
-    rates = {s.key: discovery_rates(s) for s in scores}
-    has_rates = any(rate is not None for rate in rates.values())  # runs of earlier versions do not store them
+    has_rates = any(s.fdr is not None for s in scores)  # runs of earlier versions do not store them
     rows = [
-        (s.label, *_cells(s, head), *([p_value(at(rates[s.key], head))] if has_rates else []), of.words(head))
+        (s.label, *_cells(s, head), *([p_value(at(s.fdr, head))] if has_rates else []), of.words(head))
         for s in scores
         for head in order(s)[:per_score]
     ]

@@ -184,7 +184,7 @@ class Suite:
     older: str = ""
     norm: str = ""
     licence: str = ""
-    variants: str = ""
+    variants: str | Callable[..., tuple[Variant, ...]] = ""
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
     def __post_init__(self) -> None:
