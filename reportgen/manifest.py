@@ -142,6 +142,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     overlays: list[str] = msgspec.field(default_factory=list)  # overlay files kept
     no_overlay: bool = False  # the last report was made with --no-overlay
     published_as: str = ""  # --published KEY
+    beside: list[str] = msgspec.field(default_factory=list)  # --beside: folders of other runs of the model, by name
     self_test: SelfTest | None = None  # None: not known
 
     def scored(self) -> dict[str, SuiteRecord]:

@@ -27,7 +27,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from reportgen import score_files, suites
-from reportgen.errors import RunError, SettingsError, UnknownScore, nearest
+from reportgen.errors import RunError, SettingsError, UnknownScore, UserError, nearest
 from reportgen.files import (
     as_text,
     check_inside,
@@ -145,6 +145,23 @@ class Run:
         """All finished suites' results, by name."""
         return {name: self.result(name) for name in self.done()}
 
+    def beside(self) -> tuple[list[Run], dict[str, str]]:
+        """The runs named with --beside, and why some of them are not there, by name. They lie in the same folder."""
+        found: list[Run] = []
+        missing: dict[str, str] = {}
+        for name in self.manifest.beside:
+            try:
+                other = Run.open(self.path.parent / name)
+                other.results  # noqa: B018  read now: what is damaged is missing
+            except UserError as error:
+                missing[name] = str(error)
+                continue
+            if other.model.content_hash == self.model.content_hash:
+                found.append(other)
+            else:
+                missing[name] = "a run of other weights"
+        return found, missing
+
     def __repr__(self) -> str:
         grid = f"{self.model.n_layers} layers x {self.model.n_heads} heads"
         return f"<Run {self.path}: {self.model.name}, {grid}; {', '.join(self.done()) or 'no suite done'}>"
@@ -249,7 +266,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise RunError(f"{path} is not a run folder (no {MANIFEST}).", "Make one with 'reportgen run'.")
     file = path / MANIFEST
     manifest = read_versioned(file, Manifest, SCHEMA_VERSION, _AGAIN)
-    names = [manifest.model.slug, *manifest.overlays]
+    names = [manifest.model.slug, *manifest.overlays, *manifest.beside]
     names += [name for suite, record in manifest.suites.items() for name in (suite, *record.sha256)]
     for name in names:
         if not is_slug(name):
@@ -394,6 +411,7 @@ def keep_marks(
     published: str = "",
     *,
     no_overlay: bool = False,
+    beside: Iterable[Path] = (),
     tell: Callable[[str], None] = lambda words: None,
 ) -> Run:
     """The run with the head sets to mark from now on, stored in run.json: for `render`, `figure`, `check` and `site`.
@@ -401,6 +419,7 @@ def keep_marks(
     overlays    TOML files that replace the stored ones; none = keep them
     published   key of a catalogue model; "" = keep the stored one
     no_overlay  draw none of them until this is called again
+    beside      other runs of the model, in the same folder, that say whether findings hold; none = keep those stored
     tell        called with a message about stored and replaced files
 
     Raises UserError for a malformed file or unknown key (nothing is changed then), or a folder in use.
@@ -408,13 +427,29 @@ def keep_marks(
     shape = (run.model.n_layers, run.model.n_heads)
     files = overlay_files(overlays, shape)
     sets_for("", published, shape)
+    others = [_neighbour(run, path) for path in beside]
     with owned(run.path):
         manifest = _read_manifest(run.path)
         writer = RunWriter(run.path, manifest)
         if files:
             tell(writer.keep_overlays(files))
         key = published or manifest.published_as
-        marked = msgspec.structs.replace(writer.manifest, published_as=key, no_overlay=no_overlay)
+        marked = msgspec.structs.replace(
+            writer.manifest, published_as=key, no_overlay=no_overlay, beside=others or manifest.beside
+        )
         if marked != writer.manifest:
             writer.save(marked)
     return Run(run.path, marked)
+
+
+def _neighbour(run: Run, path: Path) -> str:
+    """The name of another run's folder beside the run's; SettingsError: elsewhere, or of other weights."""
+    other = Run.open(path)
+    if other.path.resolve().parent != run.path.resolve().parent or other.path.resolve() == run.path.resolve():
+        raise SettingsError(f"--beside {path}: not another run in {run.path.resolve().parent}.", "Copy it there.")
+    if other.model.content_hash != run.model.content_hash:
+        raise SettingsError(f"--beside {path}: a run of other weights than {run.path}.", "Name runs of the same model.")
+    name = other.path.resolve().name
+    if not is_slug(name):
+        raise SettingsError(f"--beside {path}: {name!r} is no plain name.", "Rename the folder.")
+    return name

@@ -15,12 +15,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reportgen.errors import SettingsError
+from reportgen.stats import false_discovery
 
 FloatGrid = npt.NDArray[np.float32]  # [layer head]
 BoolGrid = npt.NDArray[np.bool_]  # [layer head]
@@ -209,6 +211,11 @@ class HeadScores:
     def exact_values(self) -> FloatGrid:
         """[layer head]: the values, NaN for estimates."""
         return np.where(self.exact, self.values, np.float32(np.nan))
+
+    @cached_property
+    def fdr(self) -> FloatGrid | None:
+        """[layer head] false-discovery rate at which a head counts (Benjamini-Hochberg); None without `p_each`."""
+        return None if self.p_each is None else false_discovery(self.p_each).astype(np.float32)
 
     @property
     def how_estimated(self) -> str:
@@ -462,7 +469,8 @@ def with_judgements(results: Mapping[str, SuiteResult]) -> dict[str, SuiteResult
 # Scores as rows, one per head: for a loop, a notebook's table, or a data frame.
 
 ROW_COLUMNS = (
-    "suite", "measure", "task", "head", "layer", "head_index", "value", "low", "high", "n", "p", "line", "note",
+    "suite", "measure", "task", "head", "layer", "head_index", "value", "low", "high", "n", "p", "p_each", "fdr",
+    "line", "note",
 )  # fmt: skip
 _PRINTED = 20  # rows that a notebook or a prompt shows
 
@@ -518,7 +526,10 @@ def rows_of(scores: Iterable[HeadScores], heads: Iterable[Head] | None = None) -
 
 def row_of(score: HeadScores, head: Head) -> dict[str, Any]:
     """One head's row; numbers as Python numbers, None if there is none."""
-    grids: Mapping[str, Any] = {"value": score.values, "low": score.low, "high": score.high, "p": score.p}
+    grids: Mapping[str, Any] = {
+        "value": score.values, "low": score.low, "high": score.high, "p": score.p, "p_each": score.p_each,
+        "fdr": score.fdr,
+    }  # fmt: skip
     numbers = {name: None if grid is None else _number(grid[head]) for name, grid in grids.items()}
     return {
         "suite": score.suite, "measure": score.measure, "task": score.task, "head": f"L{head[0]}H{head[1]}",

@@ -377,7 +377,7 @@ def _write(runs: Sequence[Run], folder: Path, site: Site, progress: Progress, te
     entries: list[Entry] = []
     atlas = make_atlas(runs, progress=progress)
     for done, run in enumerate(runs):
-        report = build(run, marks=marks)
+        report = build(run, marks=marks, beside=runs)
         entry = (run.manifest, report, links(report))
         entry = _one_run(run, entry, folder / report.slug, site, tell, atlas)
         entries.append(entry)

@@ -31,7 +31,7 @@ def test_rows_are_those_of_the_csv_with_numbers_as_numbers() -> None:
     assert len(rows) == len(table)
     for row in rows:
         stored = table[row["suite"], row["measure"], row["task"], row["head"]]
-        for name in ("value", "low", "high", "p"):
+        for name in ("value", "low", "high", "p", "p_each", "fdr"):
             assert (row[name] is None) == (stored[name] == "")
             if row[name] is not None:
                 assert row[name] == pytest.approx(float(stored[name]), rel=1e-6)

@@ -16,32 +16,44 @@ from reportgen.runfolder import Run
 from reportgen.scores import Column, Table
 
 _COLUMNS = (
-    Column("set"), Column("heads"), Column("setting"), Column("held"), Column("of"), Column("others_held"),
-    Column("others_of"),
+    Column("found by"), Column("set"), Column("heads"), Column("setting"), Column("settings"),
+    Column("keep every head", "settings"), Column("held"), Column("of"), Column("others held"), Column("others of"),
 )  # fmt: skip
+TITLE = "in how many ways findings hold"
 
 
 def robustness_figure(run: Run, found: Sequence[Finding], style: Style | None = None) -> Figure:
     """How the findings of one run hold: judged sets first, the first MOST_ROWS of them drawn, all in the data."""
-    order = sorted(found, key=lambda one: not one.judged)
-    drawn = order[:MOST_ROWS]
     model, synthetic = clean(run.model.described), run.manifest.synthetic or run.model.synthetic
+    order = sorted(found, key=lambda one: not one.judged)
+    return holding(order, f"robustness-{run.model.slug}", "", model, style, synthetic=synthetic)
+
+
+def holding(
+    order: Sequence[Finding], id_: str, suite: str, model: str, style: Style | None = None, *, synthetic: bool = False
+) -> Figure:
+    """How findings hold, in this order. The figure of one suite's sets, or with suite "" of all of a run."""
+    drawn = order[:MOST_ROWS]
     settings = list(dict.fromkeys(name for one in drawn for name in one.settings))
-    every = [one.counts() for one in drawn]
-    held, asked, others, of = (sum(count[i] for count in every) for i in range(4))
+    held, asked, others, of = (sum(one.counts()[i] for one in drawn) for i in range(4))
+    whole, ways = (sum(one.whole()[i] for one in drawn) for i in range(2))
     return Figure(
-        id=f"robustness-{run.model.slug}",
-        suite="",
-        title=f"{model}: in how many ways its findings hold",
+        id=id_,
+        suite=suite,
+        title=f"{model}: {TITLE}",
         caption=join(
-            f"{plural(len(drawn), 'set')} of heads of {model} under other settings ({', '.join(settings)}).",
-            f"Above the line: {held} of n = {asked} pairs of head and setting; all other heads, {others} of {of}.",
+            f"{plural(len(drawn), 'set')} of heads of {model} under {_times(drawn)} ({_kinds(settings)}).",
+            f"Above the line: {held} of n = {asked} pairs of head and setting, all heads of a set in {whole} of {ways} "
+            f"cases; all other heads, {others} of {of}.",
             f"{len(order) - len(drawn)} more sets are in the table." if len(order) > len(drawn) else "",
             "SYNTHETIC: untrained weights or made-up numbers." if synthetic else "",
         ),
         notes=notes(
             "A mark is the share of a set's heads, times the ways of one setting, that are above the line.",
             "The grey stroke is the same share of the model's other heads: what chance and neighbouring heads give.",
+            "Settings are counted for each set, as they differ between sets.",
+            "A way is made from what the run stores, with the line of the run's own rule and no new p; or read from "
+            "another run of the same weights, where a head must be beyond that run's null.",
             "The ways are all that the stored runs hold, not a sample, so the shares have no interval.",
         ),
         alt="Share of heads and settings above the line, a row per set of heads.",
@@ -50,15 +62,28 @@ def robustness_figure(run: Run, found: Sequence[Finding], style: Style | None = 
     )
 
 
+def _times(drawn: Sequence[Finding]) -> str:
+    """`8 to 16 other settings each`: how many the sets have."""
+    counts = [len(one.ways) for one in drawn]
+    words = plural(max(counts), "other setting")
+    return f"{min(counts)} to {words} each" if min(counts) < max(counts) else words + " each" * (len(drawn) > 1)
+
+
+def _kinds(settings: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(settings) - most} more kinds" if len(settings) > most + 1 else ""
+    return ", ".join(settings[:most] if more else settings) + more
+
+
 def _line(one: Finding) -> HoldLine:
     held, asked, others, of = one.counts()
     shares = {name: one.counts(name)[0] / one.counts(name)[1] for name in one.settings}
-    return HoldLine(clean(one.legend), clean(one.label), shares, others / of if of else 0.0, f"{held} of {asked}")
+    counted = f"{held} of {asked} ({plural(len(one.ways), 'setting')})"
+    return HoldLine(clean(one.legend), clean(one.label), shares, others / of if of else 0.0, counted)
 
 
 def _table(one: Finding) -> list[tuple[str | int, ...]]:
-    rows = ((name, *one.counts(name)) for name in one.settings)
-    return [(clean(one.label), " ".join(one.heads), *row) for row in rows]
+    words = (clean(one.legend), clean(one.label), " ".join(one.heads))
+    return [(*words, name, *reversed(one.whole(name)), *one.counts(name)) for name in one.settings]
 
 
 def write_figure(figure: Figure, out: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reportgen import suites
+from reportgen.nulls import is_signed
 from reportgen.report.document import Report
-from reportgen.report.labels import is_signed
 from reportgen.report.text import number, plural, printed_count
 from reportgen.scores import HeadScores
 

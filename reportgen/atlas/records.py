@@ -12,9 +12,10 @@ import msgspec
 
 from reportgen.figures.theme import clean
 from reportgen.manifest import Manifest
+from reportgen.nulls import beyond_null
 from reportgen.published import load_catalogue, text_of
 from reportgen.report.document import Report
-from reportgen.report.labels import beyond_null, order
+from reportgen.report.labels import order
 from reportgen.scores import HeadScores, head_name
 
 HEADS, HEADS_SCHEMA = "published/v1/heads.json", "published/v1/heads.schema.json"

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from reportgen import suites
-from reportgen.manifest import SuiteRecord
-from reportgen.report.labels import beyond_null, is_signed
-from reportgen.runfolder import Run
-from reportgen.scores import FloatGrid, HeadScores, HeadSet, head_name
+from reportgen.figures.figure import attempt
+from reportgen.manifest import Manifest, SuiteRecord
+from reportgen.nulls import above_line
+from reportgen.scores import HeadSet, SuiteResult, head_name
+from reportgen.suites.base import Suite
 from reportgen.suites.variants import Variant
 
 SEVERAL = "several settings"
@@ -41,6 +45,7 @@ class Finding:
     """A set of heads, and every way in which its score was computed again."""
 
     run: str
+    suite: str
     key: str
     label: str
     legend: str
@@ -56,6 +61,11 @@ class Finding:
             sum(way.others_held for way in some), sum(way.others for way in some),
         )  # fmt: skip
 
+    def whole(self, setting: str = "") -> tuple[int, int]:
+        """Ways under which every head of the set is above the line, of how many."""
+        some = [way for way in self.ways if setting in ("", way.setting)]
+        return sum(way.held == way.heads for way in some), len(some)
+
     @property
     def settings(self) -> tuple[str, ...]:
         """What was varied, in the order of the ways."""
@@ -68,29 +78,74 @@ class Finding:
         return "; ".join([*parts, f"other heads: {held} of {asked}"])
 
 
-def findings(run: Run, others: Iterable[Run] = ()) -> list[Finding]:
+class Scored(Protocol):
+    """What is asked of a run (runfolder.Run)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def manifest(self) -> Manifest: ...
+    @property
+    def results(self) -> Mapping[str, SuiteResult]: ...
+
+
+Tell = Callable[[str, str], None]  # a suite, and why its scores could not be computed in other ways
+
+
+def findings(
+    run: Scored, others: Iterable[Scored] = (), known: Mapping[str, Suite] | None = None, tell: Tell | None = None
+) -> list[Finding]:
     """The sets of a run that were picked by a score, with every way that the run and `others` hold.
 
     others  runs; those of another model are passed over
+    known   suites by name; None = the built-in and installed ones
+    tell    hears of suites whose own function fails; their sets then have the ways of other runs only
     """
-    known = suites.drawable(run.manifest.suites)
-    same = [o for o in others if o.path != run.path and o.model.content_hash == run.model.content_hash]
+    mine = run.manifest.model.content_hash
+    same = [o for o in others if o.path != run.path and o.manifest.model.content_hash == mine]
+    inside = _inside(run, suites.drawable(run.manifest.suites) if known is None else known, tell or _nobody)
     found = []
     for name, result in run.results.items():
-        suite = known.get(name)
-        inside = suite.load_variants()(result) if suite is not None and suite.variants else ()
         for heads in result.head_sets:
             if not heads.score or not heads.heads:
                 continue
-            ways = [_way(one, heads) for one in (*inside, *_elsewhere(run, same, heads)) if one.score == heads.score]
+            ways = [_way(one, heads) for one in (*inside.get(heads.score, ()), *_elsewhere(run, same, heads))]
             if kept := tuple(way for way in ways if way.heads):
                 names = tuple(head_name(*head) for head in heads.heads)
                 found.append(
                     Finding(
-                        run.model.slug, heads.key, heads.label, heads.legend, names, bool(heads.evidence), kept
+                        run.manifest.model.slug, name, heads.key, heads.label, heads.legend, names,
+                        bool(heads.evidence), kept,
                     )
                 )  # fmt: skip
     return found
+
+
+def _inside(run: Scored, known: Mapping[str, Suite], tell: Tell) -> dict[str, list[Variant]]:
+    """Score key -> its other ways, as the run's suites compute them from what it stores, for any suite's."""
+    shapes = {s.key: s.values.shape for result in run.results.values() for s in result.scores}
+    found: dict[str, list[Variant]] = {}
+    for name, result in run.results.items():
+        suite = known.get(name)
+        if suite is None or not suite.variants:
+            continue
+        made, problem = attempt(partial(_computed, suite, result, run.manifest.suites[name].settings))
+        for one in made or ():
+            if one.score in shapes and one.above.shape != shapes[one.score]:
+                problem = f"{one.score}, {one.setting}: {list(one.above.shape)} is not {list(shapes[one.score])}"
+            elif one.score in shapes:
+                found.setdefault(one.score, []).append(one)
+        if problem:
+            tell(name, problem)
+    return found
+
+
+def _computed(suite: Suite, result: SuiteResult, settings: Mapping[str, object]) -> tuple[Variant, ...]:
+    return suite.load_variants()(result, settings)
+
+
+def _nobody(suite: str, why: str) -> None:
+    """Ignores problems."""
 
 
 def _way(one: Variant, heads: HeadSet) -> Way:
@@ -102,7 +157,7 @@ def _way(one: Variant, heads: HeadSet) -> Way:
     return Way(one.setting, one.value, *(int(each.sum()) for each in counts))
 
 
-def _elsewhere(run: Run, same: Sequence[Run], heads: HeadSet) -> list[Variant]:
+def _elsewhere(run: Scored, same: Sequence[Scored], heads: HeadSet) -> list[Variant]:
     """The set's score in other runs of the model; a run that lacks it, or has no null for it, says nothing."""
     name = heads.score.split("/")[0]
     found = []
@@ -112,19 +167,8 @@ def _elsewhere(run: Run, same: Sequence[Run], heads: HeadSet) -> list[Variant]:
         above = above_line(scores) if scores is not None else None
         if above is not None:
             setting, value = _difference(run.manifest.scored()[name], other.manifest.scored()[name])
-            found.append(Variant(heads.score, setting, f"{value} ({other.model.slug})", above))
+            found.append(Variant(heads.score, setting, f"{value} ({other.manifest.model.slug})", above))
     return found
-
-
-def above_line(scores: HeadScores) -> FloatGrid | None:
-    """[layer head] 1 beyond the null and, where the score has a threshold, as large as it; None without a null."""
-    beyond = beyond_null(scores)
-    if beyond is None:
-        return None
-    values = scores.exact_values
-    size = np.abs(values) if is_signed(scores) else values
-    reached = beyond if scores.threshold is None else beyond & (np.nan_to_num(size) >= scores.threshold)
-    return np.where(np.isfinite(values), reached, np.nan).astype(np.float32)
 
 
 def _difference(mine: SuiteRecord, other: SuiteRecord) -> tuple[str, str]:

@@ -31,7 +31,8 @@ from reportgen.compare.numbers import (
 )
 from reportgen.errors import RunError, SettingsError, nearest
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord, command_line
-from reportgen.report.labels import is_signed, score_names
+from reportgen.nulls import is_signed
+from reportgen.report.labels import score_names
 from reportgen.report.paper import run_hash
 from reportgen.runfolder import Run, RunWriter, check_slug, resume_key, slug_of
 from reportgen.scores import Cell, Column, HeadScores, NamedArray, NotComputed, SuiteResult, Table

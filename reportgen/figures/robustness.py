@@ -18,6 +18,8 @@ from reportgen.figures.theme import Style
 
 WIDTH = 560.0
 MOST_ROWS = 60
+LONGEST = 44  # letters of a label
+WIDER = 1.14  # than theme.text_width: what a browser's own sans serif takes
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _AXIS = Axis("", -0.03, 1.03, even(0.0, 1.0, 0.25))
 _LINE = 1.55  # font sizes
@@ -54,10 +56,10 @@ def holds(lines: Sequence[HoldLine], style: Style, *, synthetic: bool = False) -
     small = 0.88 * size
     settings = list(dict.fromkeys(name for line in lines for name in line.shares))
     total = max(WIDTH if style.width_in is None else style.width_in * POINTS_PER_INCH - 4, 34 * size)
-    texts = [theme.text_width(shortened(line.label), small) + 1.4 * size for line in lines]
+    texts = [theme.text_width(shortened(line.label, LONGEST), small) + 1.4 * size for line in lines]
     texts += [1.06 * theme.text_width(shortened(line.group, 60), small) for line in lines]  # bold
-    beside = min(max(texts) + 0.8 * size, 0.5 * total)
-    last = max(theme.text_width(line.count, small) for line in lines) + 0.6 * size
+    beside = min(WIDER * max(texts) + 0.8 * size, 0.5 * total)
+    last = WIDER * max(theme.text_width(line.count, small) for line in lines) + 0.6 * size
     groups, placed, end = _rows(lines, size)
     tile = SmallPlot(beside, 1.0, total - beside - last - size, end - 1.0, left=False, below=True)
     bottom = end + 3.2 * size
@@ -67,7 +69,9 @@ def holds(lines: Sequence[HoldLine], style: Style, *, synthetic: bool = False) -
         *frames(page, axes, [(_AXIS.shown(tile.width, size), [])]),
         *axis_titles(page, axes, [("Share of heads and settings above the line", "")]),
         words("groups", [(0.0, y, text, small) for y, text in groups], axes, "left", fontWeight="bold"),
-        words("names", [(size, middle, shortened(line.label), small) for middle, line in placed], axes, "left"),
+        words(
+            "names", [(size, middle, shortened(line.label, LONGEST), small) for middle, line in placed], axes, "left"
+        ),
         words("counts", [(tile.x + tile.width + 0.6 * size, m, line.count, small) for m, line in placed], axes, "left"),
         *_marks(placed, settings, tile, axes, style, bottom),
     ]
@@ -106,18 +110,24 @@ def _marks(
 ) -> list[alt.Chart]:
     """A rule at the other heads' share of every row, a point per setting, and the same in the key."""
     size, hues = style.font_size, theme.CATEGORY_COLOURS[style.palette]
+    mark_size = ((0.7 if len(settings) == 1 else 0.6) * size) ** 2
+    apart = min(0.3, 1.1 / len(settings)) * size  # marks of one share stay apart
     rules = [rect(_at(tile, line.others), middle - 0.5 * size, 0, size) for middle, line in placed]
     rules.append(rect(0.8 * size, _key_at(bottom, len(settings), size) - 0.5 * size, 0, size))
     look = {"type": "rule", "stroke": _CHANCE, "strokeWidth": 2.5}
     charts = [chart_layer("others", rules, look, {**axes, **ENDS})]
     for i, name in enumerate(settings):
         rows: Rows = [
-            {"x": round(_at(tile, line.shares[name]), 2), "y": round(middle, 2), "value": round6(line.shares[name])}
+            {
+                "x": round(_at(tile, line.shares[name]), 2),
+                "y": round(middle + apart * (i - (len(settings) - 1) / 2), 2),
+                "value": round6(line.shares[name]),
+            }
             for middle, line in placed
             if name in line.shares
         ]
         rows.append({"x": round(0.8 * size, 2), "y": round(_key_at(bottom, i, size), 2), "value": 0})
         mark = {"type": "point", "shape": SHAPES[i % len(SHAPES)], "filled": True, "opacity": 0.9,
-                "fill": hues[i % len(hues)], "size": round6((0.7 * size) ** 2)}  # fmt: skip
+                "fill": hues[i % len(hues)], "size": round6(mark_size)}  # fmt: skip
         charts.append(chart_layer(f"setting{i}", rows, mark, axes))
     return charts

@@ -289,8 +289,10 @@ def source(text: str) -> str:
     return published.short_citation(key) + text[len(key) :] if key else text
 
 
-def set_groups(sets: Sequence[HeadSet]) -> tuple[tuple[str, tuple[SetText, ...]], ...]:
-    """The head sets that figures can draw, with their sources, by legend."""
+def set_groups(
+    sets: Sequence[HeadSet], holds: Mapping[str, str] | None = None
+) -> tuple[tuple[str, tuple[SetText, ...]], ...]:
+    """The head sets that figures can draw, with their sources, by legend; `holds` under other settings, by key."""
     groups: dict[str, list[SetText]] = {}
     for s in sets:
         text = SetText(
@@ -300,6 +302,7 @@ def set_groups(sets: Sequence[HeadSet]) -> tuple[tuple[str, tuple[SetText, ...]]
             source=published.short_citation(s.source),
             kind=s.kind if s.verified else f"{s.kind}, unconfirmed list",
             evidence=tuple(s.evidence.items()),
+            holds=(holds or {}).get(s.key, ""),
         )
         groups.setdefault(s.legend, []).append(text)
     return tuple((legend, tuple(found)) for legend, found in groups.items())

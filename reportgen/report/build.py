@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from reportgen import published
 from reportgen import suites as registry
+from reportgen.atlas.drawing import holding
+from reportgen.atlas.robustness import Finding, Scored, findings
 from reportgen.errors import FigureError, ReportgenError, SettingsError, UnknownFigure, nearest
 from reportgen.figures.captions import model_name
 from reportgen.figures.export import as_drawn, legible
-from reportgen.figures.figure import Figure, KeptDrawing, View, attempt
+from reportgen.figures.figure import Figure, KeptDrawing, Maker, View, attempt
 from reportgen.figures.heatmap import legend_refused
 from reportgen.figures.theme import Style, clean
 from reportgen.head_examples import of_run as examples_of
@@ -45,6 +48,7 @@ class RunLike(Protocol):
     @property
     def results(self) -> Mapping[str, SuiteResult]: ...
     def overlay_files(self) -> list[Path]: ...
+    def beside(self) -> tuple[Sequence[Scored], Mapping[str, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,19 @@ AS_STORED = Marks()
 
 @dataclass(frozen=True)
 class ReportScene:
-    """A run prepared for drawing. Results and sets are cleaned: the renderer aborts on control characters."""
+    """A run prepared for drawing. Results and sets are cleaned: the renderer aborts on control characters.
+
+    findings  the sets that were picked by a score, with the other settings under which they hold or not
+    unsettled (suite or run, why): whose other settings could not be read or computed
+    """
 
     manifest: Manifest
     suites: Mapping[str, Suite]
     results: Mapping[str, SuiteResult]
     sets: tuple[HeadSet, ...]
     style: Style
+    findings: tuple[Finding, ...] = ()
+    unsettled: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -98,14 +108,37 @@ class ReportScene:
         settings = cleaned(self.manifest.suites[suite].settings)
         return View(cleaned(self.manifest.model), settings, self.sets, self.results, self.style, self.synthetic)
 
+    def more(self, suite: str) -> tuple[Maker, ...]:
+        """The figures of a suite's section that are the same for all suites: in how many ways its sets hold."""
+        found = [one for one in self.findings if one.suite == suite]
+        return (partial(self._holding, suite, found),) if found else ()
 
-def scene(run: RunLike, style: Style | None, suites: Mapping[str, Suite] | None, marks: Marks) -> ReportScene:
-    """The scene of `run`; `suites` None = the known ones. Raises UserError for a damaged run or list of heads."""
+    def _holding(self, suite: str, found: Sequence[Finding]) -> Figure:
+        name = clean(model_name(self.view(suite)))
+        return holding(found, f"{suite}-holds", suite, name, self.style, synthetic=self.synthetic)
+
+
+def scene(
+    run: RunLike,
+    style: Style | None,
+    suites: Mapping[str, Suite] | None,
+    marks: Marks,
+    beside: Sequence[Scored] = (),
+) -> ReportScene:
+    """The scene of `run`; `suites` None = the known ones. Raises UserError for a damaged run or list of heads.
+
+    beside  other runs that may be of the same model, besides those that the run names
+    """
     results = with_judgements(cleaned(dict(run.results)))
     sets = head_sets(run, results, marks) if marks.drawn(run.manifest) else computed(results)
     known = dict(registry.drawable(run.manifest.suites) if suites is None else suites)
+    others, missing = run.beside()
+    unsettled = [(name, why) for name, why in missing.items()]
+    held = findings(run, [*others, *beside], known, lambda name, why: unsettled.append((name, why)))
     known |= stand_ins(run.path, run.manifest, known)
-    return ReportScene(run.manifest, known, results, cleaned(sets), style or Style())
+    return ReportScene(
+        run.manifest, known, results, cleaned(sets), style or Style(), cleaned(tuple(held)), cleaned(tuple(unsettled))
+    )
 
 
 def head_sets(run: RunLike, results: Mapping[str, SuiteResult], marks: Marks) -> tuple[HeadSet, ...]:
@@ -129,16 +162,19 @@ def build(
     *,
     suites: Mapping[str, Suite] | None = None,
     marks: Marks = AS_STORED,
+    beside: Sequence[Scored] = (),
 ) -> Report:
     """The report of `run` with every figure drawn once.
 
     suites  suites by name; None = the built-in and installed ones
     marks   the head sets drawn, where they are not those that the run says
+    beside  other runs that may be of the same model: whether its findings hold there, too
 
     Raises UserError where a result or a list of heads is damaged. A suite that cannot draw gets its reason into its
     section.
     """
-    from_run = scene(run, style, suites, marks)
+    from_run = scene(run, style, suites, marks, beside)
+    held = {one.key: one for one in from_run.findings}
     labels = score_names(from_run.results.values())
     led = leading_labels([scores for result in from_run.results.values() for scores in result.scores])
     taken = set[str]()
@@ -155,7 +191,7 @@ def build(
                 framed_ = _placed(from_run, drawing, numbers, labels, names)
                 section = _with(section, framed_ if isinstance(framed_, str) else framed_[0])
                 frames |= {} if isinstance(framed_, str) else {framed_[0].id: framed_[1]}
-            lines += verdicts(suite, result, section.anchor, section.plates)
+            lines += verdicts(suite, result, section.anchor, section.plates, held)
             if any(isinstance(figure.chart, KeptDrawing) for figure in section.figures):
                 section = replace(section, notes=(KEPT_NOTE, *section.notes))
         sections.append(section)
@@ -192,7 +228,7 @@ def all_figures(run: RunLike, style: Style | None = None, marks: Marks = AS_STOR
     for name in from_run.names:
         suite, result = from_run.suites.get(name), from_run.results.get(name)
         if suite is not None and result is not None:
-            found, _ = figures_of(suite, result, from_run.view(name))
+            found, _ = figures_of(suite, result, from_run.view(name), from_run.more(name))
             known |= {figure.id: figure for figure in found if figure.id not in known}
     return list(known.values())
 
@@ -205,7 +241,7 @@ def find_figure(run: RunLike, figure_id: str, style: Style | None = None, marks:
     for name in sorted(from_run.names, key=lambda name: not figure_id.startswith(name)):  # most likely there
         suite, result = from_run.suites.get(name), from_run.results.get(name)
         if suite is not None and result is not None:
-            found, failed = figures_of(suite, result, from_run.view(name))
+            found, failed = figures_of(suite, result, from_run.view(name), from_run.more(name))
             for figure in found:
                 if figure.id == figure_id:
                     return charted(figure)
@@ -238,7 +274,8 @@ def printed_figure(run: RunLike, figure_id: str, style: Style, marks: Marks = AS
 def _drawn(from_run: ReportScene, suite: Suite | None, result: SuiteResult, taken: set[str]) -> list[Drawing | str]:
     if suite is None:
         return [f"{NOT_INSTALLED} no suite {result.suite!r} is installed. Give its file: --suite FILE.py."]
-    return unique(draw(suite, result, from_run.view(result.suite), from_run.style), taken)
+    view = from_run.view(result.suite)
+    return unique(draw(suite, result, view, from_run.style, from_run.more(result.suite)), taken)
 
 
 def _placed(
@@ -372,7 +409,7 @@ def _report(
         salient=next((found for r in results if (found := salient(r)) is not None), None),
         snippets=next((texts for r in results if (texts := snippets(r)) is not None), None) if shows is None else None,
         examples=shows,
-        set_groups=cleaned(about.set_groups(shown)),
+        set_groups=cleaned(about.set_groups(shown, {one.key: one.words() for one in from_run.findings})),
         not_computed=cleaned(_missing(from_run, sections)),
         provenance=cleaned(about.provenance(manifest)),
         glossary=TERMS,
@@ -412,5 +449,6 @@ def _missing(from_run: ReportScene, sections: Sequence[Section]) -> tuple[tuple[
         found += [(section.title, "a figure", why) for why in section.undrawn]
         found += [(section.title, what, why) for what, why in section.not_computed]
         found += [(section.title, what, "left out by the preset quick") for what in section.left_out]
+    found += [(name, "other settings of its findings", why) for name, why in from_run.unsettled]
     absent = [suite for name, suite in from_run.suites.items() if name not in from_run.manifest.suites]
     return (*found, *((suite.title, "the whole suite", "not part of this run") for suite in absent))

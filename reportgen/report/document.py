@@ -195,7 +195,7 @@ class Section:
 
 @dataclass(frozen=True)
 class SetText:
-    """One head set in words: source, rule, and its rungs of the evidence ladder."""
+    """One head set in words: source, rule, its rungs of the evidence ladder, and how it holds under other settings."""
 
     label: str
     heads: tuple[str, ...]
@@ -203,6 +203,7 @@ class SetText:
     source: str
     kind: str
     evidence: Pairs  # rung, outcome
+    holds: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,7 @@ class Verdict:
     line      the null's line of that score; empty where there is none
     how       what was measured, on what the head was picked and on what it was measured
     rungs     the evidence ladder, every rung
+    holds     of the pairs of head and other setting, those above the line: "48 of 48"; empty where there are none
     order     where it stands among the claims
     """
 
@@ -229,6 +231,7 @@ class Verdict:
     n: int = 0
     how: str = ""
     rungs: Pairs = ()
+    holds: str = ""
     order: tuple[float, ...] = ()
 
 

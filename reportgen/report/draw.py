@@ -216,12 +216,17 @@ class Drawing:
     height: int
 
 
-def draw(suite: Suite, result: SuiteResult, view: View, style: Style) -> list[Drawing | str]:
-    """The suite's figures with their SVGs, in order, and in the place of each that can't be drawn why. Never raises."""
+def draw(
+    suite: Suite, result: SuiteResult, view: View, style: Style, more: Iterable[Maker] = ()
+) -> list[Drawing | str]:
+    """The suite's figures with their SVGs, in order, and in the place of each that can't be drawn why. Never raises.
+
+    more  makes figures that follow the suite's own
+    """
     drawn: list[Future[Drawing | str] | str] = []
     # Without the checks against Vega-Lite's schema, which the tests make; the renderer draws beside Python.
     with debug_mode(False), ThreadPoolExecutor(1) as pool:
-        for figure in each(suite, result, view):
+        for figure in (*each(suite, result, view), *made(more)):
             if isinstance(figure, str):
                 drawn.append(figure)
                 continue
@@ -253,10 +258,13 @@ def _same(figure: Figure) -> Figure:
     return figure
 
 
-def figures_of(suite: Suite, result: SuiteResult, view: View) -> tuple[list[Figure], list[str]]:
-    """The suite's figures as specifications, and a sentence for each that there is not. Never raises."""
+def figures_of(
+    suite: Suite, result: SuiteResult, view: View, more: Iterable[Maker] = ()
+) -> tuple[list[Figure], list[str]]:
+    """The suite's figures as specifications and those of `more`, and a sentence for each that there is not. Never
+    raises."""
     with debug_mode(False):
-        found = list(each(suite, result, view))
+        found = [*each(suite, result, view), *made(more)]
     return [f for f in found if not isinstance(f, str)], [f for f in found if isinstance(f, str)]
 
 

@@ -26,6 +26,7 @@ from reportgen.scores import Head, HeadScores, HeadSet, head_name, parse_head
 
 VERSION = "reportgen-heads-1"
 DIGITS = 5
+_GRIDS = ("low", "high", "p", "p_each", "fdr")
 
 
 def wanted_heads(words: Sequence[str], shape: tuple[int, int]) -> list[Head]:
@@ -137,7 +138,7 @@ def _head(
         "scores": [
             {
                 "key": s.key, "value": number(s.values[head]), "n": s.n, "rank": ranks[s.key].get(head),
-                **{grid: number(None if (g := getattr(s, grid)) is None else g[head]) for grid in ("low", "high", "p")},
+                **{grid: number(None if (g := getattr(s, grid)) is None else g[head]) for grid in _GRIDS},
                 "note": clean(s.note(*head)),
             }
             for s in scores

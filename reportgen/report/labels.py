@@ -1,7 +1,6 @@
 """How far heads stand beyond the null of each score, the one score that leads each head, tables of leading heads.
 
-- The null's line of a score: its family-wise line; of a score with p alone, the largest size below the cut that parts
-  heads with p <= 0.05 from the others with the fewest errors (of several such cuts the lowest; 0 with none below it).
+- The null's line of a score: nulls.py.
 - The margin of a head beyond its null: (size - line, or - the median head's size where that is larger) / standard
   deviation of the score over all heads. A score that is high for most heads so separates none but the highest.
 - The leading label of a head is the score with the largest margin above 0; others within TIE of that margin are ties.
@@ -17,11 +16,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reportgen.aliases import Bools, Floats
+from reportgen.aliases import Floats
+from reportgen.nulls import beyond_null, is_signed, null_line, sizes
 from reportgen.report.document import Label, Leading, TextTable
 from reportgen.report.text import NOT_COMPUTED, interval, number, p_value, plural, printed_count
 from reportgen.scores import Control, FloatGrid, Head, HeadScores, SuiteResult, head_name
-from reportgen.stats import false_discovery
 
 # Printed names of scores: two scores of a suite never share one.
 
@@ -47,39 +46,8 @@ def _name(result: SuiteResult, scores: HeadScores, shared: bool) -> str:
     return f"{task_title(result, scores.task)}: {scores.label}" if shared else scores.label
 
 
-ALPHA = 0.05
 TIE = 0.05  # of the largest margin
 _SAME = 1e-3  # standard deviations by which multiples of one score may differ
-
-
-def is_signed(scores: HeadScores) -> bool:
-    """Whether a value below zero is a finding of its own."""
-    return scores.range[0] < 0
-
-
-def beyond_null(scores: HeadScores) -> Bools | None:
-    """[layer head] whether a head is beyond the family-wise null; None where there is none."""
-    if scores.p is not None:
-        found: Bools = scores.p <= ALPHA
-        return found
-    return None if scores.line is None else _size(scores) > scores.line
-
-
-def null_line(scores: HeadScores) -> float | None:
-    """The null's line in score units; None without a null, and where no head is beyond one that has p alone."""
-    if scores.line is not None:
-        return scores.line
-    beyond = beyond_null(scores)
-    if beyond is None or not beyond.any():
-        return None
-    size, known = _size(scores), np.isfinite(scores.exact_values)
-    order = np.argsort(size[known], kind="stable")
-    ordered, is_beyond = size[known][order], beyond[known][order]
-    missed = np.concatenate([[0], np.cumsum(is_beyond)[:-1]])  # heads beyond the null below this size
-    wrong = np.cumsum((~is_beyond)[::-1])[::-1]  # heads not beyond it from this size on
-    errors = np.where(is_beyond, missed + wrong, len(ordered) + 1)
-    first = int(errors.argmin())  # the smallest head above the cut
-    return float(ordered[first - 1]) if first else 0.0
 
 
 def margin(scores: HeadScores, value: float) -> float | None:
@@ -95,7 +63,7 @@ def margins(scores: HeadScores) -> Floats:
     start, spread, beyond = _start(scores), _spread(scores), beyond_null(scores)
     if start is None or beyond is None or not spread > 0:
         return np.full(scores.exact_values.shape, np.nan)
-    above = _size(scores) - start
+    above = sizes(scores) - start
     found: Floats = np.where(beyond & (above > 0), above / spread, np.nan)
     return found
 
@@ -103,7 +71,7 @@ def margins(scores: HeadScores) -> Floats:
 def _start(scores: HeadScores) -> float | None:
     """What margins are counted from: the null's line or the median head, whichever is larger."""
     line = null_line(scores)
-    return None if line is None else max(line, float(np.nanmedian(_size(scores))))
+    return None if line is None else max(line, float(np.nanmedian(sizes(scores))))
 
 
 def leading_labels(every: Sequence[HeadScores]) -> dict[Head, Label]:
@@ -143,11 +111,6 @@ def _once(every: Sequence[HeadScores]) -> list[HeadScores]:
             before.append(shape)
             found.append(scores)
     return found
-
-
-def _size(scores: HeadScores) -> Floats:
-    values = scores.exact_values.astype(np.float64)
-    return np.abs(values) if is_signed(scores) else values
 
 
 def _spread(scores: HeadScores) -> float:
@@ -247,11 +210,6 @@ def examples(n: int) -> str:
     return printed_count(n) if n else "not given"
 
 
-def discovery_rates(scores: HeadScores) -> FloatGrid | None:
-    """[layer head] false-discovery rate at which a head counts (Benjamini-Hochberg); None without p of each head."""
-    return None if scores.p_each is None else false_discovery(scores.p_each).astype(np.float32)
-
-
 def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
     return (
         head_name(*head),
@@ -263,10 +221,9 @@ def _cells(scores: HeadScores, head: Head) -> tuple[str, ...]:
 
 
 def _heads(scores: Sequence[HeadScores], per_score: int, of: Led) -> TextTable:
-    rates = {s.key: discovery_rates(s) for s in scores}
-    has_rates = any(rate is not None for rate in rates.values())  # runs of earlier versions do not store them
+    has_rates = any(s.fdr is not None for s in scores)  # runs of earlier versions do not store them
     rows = [
-        (s.label, *_cells(s, head), *([p_value(at(rates[s.key], head))] if has_rates else []), of.words(head))
+        (s.label, *_cells(s, head), *([p_value(at(s.fdr, head))] if has_rates else []), of.words(head))
         for s in scores
         for head in order(s)[:per_score]
     ]

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from reportgen import published
 from reportgen.figures.theme import clean
+from reportgen.nulls import is_signed
 from reportgen.report.document import Operation, Report, Salient
-from reportgen.report.labels import is_signed
 from reportgen.report.verdicts import RUNGS, outcome_of
 from reportgen.scores import FloatGrid, HeadScores, HeadSet, NamedArray, SuiteResult, head_name
 

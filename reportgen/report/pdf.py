@@ -222,6 +222,7 @@ def _head_set(heads: SetText) -> dict[str, Any]:
         "source": f"{heads.kind}, {heads.source}",
         "rule": heads.rule,
         "evidence": "; ".join(f"{rung}: {outcome}" for rung, outcome in heads.evidence),
+        "holds": heads.holds,
     }
 
 

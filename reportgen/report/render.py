@@ -41,9 +41,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def scores_csv(results: Mapping[str, SuiteResult], model: ModelRecord) -> str:
     """All scores, sorted by suite, measure, task, layer, head; `head` is `L4H5`, `layer` and `head_index` count from 0.
 
-    NaN is an empty cell with its reason in `note`, which also says where a value is an estimate, and why a score has no
-    null. Numbers are the shortest decimals that read back as the same float32. `model` says where weights were
-    dequantised.
+    `p` is adjusted over all heads, `p_each` is of the head alone, `fdr` the false-discovery rate made from that; runs
+    that do not hold them have both empty. NaN is an empty cell with its reason in `note`, which also says where a value
+    is an estimate, and why a score has no null. Numbers are the shortest decimals that read back as the same float32.
+    `model` says where weights were dequantised.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -63,8 +64,9 @@ def _rows(scores: HeadScores) -> Iterator[tuple[str, ...]]:
         for head in range(heads):
             note = note_of(scores, (layer, head))
             cells = (_cell(grid, layer, head) for grid in (scores.values, scores.low, scores.high))
-            p = _cell(scores.p, layer, head)
-            yield (*names, head_name(layer, head), str(layer), str(head), *cells, str(scores.n), p, line, escape(note))
+            tested = (_cell(grid, layer, head) for grid in (scores.p, scores.p_each, scores.fdr))
+            place = (head_name(layer, head), str(layer), str(head))
+            yield (*names, *place, *cells, str(scores.n), *tested, line, escape(note))
 
 
 def _cell(grid: FloatGrid | None, layer: int, head: int) -> str:

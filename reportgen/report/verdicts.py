@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from reportgen.atlas.robustness import Finding
+from reportgen.nulls import is_signed, null_line
 from reportgen.report.document import Plate, Verdict
-from reportgen.report.labels import control_words, is_signed, margin, null_line, score_names, task_title
+from reportgen.report.labels import control_words, margin, score_names, task_title
 from reportgen.report.text import interval, number, printed_count
 from reportgen.scores import HeadScores, HeadSet, HeldOut, SuiteResult, head_name
 from reportgen.suites.base import Suite
@@ -39,12 +41,16 @@ FIRST = 6  # claims of the first screen; the others are folded away
 MOST_SCORES = 2  # score lines per suite
 
 
-def verdicts(suite: Suite | None, result: SuiteResult, anchor: str, plates: Sequence[Plate] = ()) -> list[Verdict]:
+def verdicts(
+    suite: Suite | None, result: SuiteResult, anchor: str, plates: Sequence[Plate] = (),
+    held: Mapping[str, Finding] | None = None,
+) -> list[Verdict]:  # fmt: skip
     """A suite's lines: sets of heads with causal and replicated evidence, else its strongest scores.
 
     anchor  the suite's section, where no figure shows what a line says
+    held    set key -> the other settings that it was held against
     """
-    claims = [_claim(s, result, plates, anchor) for s in result.head_sets if is_claim(s)]
+    claims = [_claim(s, result, plates, anchor, (held or {}).get(s.key)) for s in result.head_sets if is_claim(s)]
     return claims or _score_lines(suite, result, anchor, plates)
 
 
@@ -79,7 +85,7 @@ def on_first_screen(lines: Sequence[Verdict]) -> int:
     return min(FIRST, len(dict.fromkeys(numbers)) or sum(line.causal for line in lines) or len(lines))
 
 
-def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor: str) -> Verdict:
+def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor: str, held: Finding | None) -> Verdict:
     members = [head_name(*h) for h in heads.heads]
     task = heads.key.split("/")[1] if heads.key.count("/") > 1 else ""
     known = task and any(scores.task == task for scores in result.scores)
@@ -90,9 +96,12 @@ def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor:
     net = outcomes.count("passed") - outcomes.count("failed")
     found = _own_estimate(heads, result)
     words = f" {_estimate(found[0].label, *found)}." if found else ""
+    counts = held.counts() if held else (0, 0, 0, 0)
+    holds = "{} of {}".format(*counts) if held else ""
+    again = f" Other settings: {holds} pairs of head and setting (other heads {counts[2]} of {counts[3]})." * bool(held)
     shown_at = _figure(plates, heads.key) or (_figure(plates, found[0].key) if found else "")
     return Verdict(
-        text=f"{label}: {shown}.{words} Evidence {_evidence(heads.evidence)}.",
+        text=f"{label}: {shown}.{words} Evidence {_evidence(heads.evidence)}.{again}",
         causal=True,
         anchor=shown_at or anchor,
         label=label,
@@ -102,6 +111,7 @@ def _claim(heads: HeadSet, result: SuiteResult, plates: Sequence[Plate], anchor:
         n=found[1].n if found else 0,
         how=_how(*found) if found else "",
         rungs=rungs,
+        holds=holds,
         order=(found is None, -net, -(_margin(*found) or 0.0) if found else 0.0),
     )
 

@@ -151,7 +151,8 @@ class Suite:
     norm       the array [layer head], or the measure, that holds the norm of every head's output
     licence    of the data that comes with the suite, in words: whose it is, on what terms
     variants   "module:function": variants(result) -> Variants (variants.py): scores computed in other ways from what
-               the run stores, which say in how many of them a set of heads holds
+               the run stores, which say in how many of them a set of heads holds; variants(result, settings) gets the
+               suite's settings as stored, too
     older      "module:function": older(result) -> SuiteResult, reads what reportgen 0.1 stored in facts alone
     """
 
@@ -183,7 +184,7 @@ class Suite:
     older: str = ""
     norm: str = ""
     licence: str = ""
-    variants: str = ""
+    variants: str | Callable[..., tuple[Variant, ...]] = ""
     static: bool = False  # can score weights that are streamed from disk, without a forward pass
 
     def __post_init__(self) -> None:
@@ -232,9 +233,12 @@ class Suite:
         """What says which heads are in which class, imported now."""
         return _resolve(self.classes)
 
-    def load_variants(self) -> Callable[[SuiteResult], tuple[Variant, ...]]:
-        """What computes stored scores in other ways, imported now."""
-        return _resolve(self.variants)
+    def load_variants(self) -> Callable[[SuiteResult, Mapping[str, object]], tuple[Variant, ...]]:
+        """What computes stored scores in other ways from a result and the settings stored with it, imported now."""
+        found = _resolve(self.variants)
+        if len(inspect.signature(found).parameters) > 1:
+            return found
+        return lambda result, settings: cast("tuple[Variant, ...]", found(result))
 
     def load_older(self) -> Callable[[SuiteResult], SuiteResult]:
         """What reads a result of reportgen 0.1, imported now."""

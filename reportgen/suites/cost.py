@@ -96,3 +96,24 @@ def smallest_effect(heads: int, examples: int, alpha: float = ALPHA) -> float:
     whose tails are heavier, more.
     """
     return NormalDist().inv_cdf(1 - alpha / max(1, heads)) / math.sqrt(max(1, examples))
+
+
+def smallest_share(heads: int, n: int, chance: float, alpha: float = ALPHA) -> float:
+    """The smallest share of n examples at which one head of many is just beyond its null, where each example is a hit
+    by chance with probability `chance`: the binomial tail is at most alpha / heads. 1 where even all hits are not."""
+    limit, tail = alpha / max(1, heads), 0.0
+    for hits in range(n, 0, -1):
+        tail += math.exp(
+            math.lgamma(n + 1) - math.lgamma(hits + 1) - math.lgamma(n - hits + 1)
+            + hits * math.log(chance) + (n - hits) * math.log1p(-chance)
+        )  # fmt: skip
+        if tail > limit:
+            return min(1.0, (hits + 1) / n)
+    return 1 / n
+
+
+def smallest_mean(units: int) -> float:
+    """The mean over units, in standard deviations of a unit, at which Student's 95 % interval just leaves 0 out."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(units - 1, 0.975)) / math.sqrt(units) if units > 1 else math.inf

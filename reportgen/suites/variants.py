@@ -9,6 +9,8 @@ import numpy as np
 from reportgen.aliases import Floats
 from reportgen.scores import FloatGrid
 
+KS = (1, 2, 5, 10, 25, 50)  # how many highest tokens count as hits, where ranks are stored
+
 
 @dataclass(frozen=True, eq=False)
 class Variant:

@@ -257,7 +257,9 @@ def atlas_verb(
     say = partial(typer.echo, err=True)
     opened = open_runs(runs)
     atlas = make_atlas(opened, seed, lambda *step: say("[{}/{}] {}".format(*step)))
-    held = {run.model.slug: (run, findings(run, opened)) for run in opened}
+    held = {
+        run.model.slug: (run, findings(run, opened, tell=lambda suite, why: say(f"{suite}: {why}"))) for run in opened
+    }
     index = write_atlas(atlas, out, needs_pairs=not any(found for _, found in held.values()))
     write_atomic(out / "robustness.csv", robustness_csv([one for _, found in held.values() for one in found]).encode())
     for run, found in held.values():
@@ -285,6 +287,12 @@ def render_verb(
     palette: Palette = "published",
     legend: Legend = "outside",
     suite: SuiteFiles = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--beside", metavar="RUN", help="Other runs of the model in the same folder: do findings hold there, too?"
+        ),
+    ] = None,
 ) -> None:
     """Redraw the report of a stored run or sweep; torch is not needed."""
     from reportgen import suites
@@ -299,11 +307,11 @@ def render_verb(
     if is_sweep(run):
         from reportgen.sweep.render import render as render_sweep
 
-        _no_marks(run, overlay, no_overlay or bool(published))
+        _no_marks(run, overlay, no_overlay or bool(published or beside))
         undrawn: list[str] = []
         finish(render_sweep(Sweep.open(run), style, tell=undrawn.append), undrawn)
         return
-    marked = _marked(Run.open(run), overlay or (), published, no_overlay)
+    marked = _marked(Run.open(run), overlay or (), published, no_overlay, beside or ())
     if overlay or published or no_overlay or style != Style():
         kept = as_drawn(marked.path, marked.manifest, suites.drawable(marked.manifest.suites))
         if kept:
@@ -311,19 +319,20 @@ def render_verb(
     finish(*render_run(marked, style))
 
 
-def _marked(run: Run, overlay: Sequence[Path], published: str, no_overlay: bool) -> Run:
-    """The run with the requested head sets stored in it; replacements are reported on standard error."""
+def _marked(run: Run, overlay: Sequence[Path], published: str, no_overlay: bool, beside: Sequence[Path] = ()) -> Run:
+    """The run with the requested head sets and runs stored in it; replacements are reported on standard error."""
     from reportgen.runfolder import keep_marks
 
     if no_overlay and (overlay or published):
         raise SettingsError("--no-overlay contradicts --overlay and --published.", "Give one of them.")
     tell_empty(overlay)
-    return keep_marks(run, overlay, published, no_overlay=no_overlay, tell=partial(typer.echo, err=True))
+    tell = partial(typer.echo, err=True)
+    return keep_marks(run, overlay, published, no_overlay=no_overlay, beside=beside, tell=tell)
 
 
 def _no_marks(folder: Path, overlay: Sequence[Path] | None, other: bool) -> None:
     if overlay or other:
-        raise SettingsError(f"{folder} is a sweep; its figures mark no head sets.", "Render a member's folder.")
+        raise SettingsError(f"{folder} is a sweep; its figures show no head sets.", "Render a member's folder.")
 
 
 def figure_verb(

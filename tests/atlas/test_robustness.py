@@ -13,10 +13,11 @@ import pytest
 from reportgen import cli, suites
 from reportgen.atlas.classes import classes
 from reportgen.atlas.drawing import robustness_figure, write_figure
-from reportgen.atlas.robustness import COLUMNS, SEVERAL, above_line, findings, robustness_csv
+from reportgen.atlas.robustness import COLUMNS, SEVERAL, findings, robustness_csv
 from reportgen.figures.robustness import HoldLine, holds
 from reportgen.figures.theme import Style
 from reportgen.manifest import SuiteRecord
+from reportgen.nulls import above_line
 from reportgen.report.build import build
 from reportgen.runfolder import Run, RunWriter
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
@@ -28,18 +29,21 @@ RUN = Run.open(STORED)
 DECLARING = [suite for suite in suites.BUILT_IN if suite.variants and suite.name in RUN.done()]
 
 
+def ways_of(name: str) -> tuple[Variant, ...]:
+    """What a suite computes in other ways from the stored run."""
+    return suites.find(name).load_variants()(RUN.result(name), RUN.manifest.suites[name].settings)
+
+
 @pytest.mark.parametrize("suite", DECLARING, ids=[suite.name for suite in DECLARING])
 def test_variants_are_of_the_run_s_scores_and_near_them(suite: suites.Suite) -> None:
-    result = RUN.result(suite.name)
-    found = suite.load_variants()(result)
-    keys = {score.key: score for score in result.scores}
-    assert len(found) > 5
+    found = ways_of(suite.name)
+    keys = {score.key: score for one in RUN.results.values() for score in one.scores}
     assert {one.score for one in found} <= set(keys)
     assert len({(one.score, one.setting, one.value) for one in found}) == len(found)
     for one in found:
         score = keys[one.score]
         assert one.above.shape == score.values.shape
-        assert np.isfinite(one.above).sum() == np.isfinite(score.values).sum()
+        assert np.isfinite(one.above).sum() in (np.isfinite(score.values).sum(), 0)
 
 
 def test_a_score_s_own_setting_is_what_the_run_stores() -> None:
@@ -56,8 +60,7 @@ def test_a_score_s_own_setting_is_what_the_run_stores() -> None:
 
 
 def test_a_larger_k_never_loses_a_head() -> None:
-    result = RUN.result("relations")
-    found = [one for one in suites.find("relations").load_variants()(result) if one.setting == "k"]
+    found = [one for one in ways_of("relations") if one.setting == "k"]
     by_score: dict[str, list[Variant]] = {}
     for one in found:
         by_score.setdefault(one.score, []).append(one)
@@ -69,7 +72,7 @@ def test_a_larger_k_never_loses_a_head() -> None:
 
 def test_leaving_a_template_out_is_the_ratio_of_means_of_the_rest() -> None:
     result = RUN.result("circuits")
-    found = {one.value: one for one in suites.find("circuits").load_variants()(result) if one.score.endswith("/ioi")}
+    found = {one.value: one for one in ways_of("circuits") if one.score.endswith("/ioi")}
     arrays = {name: result.arrays[f"ioi/{name}"].values for name in ("direct", "m_clean", "m_corrupted", "template")}
     assert len(found) == len(np.unique(arrays["template"])) == 16
     kept = arrays["template"] != 3
@@ -88,6 +91,42 @@ def test_findings_count_their_heads_and_all_others() -> None:
     assert held / asked > others / of
     assert movers.words().startswith("template left out: 48 of 48; other heads: ")
     assert len(found) > 30
+
+
+def test_settings_are_counted_in_which_every_head_holds() -> None:
+    found = {one.key: one for one in findings(RUN)}
+    one = found["circuits/ioi/direct"]
+    assert one.whole() == (sum(way.held == way.heads for way in one.ways), 16)
+    assert one.whole()[0] < 16
+    assert found["circuits/ioi/name_movers"].whole("template left out") == (16, 16)
+
+
+def test_text_says_whether_heads_of_another_suite_hold() -> None:
+    found = {one.key: one for one in findings(RUN)}["attention/repeated_tokens/induction_heads"]
+    assert found.settings == ("block length left out", "natural text")
+    assert found.suite == "attention"
+    assert found.counts("natural text")[:2] == (9, 9)
+
+
+def test_a_suite_whose_own_function_fails_does_not_lose_the_others() -> None:
+    broken = replace(suites.find("circuits"), variants=_fails)
+    known = {**suites.drawable(RUN.done()), "circuits": broken}
+    told: list[tuple[str, str]] = []
+    found = findings(RUN, known=known, tell=lambda name, why: told.append((name, why)))
+    assert {one.suite for one in found} == {one.suite for one in findings(RUN)} - {"circuits"}
+    assert told == [("circuits", "RuntimeError: broken")]
+    wrong = replace(broken, variants=_of_another_shape)
+    told.clear()
+    findings(RUN, known={**known, "circuits": wrong}, tell=lambda name, why: told.append((name, why)))
+    assert "[1, 2] is not [6, 8]" in told[0][1]
+
+
+def _fails(result: SuiteResult) -> tuple[Variant, ...]:
+    raise RuntimeError("broken")
+
+
+def _of_another_shape(result: SuiteResult) -> tuple[Variant, ...]:
+    return (Variant("circuits/direct/ioi", "k", "2", np.zeros((1, 2), np.float32)),)
 
 
 def scored(folder: Path, slug: str, p: float, **record: object) -> Run:
@@ -159,7 +198,7 @@ def test_tables_have_a_row_per_finding_and_way(tmp_path: Path, capsys: pytest.Ca
     assert len(rows) == sum(len(one.ways) for one in found)
     cli.app(["atlas", str(STORED), "--out", str(tmp_path)], standalone_mode=False)  # one run: no pairs
     said = capsys.readouterr().out
-    assert "sets of heads of mini under other settings" in said
+    assert f"{len(found)} sets of heads of mini under " in said
     assert (tmp_path / "robustness-mini.svg").is_file()
 
 

@@ -42,3 +42,7 @@ def test_in_how_many_ways_findings_of_the_published_runs_hold() -> None:
     assert "{} of {} pairs of head and template left out (other heads {} of {},".format(*movers) in PAGE
     capital = next(one for one in findings(RUNS["mini"]) if one.key == "relations/country_to_capital/score").counts()
     assert "{} of {} pairs of head and k.".format(*capital[:2]) in PAGE
+    lines = next(one for one in findings(RUNS["mini"]) if one.key == "cognitive/inference/line")
+    alone = lines.counts("a probe of each head alone")
+    said_of = (*lines.counts()[:2], *alone[:2])
+    assert "inference hold in {} of {}, but in {} of {} by a probe of each head alone".format(*said_of) in PAGE

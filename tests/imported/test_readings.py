@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from reportgen.errors import DataError, SettingsError
 from reportgen.imported.store import Imported, read_table
-from reportgen.report.render import scores_csv
+from reportgen.report.render import COLUMNS, scores_csv
 from tests import fixtures
 from tests.report import sample
 
@@ -274,6 +276,12 @@ def test_the_scores_file_of_a_report_is_read_as_its_values(tmp_path: Path) -> No
     for measured in found.measures:
         assert np.array_equal(measured.values, scores[measured.name].values, equal_nan=True)
     assert "a report's scores.csv" in found.reading
+    older = io.StringIO()  # of a report made before there were these columns
+    writer = csv.DictWriter(older, [n for n in COLUMNS if n not in ("p_each", "fdr")], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(csv.DictReader(io.StringIO(text)))
+    before = read(tmp_path, older.getvalue(), shape=(sample.LAYERS, sample.HEADS))
+    assert {m.name for m in before.measures} == set(scores)
     header, *rows = text.splitlines(keepends=True)
     (one,) = read(
         tmp_path, header + "".join(r for r in rows if ",ioi," in r), shape=(sample.LAYERS, sample.HEADS)

@@ -56,6 +56,9 @@ class FakeRun:
     def overlay_files(self) -> list[Path]:
         return []
 
+    def beside(self) -> tuple[list[FakeRun], dict[str, str]]:
+        return [], {}
+
 
 def grid(seed: int, low: float = 0.0) -> FloatGrid:
     return np.random.default_rng(seed).uniform(low, 1, (LAYERS, HEADS)).astype(np.float32)

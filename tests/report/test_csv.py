@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,3 +76,21 @@ def test_an_estimate_says_so_in_its_note() -> None:
     told = next(r for r in found if r["head"] == "L2H3")
     assert (told["low"], told["p"], told["note"]) == ("", "", some.how_estimated)
     assert next(r for r in found if r["head"] == "L0H0")["note"] == ""
+
+
+def test_p_of_each_head_and_its_false_discovery_rate_have_columns() -> None:
+    plain = READ["alpha"].scores[0]
+    each = np.where(np.isnan(plain.values), np.nan, np.linspace(0.001, 0.9, 12).reshape(3, 4)).astype(np.float32)
+    found = rows(scores_csv({"alpha": SuiteResult("alpha", (replace(plain, p_each=each),))}, MODEL))
+    known = each[np.isfinite(each)]
+    for row in found:
+        at = int(row["layer"]), int(row["head_index"])
+        if np.isnan(each[at]):
+            assert (row["p_each"], row["fdr"]) == ("", "")
+            continue
+        assert np.float32(row["p_each"]) == each[at]
+        rates = [p * len(known) / (known <= p).sum() for p in known if p >= each[at]]  # by hand
+        assert float(row["fdr"]) == pytest.approx(min(1, *rates, 1), rel=1e-5)
+    before = rows(scores_csv({"alpha": SuiteResult("alpha", (plain,))}, MODEL))  # runs that do not hold it
+    assert {(row["p_each"], row["fdr"]) for row in before} == {("", "")}
+    assert [row["p"] for row in before] == [row["p"] for row in found]

@@ -131,11 +131,25 @@ def test_a_file_per_head_and_an_index(tmp_path: Path) -> None:
     assert event["direct_effect"] is None
     assert event["keys"][0]["weight"] == 0.6
     assert {s["key"] for s in one["sets"]} == {"alpha/ioi/movers"}
+    assert {(s["p_each"], s["fdr"]) for s in one["scores"]} == {(None, None)}  # of a run that does not hold them
     with pytest.raises(SettingsError, match="there is no L9H0"):
         export(seen, tmp_path / "out", ["L9H0"])
     with pytest.raises(SettingsError, match="not a head name"):
         export(seen, tmp_path / "out", ["x"])
     assert (number(1 / 3), number(float("nan")), number(123456.7)) == (0.33333, None, 123460.0)
+
+
+def test_a_head_s_file_has_its_own_p_and_false_discovery_rate(tmp_path: Path) -> None:
+    found = result()
+    values = found.scores[0].values
+    each = np.where(np.isnan(values), np.nan, 0.5).astype(np.float32)
+    each[1, 2] = 0.001
+    scores = (dataclasses.replace(found.scores[0], p_each=each), *found.scores[1:])
+    seen = scene(run(tmp_path, dataclasses.replace(found, scores=scores)), None, sample.SUITES, AS_STORED)
+    export(seen, tmp_path / "out", ["L1H2"])
+    one = json.loads((tmp_path / "out" / "heads" / "L1H2.json").read_text("utf-8"))
+    first = next(s for s in one["scores"] if s["key"] == scores[0].key)
+    assert (first["p_each"], first["fdr"]) == (0.001, number(0.001 * np.isfinite(values).sum()))
 
 
 def test_another_suites_judgement_is_in_the_ladder(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from reportgen.report.labels import (
     Led,
     beyond,
     count_led,
-    discovery_rates,
     general_notes,
     leading,
     leading_labels,
@@ -150,7 +149,7 @@ def test_estimates_lead_no_table_and_are_not_counted() -> None:
 def test_a_false_discovery_rate_stands_beside_the_family_wise_p_where_each_head_s_p_is_stored() -> None:
     plain = scores("a/m/t", [0.9, 0.8, 0.2, 0.1], [True, False, False, False])
     each = replace(plain, p_each=np.array([[0.004, 0.02, 0.3, np.nan]], np.float32))
-    rates = discovery_rates(each)
+    rates = each.fdr
     assert rates is not None
     np.testing.assert_allclose(rates[0, :3], [0.012, 0.03, 0.3], rtol=1e-5)  # times 3 tests over the rank
     assert np.isnan(rates[0, 3])

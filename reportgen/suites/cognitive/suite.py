@@ -325,6 +325,7 @@ SUITE = Suite(
     settings=Settings,
     score="reportgen.suites.cognitive.scoring.score:score",
     figures="reportgen.suites.cognitive.drawing.figures:figures",
+    variants="reportgen.suites.cognitive.variants:variants",
     older="reportgen.suites.cognitive.facts:older",
     measures=(
         Measure(

@@ -203,6 +203,7 @@ SUITE = Suite(
     settings=Settings,
     score="reportgen.suites.icl.scoring.score:score",
     figures="reportgen.suites.icl.drawing.figures:figures",
+    variants="reportgen.suites.icl.variants:variants",
     featured=("aie/",),
     needs=("attention",),
     measures=(

@@ -6,9 +6,8 @@ import numpy as np
 
 from reportgen.scores import SuiteResult
 from reportgen.stats import reaches
-from reportgen.suites.variants import Variant, over_line
+from reportgen.suites.variants import KS, Variant, over_line
 
-KS = (1, 2, 5, 10, 25, 50)
 _RANKS = {"score": "ranks", "suppression": "ranks_suppression"}
 
 

@@ -156,6 +156,7 @@ SUITE = Suite(
     settings=Settings,
     score="reportgen.suites.retrieval.scoring.score:score",
     figures="reportgen.suites.retrieval.drawing.figures:figures",
+    variants="reportgen.suites.retrieval.variants:variants",
     threshold="threshold",
     featured=("copy/", "point/"),
     measures=(

@@ -94,6 +94,22 @@ def phases(record: ModelRecord, s: Settings, partners: tuple[str, ...]) -> tuple
     )
 
 
+def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
+    """Prompts and templates behind every count, and the smallest difference of columns that its interval shows."""
+    if not s.sparse_model and (record.source != "bundled" or record.id not in BUNDLED_PAIRS):
+        return ()
+    from reportgen.suites.sparse.scoring import prompts
+
+    task = read_task(Path(s.prompts) if s.prompts else BUNDLED)
+    counts = [n for text in task.templates if (n := min(s.per_template, len(prompts.usable(tokens, task, text))))]
+    words = (f"n: {sum(counts)} prompts in {len(counts)} templates",)
+    if len(counts) < 2:
+        return words
+    least = cost.smallest_mean(len(counts))
+    shown = f"smallest difference that an interval sets apart from 0: about {least:.2g} sd of a template"
+    return (*words, f"no p: counts with intervals over {len(counts)} templates; {shown}")
+
+
 def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     """Templates and pairs of the task that are not single tokens."""
     if not (s.prompts or s.sparse_model):
@@ -231,5 +247,6 @@ SUITE = Suite(
     left_out=("sparse: edge counts with the others zeroed; fewer prompts, contexts, sequences and bootstrap draws",),
     data=_data,
     cost=lambda record, settings: phases(record, settings, tuple(BUNDLED_PAIRS)),
+    reach=reach,
     drops=drops,
 )

@@ -147,6 +147,7 @@ SUITE = Suite(
     settings=Settings,
     score="reportgen.suites.text.scoring.score:score",
     figures="reportgen.suites.text.drawing.figures:figures",
+    variants="reportgen.suites.text.variants:variants",
     featured=("induction/", "copy_next/"),
     norm="output_norm",
     needs=("attention", "circuits", "relations", "cognitive", "sparse"),  # whose heads' roles are looked for

@@ -6,7 +6,10 @@ et al. 2023 (successors) and Yamagiwa et al. 2026 (overlap of subspaces). Import
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from reportgen.manifest import ModelRecord
@@ -94,19 +97,54 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
     )
 
 
+GINIBRE = 1.5  # sd of the signed share of W_O W_V times d_head, for Gaussian factors
+
+
 def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
-    """Family and smallest p, pairs of heads, classes that the tokenizer keeps."""
+    """Family, smallest p and smallest scores that pass, pairs of heads, classes that the tokenizer keeps."""
     heads, kinds = record.n_layers * record.n_heads, composition_kinds(record, s)
     kept = [one for one in classes.keep(tokens) if classes.usable(one)]
     words = [f"family: {heads:,} heads"]
     if s.rotations:
-        words.append(f"smallest p of copying and matching: {1 / (s.rotations + 1):.2g}")
+        least = smallest_eigen(heads, record.d_head)
+        words.append(_passes("copying and matching", s.rotations, "rotations", f"{least:.2g} in size"))
     if s.permutations:
-        words.append(f"smallest p of suppression and succession: {1 / (s.permutations + 1):.2g}")
+        found = []
+        if s.words and (sampled := min(s.words, record.d_vocab)):
+            share = cost.smallest_share(heads, sampled, min(0.5, s.k / record.d_vocab))
+            found.append(f"suppression by OV {share:.2g} of {sampled} words")
+        if kept:
+            found.append(f"succession {smallest_macro(heads, kept):.2g}")
+        words.append(_passes("suppression and succession", s.permutations, "permutations", ", ".join(found)))
     if kinds:
         pairs = record.n_heads**2 * record.n_layers * (record.n_layers - 1) // 2
         words.append(f"{pairs:,} pairs of heads through {', '.join(kinds)}")
     return (*words, f"{len(kept)} of {len(classes.CLASSES)} classes of words in order are usable")
+
+
+def _passes(what: str, draws: int, kind: str, scores: str) -> str:
+    """The smallest p of so many draws, and the smallest scores that pass at the family-wise level by that."""
+    least = 1 / (draws + 1)
+    said = f"smallest p of {what}: {least:.2g} ({draws:,} {kind})"
+    if least > cost.ALPHA:
+        return f"{said}; no head can pass: p can't reach {cost.ALPHA:g}"
+    return f"{said}; smallest that passes: about {scores}" if scores else said
+
+
+def smallest_eigen(heads: int, d_head: int) -> float:
+    """|sum(lambda)| / sum|lambda| at which one of many heads is beyond Gaussian maps of its rank, two-sided."""
+    return min(1.0, NormalDist().inv_cdf(1 - cost.ALPHA / (2 * heads)) * GINIBRE / d_head)
+
+
+def smallest_macro(heads: int, kept: Sequence[classes.KeptClass]) -> float:
+    """The mean over classes of the share of words in order at which one of many heads is beyond permuted targets.
+
+    By chance each of a class's words has the largest logit equally often: the normal distribution of that mean.
+    """
+    chance = [1 / len(one.ids) for one in kept]
+    spread = sum(p * (1 - p) / len(one.after(1)) for p, one in zip(chance, kept, strict=True))
+    line = sum(chance) + NormalDist().inv_cdf(1 - cost.ALPHA / heads) * math.sqrt(spread)
+    return min(1.0, line / len(kept))
 
 
 _ROTATED = (
@@ -252,6 +290,7 @@ SUITE = Suite(
     settings=Settings,
     score="reportgen.suites.weights.scoring.score:score",
     figures="reportgen.suites.weights.drawing.figures:figures",
+    variants="reportgen.suites.weights.variants:variants",
     featured=("copying_mlp/", "suppression/"),
     measures=MEASURES,
     licence="words in order (numbers, days, months, letters), in reportgen's code (MIT)",

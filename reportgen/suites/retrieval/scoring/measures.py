@@ -15,6 +15,7 @@ import numpy.typing as npt
 from reportgen.scores import HeldOut, head_name
 from reportgen.stats import interval_of, step_down_max_t, template_weights
 from reportgen.suites.retrieval.scoring.passes import Read
+from reportgen.suites.retrieval.tables import sums
 
 Floats = npt.NDArray[np.float64]
 Kept = Sequence[npt.NDArray[np.bool_]]  # per document [question] it counts
@@ -73,24 +74,8 @@ def held_out(
 
 def ratio(reads: Sequence[Read], name: str, kept: Kept) -> Ratio:
     """The measure of every document: `copy` per right answer token, the others per question."""
-    parts = [_document(one, name, keep) for one, keep in zip(reads, kept, strict=True)]
+    parts = [sums(one.tables[name], keep, one.right, name) for one, keep in zip(reads, kept, strict=True)]
     return Ratio(np.stack([top for top, _ in parts]), np.stack([below for _, below in parts]))
-
-
-def _document(read: Read, name: str, keep: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    table = read.tables[name].astype(np.float64)  # [question needle layer head]
-    asked = np.flatnonzero(keep)
-    own = table[asked, asked]  # [question layer head]
-    if name == "copy":
-        values, weights = own, read.right[asked].astype(float)
-    else:
-        others = table[asked].copy()
-        others[np.arange(len(asked)), asked] = np.nan
-        known = np.isfinite(others)
-        mean = np.where(known, others, 0).sum(1) / np.maximum(known.sum(1), 1)
-        values, weights = np.where(known.any(1), own - mean, np.nan), np.ones(len(asked))
-    known = np.isfinite(values)
-    return np.where(known, values, 0).sum(0), (known * weights[:, None, None]).sum(0)
 
 
 def adjusted_p(reads: Sequence[Read], name: str, kept: Kept, draws: int, rng: np.random.Generator) -> Floats:

@@ -17,7 +17,7 @@ from reportgen.suites.weights.scoring import successor
 from reportgen.suites.weights.scoring.measure import INACTIVE, Measured
 from reportgen.suites.weights.scoring.successor import PREDECESSOR, REPEAT, SUCCESSOR
 from reportgen.suites.weights.scoring.suppression import shares
-from reportgen.suites.weights.suite import MEASURES, SUITE, Settings
+from reportgen.suites.weights.suite import GINIBRE, MEASURES, SUITE, Settings
 
 TASKS = {
     "copying": "vocabulary", "copying_raw": "vocabulary", "copying_mlp": "vocabulary", "copying_residual": "residual",
@@ -30,7 +30,6 @@ TASKS = {
 READS_BOTH = ("suppression", "induction_matching")
 READS_QK = ("matching", "matching_raw", "suppression_qk", "sink_key", "qk_norm", "qk_slow", *READS_BOTH)
 WHOLE = "no interval: a function of the weights, nothing is sampled"
-GINIBRE = 1.5  # sd of the signed share of W_O W_V times d_head, for Gaussian factors
 STEPS = {"successor": SUCCESSOR, "successor_strict": SUCCESSOR, "predecessor": PREDECESSOR, "repeat": REPEAT}
 _TWIN = "random twin"
 _MEANING = "the model at random initialisation"
