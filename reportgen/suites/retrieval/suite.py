@@ -25,7 +25,8 @@ TASK = "needles"
 # preset -> (whose score, the measures that it replaces)
 PRESETS = {
     "own": ("", ()), "wu": ("Wu et al.", ("copy",)), "qrhead": ("Zhang et al.", ("point",)),
-    "feucht": ("Feucht et al.", ("concept", "token")),
+    "feucht": ("Feucht et al.", ("concept", "token", "concept_effect", "token_effect")),
+    "locos": ("raw LOCOS of Gema et al.", ("write",)),
 }  # fmt: skip
 FORMULAS = {  # of those measures, as the papers' code computes them
     ("wu", "copy"): "tokens copied (as in copy) over tokens of the value, mean over questions of which more than half "
@@ -37,6 +38,11 @@ FORMULAS = {  # of those measures, as the papers' code computes them
     "question 'N/A', without tokens of c <= mean - 2 sd within the fact",
     ("feucht", "concept"): "attention of the last query to e_n, weighted by ||v_k||, entities",
     ("feucht", "token"): "attention of the last query to e_1, weighted by ||v_k||, random tokens",
+    ("feucht", "concept_effect"): "P(e_2) with the head's z from the intact run minus P(e_2) without, entities",
+    ("feucht", "token_effect"): "P(e_1) with the head's z from the intact run minus P(e_1) without, random tokens",
+    ("locos", "write"): "mean over answer tokens w of the sum over k in the fact's sentence of pattern[q, k] (v_k W_O) . "
+    "W_U[w], minus the sum over all other keys times (keys of the sentence / other keys); no final norm; mean over "
+    "questions whose whole answer is right",
 }
 ASKED = 30  # tokens of a question and its answer
 FIXED = 30_000  # calls of small operations between the passes
@@ -50,7 +56,7 @@ class Settings:
     needles: str = setting("", "JSONL file of facts in texts of your own: text, question, answer, paraphrase")
     preset: str = setting(
         "own", "own, or a paper's score and rule in place of this suite's: wu (copy), qrhead (point), feucht (concept, "
-        "token)", one_of=tuple(PRESETS),
+        "token, also by patching), locos (write)", one_of=tuple(PRESETS),
     )  # fmt: skip
     documents: int = setting(12, "documents, of eight facts each", least=2, needs="intervals are over documents")
     tokens: int = setting(

@@ -39,16 +39,13 @@ def _map(result: SuiteResult, view: View, scores: HeadScores, told: RetrievalFac
     own = scores.label.partition(" (")[0]
     title = f"{name}: {words.lower(scores.label)}"
     short = scores.task != TASK
-    count = f"n = {scores.n} right answer tokens, {told.documents} documents." if scores.measure == "copy" else (
-        words.questions(told)
-    )  # fmt: skip
     return Figure(
         id=f"retrieval-{scores.measure}",
         suite=SUITE.name,
         title=title,
         caption=captions.join(
             f"{own}, in {captions.grid_words(view)}.",
-            f"n = {scores.n} sequences." if short else count,
+            f"n = {scores.n} sequences." if short else words.counted(told, scores),
             captions.beats_null(scores) if scores.p is not None else "",
             captions.best_head(scores, signed=scores.measure == "write"),
             words.controls(scores),

@@ -42,6 +42,15 @@ def questions(told: RetrievalFacts) -> str:
     return f"n = {plural(told.recall.asked, 'question')} about {plural(told.documents, 'document')}."
 
 
+def counted(told: RetrievalFacts, scores: HeadScores) -> str:
+    """What a score of the documents is a mean over."""
+    if scores.measure == "copy":
+        return f"n = {scores.n} right answer tokens, {plural(told.documents, 'document')}."
+    if scores.measure == "write" and told.preset == "locos":
+        return f"n = {plural(scores.n, 'question')} answered right, {plural(told.documents, 'document')}."
+    return questions(told)
+
+
 def right(told: RetrievalFacts) -> str:
     """How many the model answers."""
     return f"The model answers {told.recall.right} of {plural(told.recall.asked, 'question')}."
