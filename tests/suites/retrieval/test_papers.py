@@ -18,8 +18,8 @@ from reportgen.suites.retrieval.scoring import papers
 from reportgen.suites.retrieval.scoring.passes import Read, prefill, writer
 from reportgen.suites.retrieval.scoring.score import score
 from reportgen.suites.retrieval.suite import SUITE
-from tests.suites.retrieval.toy import COPIER, POINTER, planted
 from tests.suites.retrieval.test_passes import document, seen
+from tests.suites.retrieval.toy import COPIER, POINTER, planted
 from tests.suites.retrieval.toy import facts as written
 from tests.tiny import tiny_folder
 

@@ -5,7 +5,8 @@
     right, tokens [document question] answer tokens before the first wrong one, and all; -1: no such question
     kept       [document question] 1: it counts, 0: answered without the fact or not there
     depth      [document question] of the fact, as a share of the document
-    copies     [measure example layer head] concept, token, prefix; shared [example] tokens of the prefix
+    copies/NAME   [example layer head] concept, token, prefix; shared [example] tokens of the prefix
+    patched/NAME  [unit example head] what single heads change, concept and token
     phrases    [text layer head] mass on all answers while answering: own questions, another document's
 """
 
@@ -95,6 +96,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
         _removed(model, made, ratios, halves, told, settings, context, cached=cached)
     _best(told, scores, halves)
     short = copied(model, made, settings, context)
+    told.patched = list(short.facts)
     halves_of = dict.fromkeys(ratios, halves) | short.halves
     sets = head_sets((*scores, *short.scores), ratios | short.ratios, halves_of, settings, told)
     done = {row.tokens for row in told.grid}
