@@ -23,7 +23,7 @@ from reportgen.figures.geometry import Bar, MapGrid, Wanted, bar_of, fit, room, 
 from reportgen.figures.legend import above_line
 from reportgen.figures.markers import styled
 from reportgen.figures.theme import Style
-from reportgen.scores import HeadScores, HeadSet, head_name, parse_head
+from reportgen.scores import BoolGrid, Head, HeadScores, HeadSet, head_name, parse_head
 
 ChartT = TypeVar("ChartT", alt.LayerChart, alt.HConcatChart, alt.VConcatChart, alt.HConcatChart | alt.VConcatChart)
 WATERMARK = "SYNTHETIC"
@@ -36,15 +36,17 @@ def heatmap(
     title: str = "",
     *,
     significant: bool = False,
+    hatch: Hatch | None = None,
     style: Style | None = None,
 ) -> alt.LayerChart:
     """The map of `scores` [layer head] with `overlays` marked on it, themed and ready to show or export.
 
     significant  also mark the heads that beat the null (adjusted p <= 0.05, or above the family-wise line)
+    hatch        heads whose value is to be read with care, which the legend says
     style        defaults to the view's
     """
     style = check_style(style or (view.style if view else Style()))
-    panel = MapPanel(scores, styled(overlays), title, significant)
+    panel = MapPanel(scores, styled(overlays), title, significant, hatch)
     grids = fit([panel.wanted()], style).grids
     legends, refused = _legends([panel], grids, style)
     chart = themed(_drawn(panel, grids[0], legends[0], style, synthetic=_synthetic(view)), style)
@@ -76,6 +78,14 @@ def pair(
     return _noted(themed(chart, style), panels, place.grids, refused)
 
 
+@dataclass(frozen=True, eq=False)
+class Hatch:
+    """Heads [layer head] whose cells are hatched where they have a value, and what that says."""
+
+    heads: BoolGrid
+    words: str
+
+
 @dataclass(frozen=True)
 class MapPanel:
     """One map to be drawn; `sets` have their markers."""
@@ -84,6 +94,16 @@ class MapPanel:
     sets: Sequence[HeadSet]
     title: str
     significant: bool = False
+    hatch: Hatch | None = None
+
+    @property
+    def hatched(self) -> list[Head]:
+        """The hatched heads."""
+        if self.hatch is None:
+            return []
+        return [
+            (layer, head) for layer, head in np.argwhere(self.hatch.heads & np.isfinite(self.scores.values)).tolist()
+        ]
 
     def wanted(self) -> Wanted:
         return Wanted(_shape(self.scores), bar_of(self.scores), theme.clean(self.scores.label))
@@ -98,7 +118,10 @@ def _legends(
 ) -> tuple[list[list[legend.Placed]], str]:
     """The legends of every panel, and why they are not inside where that was asked for: in all panels or in none."""
     drawn = [overlays.place(panel.sets, grid) for panel, grid in zip(panels, grids, strict=True)]
-    found = [legend.groups(of, panel.scores) for of, panel in zip(drawn, panels, strict=True)]
+    found = [
+        legend.groups(of, panel.scores, panel.hatch.words if panel.hatch and panel.hatched else "")
+        for of, panel in zip(drawn, panels, strict=True)
+    ]
     refused = ""
     if style.legend == "inside":
         boxed = [
@@ -155,12 +178,15 @@ def array_heatmap(
 def _drawn(
     panel: MapPanel, grid: MapGrid, legends: Sequence[legend.Placed], style: Style, *, synthetic: bool
 ) -> alt.LayerChart:
-    """One map without theme; bottom to top: cells, missing cells, corners of exact ones, markers, colour bar's label,
-    legends, watermark."""
+    """One map without theme; bottom to top: cells, missing cells, corners of exact ones, hatches, markers, colour
+    bar's label, legends, watermark."""
     scores, bar, axes = panel.scores, bar_of(panel.scores), _axes(grid)
     charts = _cells(scores, panel.sets, grid, bar, axes, style)
     if scores.estimated is not None:
         charts.append(_exact(scores, grid, axes))
+    if panel.hatched:
+        values = [{"layer": layer, "head": head} for layer, head in panel.hatched]
+        charts += legend.hatch(values, grid.cell_w, grid.cell_h, axes, "hatched")
     if panel.significant:
         charts.append(_significance(scores, grid, axes))
     charts += overlays.layers(overlays.place(panel.sets, grid), grid, axes)

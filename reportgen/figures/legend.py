@@ -36,7 +36,7 @@ _GAP = 3.0  # points between a box and the frame or another box
 class LegendEntry:
     """One line or more of a legend: the words, and the overlay whose symbol stands before them.
 
-    cell  without an overlay, the kind of cell before them: "missing", "exact" or "estimated"
+    cell  without an overlay, the kind of cell before them: "missing", "hatched", "exact" or "estimated"
     """
 
     lines: tuple[str, ...]
@@ -268,8 +268,11 @@ class Placed:
     frame: tuple[float, float, float, float] | None = None
 
 
-def groups(overlays: Sequence[Overlay], scores: HeadScores) -> dict[str, list[LegendEntry]]:
-    """The entries by legend title, each its words on one line; the last title, empty, is that of kinds of cells."""
+def groups(overlays: Sequence[Overlay], scores: HeadScores, hatched: str = "") -> dict[str, list[LegendEntry]]:
+    """The entries by legend title, each its words on one line; the last title, empty, is that of kinds of cells.
+
+    hatched  what hatched cells are, where there are some
+    """
     found: dict[str, list[LegendEntry]] = {}
     for overlay in overlays:
         found.setdefault(overlay.head_set.legend, []).append(LegendEntry((clean(overlay.label),), overlay))
@@ -280,6 +283,8 @@ def groups(overlays: Sequence[Overlay], scores: HeadScores) -> dict[str, list[Le
             entries.append(LegendEntry((words,), palest, palest.palest))
     if np.isnan(scores.values).any():
         found[""] = [LegendEntry(("not computed",), None)]
+    if hatched:
+        found[""] = [*found.get("", []), LegendEntry((clean(hatched),), None, cell="hatched")]
     if scores.estimated is not None:
         told = (("exact", "exact"), ("estimated", f"estimated by {clean(scores.estimator)}"))
         found[""] = [*found.get("", []), *(LegendEntry((words,), None, cell=cell) for cell, words in told)]
@@ -415,7 +420,21 @@ def _sample(
     charts = [chart_layer(name, [_at(grid, x, y)], frame, axes)]
     if cell == "exact":
         charts.append(corners([_at(grid, x - side / 2, y - side / 2)], 0.55 * side, axes, f"{name}_corner"))
+    if cell == "hatched":
+        charts += hatch([_at(grid, x, y)], side, side, axes, f"{name}_lines")
     return charts
+
+
+def hatch(values: Rows, width: float, height: float, axes: dict[str, Any], name: str) -> list[alt.Chart]:
+    """Three thin lines across cells that have a value, falling, so that they differ from the stroke of missing ones;
+    white on dark, to be seen on every colour of a scale."""
+    slope = round6(height / width)
+    lines = f"M-1,{-slope}L1,{slope}M0,{-slope}L1,0M-1,0L0,{slope}"
+    mark = {"type": "point", "shape": lines, "size": round6(width * width), "filled": False, "opacity": 1}
+    thin = round6(min(1.0, max(0.4, width / 16)))
+    dark = {**mark, "stroke": "#000000", "strokeWidth": round6(2.2 * thin), "strokeOpacity": 0.55}
+    white = {**mark, "stroke": "#ffffff", "strokeWidth": thin}
+    return [chart_layer(f"{name}_dark", values, dark, axes), chart_layer(name, values, white, axes)]
 
 
 def corners(values: Rows, side: float, axes: dict[str, Any], name: str) -> alt.Chart:

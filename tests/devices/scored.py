@@ -38,7 +38,7 @@ SMALL: dict[str, dict[str, object]] = {
     },
     "text": {"windows": 12, "tokens": 48, "shuffled": 2, "edge_windows": 2, "flips": 99, "resamples": 50},
 }  # fmt: skip
-"""Settings of every suite: each experiment on, each as small as it may be."""
+"""Settings of every suite that mini can run: each experiment on, each as small as it may be."""
 
 
 def main(kind: str, out: str, counts: str, model: str = "mini", settings: str = json.dumps(SMALL)) -> None:

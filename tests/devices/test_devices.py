@@ -17,6 +17,8 @@ from reportgen.mini import bundled_folder
 from reportgen.runfolder import Run
 from tests.devices import build
 from tests.devices.scored import SMALL
+from tests.suites.retrieval.toy import facts as written
+from tests.tiny import WORDS, tiny_folder
 
 KINDS = ("cuda", "mps")
 ROOT = Path(__file__).parents[2]
@@ -180,6 +182,47 @@ def test_transfers_do_not_grow_with_relations(tmp_path: Path) -> None:
     assert sum(one.values()) > 0
     assert (three - one) - uploads == Counter()
     assert sum(uploads.values()) <= 4 * 2 * 2  # two lists of places per relation, for copier and heads
+
+
+# Of a model of its own: mini's vocabulary has too few answers.
+LOOKS_UP: dict[str, object] = {
+    "permutations": 99, "resamples": 50, "random_sets": 2, "sequences": 8, "verified": 4, "sampled": 2,
+}  # fmt: skip
+RETRIEVAL_CAP = 1500
+
+
+@pytest.mark.parametrize("preset", ["own", "locos"])
+def test_retrieval_on_a_random_model_is_that_of_the_cpu(tmp_path: Path, preset: str) -> None:
+    """Seven layers of eight heads, so that heads are removed and compared with random sets, too."""
+    build.compiled()
+    size = {"num_hidden_layers": 7, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 64}
+    model = tiny_folder("llama", tmp_path / "model", **size, max_position_embeddings=128)
+    path = written(tmp_path, 4, things=WORDS[34:42], words=(*WORDS[20:30], *WORDS[42:48]))
+    settings = json.dumps({"retrieval": {**LOOKS_UP, "needles": str(path), "preset": preset}})
+    names = ("cpu", *KINDS)
+    made = [
+        start(
+            "tests.devices.scored", name, str(tmp_path / "runs"), str(tmp_path / f"{name}.json"), str(model), settings
+        )
+        for name in names
+    ]
+    for process in made:
+        ended(process)
+    expected = Run.open(tmp_path / "runs" / "cpu").result("retrieval")
+    assert {"copy_mass", "write", "token_effect"} <= {score.measure for score in expected.scores}
+    for kind in KINDS:
+        run = Run.open(tmp_path / "runs" / kind)
+        assert (run.manifest.suites["retrieval"].status, run.manifest.suites["retrieval"].error) == ("done", "")
+        for one, other in zip(expected.scores, run.result("retrieval").scores, strict=True):
+            for part in ("values", "low", "high", "p"):
+                a, b = getattr(one, part), getattr(other, part)
+                assert (a is None) == (b is None)
+                if a is not None:
+                    np.testing.assert_allclose(b, a, rtol=1e-6, atol=1e-6, err_msg=f"{one.key}: {part}")
+        found = counts(tmp_path / f"{kind}.json")["retrieval"]
+        assert {key: n for key, n in found.items() if key[0] not in TRANSFERS} == {}
+    every = counts(tmp_path / "cuda.json")["retrieval"]
+    assert 0 < sum(every.values()) <= RETRIEVAL_CAP, every.most_common(20)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from reportgen.errors import DataError, SettingsError
 from reportgen.figures import chart_data, theme
-from reportgen.figures.heatmap import array_heatmap, heatmap, pair
+from reportgen.figures.heatmap import Hatch, array_heatmap, heatmap, pair
 from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores
 from tests.figures import samples
@@ -69,6 +69,22 @@ def test_missing_cells_are_hatched_explained_and_in_the_legend() -> None:
     ]  # fmt: skip
     assert layers_of(spec)["missing"]["encoding"]["tooltip"][1]["field"] == "note"
     assert [row["text"] for row in rows_of(spec, "legend0_text")] == ["not computed"]
+
+
+def test_heads_to_be_read_with_care_are_hatched_and_the_legend_says_why() -> None:
+    """Not where a cell has no value; without a hatched head there is no entry."""
+    heads = np.zeros((3, 4), np.bool_)
+    heads[[0, 0, 2], [1, 2, 3]] = True
+    scores = samples.scores(dead=[(0, 1)])
+    spec = heatmap(scores, hatch=Hatch(heads, "rests on position 0")).to_dict()
+    names = [layer["name"] for layer in spec["layer"]]
+    assert names[:5] == ["cells", "missing", "missing_stroke", "hatched_dark", "hatched"]
+    assert [(row["layer"], row["head"]) for row in rows_of(spec, "hatched")] == [(0, 2), (2, 3)]
+    assert [row["text"] for row in rows_of(spec, "legend0_text")] == ["not computed", "rests on position 0"]
+    assert rows_of(spec, "legend0_hatched_lines")
+    assert len({tuple(row.items()) for row in rows_of(spec, "cells")}) == 11
+    plain = heatmap(scores, hatch=Hatch(heads & False, "rests on position 0"))
+    assert plain.to_dict() == heatmap(scores).to_dict()
 
 
 def test_a_map_of_nothing_but_missing_cells_is_drawn() -> None:

@@ -51,6 +51,17 @@ class Ablated(FactRecord):
     other_norm: int = 0  # draws whose output norm is not within a factor of two
 
 
+class PatchedFacts(FactRecord):
+    """What single heads were patched on."""
+
+    of: str = ""  # concept or token
+    entities: int = 0  # different ones
+    intact: Number = Number("nan")  # mean log p of the token in question, nats
+    corrupted: Number = Number("nan")
+    highest: list[str] = []  # heads highest in attention
+    random: list[str] = []
+
+
 class RetrievalFacts(FactRecord):
     """The whole suite's."""
 
@@ -82,6 +93,7 @@ class RetrievalFacts(FactRecord):
     whole_recall: Number = Number("nan")  # of the questions that heads are ablated on, with no head ablated
     whole_logp: Number = Number("nan")
     whole_near: Number = Number("nan")
+    patched: list[PatchedFacts] = []
     everywhere: int = 0  # heads highest in copying that are also removed at every position of the text; 0: they are not
     everywhere_recall: Number = Number("nan")
     everywhere_logp: Number = Number("nan")

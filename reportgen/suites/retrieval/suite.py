@@ -25,7 +25,8 @@ TASK = "needles"
 # preset -> (whose score, the measures that it replaces)
 PRESETS = {
     "own": ("", ()), "wu": ("Wu et al.", ("copy",)), "qrhead": ("Zhang et al.", ("point",)),
-    "feucht": ("Feucht et al.", ("concept", "token")),
+    "feucht": ("Feucht et al.", ("concept", "token", "concept_effect", "token_effect")),
+    "locos": ("raw LOCOS of Gema et al.", ("write",)),
 }  # fmt: skip
 FORMULAS = {  # of those measures, as the papers' code computes them
     ("wu", "copy"): "tokens copied (as in copy) over tokens of the value, mean over questions of which more than half "
@@ -37,6 +38,11 @@ FORMULAS = {  # of those measures, as the papers' code computes them
     "question 'N/A', without tokens of c <= mean - 2 sd within the fact",
     ("feucht", "concept"): "attention of the last query to e_n, weighted by ||v_k||, entities",
     ("feucht", "token"): "attention of the last query to e_1, weighted by ||v_k||, random tokens",
+    ("feucht", "concept_effect"): "P(e_2) with the head's z from the intact run minus P(e_2) without, entities",
+    ("feucht", "token_effect"): "P(e_1) with the head's z from the intact run minus P(e_1) without, random tokens",
+    ("locos", "write"): "mean over answer tokens w of the sum over k in the fact's sentence of pattern[q, k] (v_k W_O) "
+    ". W_U[w], minus the sum over all other keys times (keys of the sentence / other keys); no final norm; mean over "
+    "questions whose whole answer is right",
 }
 ASKED = 30  # tokens of a question and its answer
 FIXED = 30_000  # calls of small operations between the passes
@@ -50,7 +56,7 @@ class Settings:
     needles: str = setting("", "JSONL file of facts in texts of your own: text, question, answer, paraphrase")
     preset: str = setting(
         "own", "own, or a paper's score and rule in place of this suite's: wu (copy), qrhead (point), feucht (concept, "
-        "token)", one_of=tuple(PRESETS),
+        "token, also by patching), locos (write)", one_of=tuple(PRESETS),
     )  # fmt: skip
     documents: int = setting(12, "documents, of eight facts each", least=2, needs="intervals are over documents")
     tokens: int = setting(
@@ -77,6 +83,10 @@ class Settings:
     sequences: int = setting(
         192, "short sequences of each kind behind concept, token and prefix", off="concept, token and prefix"
     )
+    verified: int = setting(
+        32, "heads patched alone on such sequences, the highest in concept and in token", off="copying by patching"
+    )
+    sampled: int = setting(32, "and heads drawn at random among the others", zero="none")
     shuffled: bool = setting(True, "also ask each document the questions of another", off="control: other document")
     random_tokens: bool = setting(
         True, "also read documents whose facts are random tokens", off="control: random tokens"
@@ -122,6 +132,15 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
                 elements=20 * s.sequences * heads * length, calls=3 * cost.passes(record, ceil(s.sequences / 8)),
             )
         )  # fmt: skip
+    if s.sequences and s.verified:
+        patched = 2 * s.sequences * min(heads, s.verified + s.sampled)  # concept and token; from a head's layer on
+        found.append(
+            Phase(
+                "patching", tokens=0.75 * patched + 4 * 30 * s.sequences, logits=patched + 4 * s.sequences,
+                elements=2 * patched * record.d_vocab,
+                calls=2 * cost.passes(record, ceil(s.sequences / 64) * min(heads / 2, record.n_layers)),
+            )
+        )  # fmt: skip
     if s.random_sets:
         sizes = 6 + 2 * (s.random_sets + 2)  # removals of each of two rankings, some with the fact said again
         found.append(passes("ablation", s.documents // 2, s.tokens, 2 * sizes, plain=True))
@@ -145,6 +164,7 @@ _ASSIGNED = (
 )
 _WEIGHTED = "value-weighted attention"
 _FLIPS = "random sign for each example, standardised per head, step-down max-T over heads; one-sided"
+_ENTITIES = "random sign for each entity, standardised per head, step-down max-T over the heads patched; one-sided"
 _OTHERS = "minus the mean over the other facts j of the document"
 
 SUITE = Suite(
@@ -203,6 +223,22 @@ SUITE = Suite(
             "before it do not come again",
             "High: the head finds the token that followed earlier copies, one token at a time, as induction heads do.",
             _WEIGHTED, "feucht2025dualroute; contrast ours", range=(-1.0, 1.0), null=_FLIPS,
+        ),
+        Measure(
+            "concept_effect", "Concept copying by patching",
+            "log P(e_2) after e_1, in a text that has not told the entity e_1..e_n, with the head's z from the one "
+            "that has at the token before e_1, minus log P(e_2) without; mean over entities",
+            "High: what the head alone says where the entity comes next brings its second token, one position on. Only "
+            "the highest in attention and random heads are patched.",
+            "nats", "feucht2025dualroute; log P ours", null=_ENTITIES,
+        ),
+        Measure(
+            "token_effect", "Token copying by patching",
+            "log P(e_1), in a text that has not told the random tokens e_1..e_n, with the head's z from the one that "
+            "has at the token before e_1, minus log P(e_1) without; mean over examples",
+            "High: the head alone brings the token that followed. Only the highest in attention and random heads are "
+            "patched.",
+            "nats", "feucht2025dualroute; log P ours", null=_FLIPS,
         ),
         Measure(
             "prefix", "Induction by a long prefix",

@@ -1,4 +1,4 @@
-"""Copying on short sequences: what they are made of, and planted heads that copy tokens and tell prefixes apart."""
+"""Copying on short sequences: what they are made of, planted heads that copy tokens and tell prefixes apart."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from reportgen.models.load import load
-from reportgen.models.model import Model
+from reportgen.models.model import HookFn, Model
 from reportgen.selftest.models import planted_folder
-from reportgen.suites.retrieval.scoring import copying
+from reportgen.suites.retrieval.scoring import copying, patching
 from reportgen.suites.retrieval.scoring.passes import writer
 from tests.tiny import tiny_folder
 
@@ -77,3 +77,72 @@ def test_weights_are_those_of_a_plain_computation(tmp_path: Path) -> None:
         weight = seen["p"][:, head, -1] * size
         want = (weight / weight.sum(-1, keepdim=True))[:, [4, 7]]
         np.testing.assert_allclose(found[:, :, 1, head], want.numpy(), atol=1e-5)
+
+
+def test_texts_differ_in_what_stands_before_the_line_end_alone(planted: Model) -> None:
+    pool, entities = np.arange(2, 150), [[7, 8], [9, 10, 11], [12, 13, 14, 15, 16]]
+    for concept in (True, False):
+        made = patching.texts(
+            planted.tokens, pool, entities, np.arange(3), concept=concept, rng=np.random.default_rng(4)
+        )
+        assert made.intact.shape == made.corrupted.shape == (3, copying.LENGTH + concept)
+        for whole, other, entity, answer in zip(
+            made.intact.tolist(), made.corrupted.tolist(), entities, made.answers.tolist(), strict=True
+        ):
+            at = whole.index(entity[0])
+            line = at + len(entity)
+            m = len(whole) - line - 1 - concept
+            assert whole[at:line] == entity
+            assert whole[at - m : at] == whole[line + 1 : line + 1 + m]
+            assert whole[line:] == other[line:]
+            assert not set(other[:line]) & set(whole)
+            assert whole[line + 1 + m :] == entity[:concept]
+            assert answer == entity[concept]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("concept", [True, False])
+def test_a_patch_changes_what_a_whole_run_with_it_changes(tmp_path: Path, concept: bool, cached: bool) -> None:
+    model = load(tiny_folder("llama", tmp_path, num_key_value_heads=2), device="cpu")
+    entities = [[7, 8], [9, 10, 11], [12, 13]]
+    made = patching.texts(
+        model.tokens, np.arange(20, 150), entities, np.arange(3), concept=concept, rng=np.random.default_rng(5)
+    )
+    heads = [(0, 1), (0, 3), (1, 0), (1, 2)]
+    found = patching.patched(model, made, heads, lambda done, total: None, cached=cached)
+    place = -1 - concept
+
+    def log_p(hooks: dict[tuple[str, int], HookFn]) -> torch.Tensor:
+        return model.run(made.corrupted, hooks)[:, -1].log_softmax(-1).gather(1, made.answers[:, None])[:, 0]
+
+    base = log_p({})
+    for i, (layer, head) in enumerate(heads):
+        clean: list[torch.Tensor] = []
+        model.run(made.intact, {("z", layer): lambda z, clean=clean: clean.append(z[:, place].clone())})  # type: ignore[misc]
+
+        def put(z: torch.Tensor, head: int = head, clean: list[torch.Tensor] = clean) -> torch.Tensor:
+            out = z.clone()
+            out[:, place, head] = clean[0][:, head]
+            return out
+
+        got = log_p({("z", layer): put})
+        np.testing.assert_allclose(found.change[0][:, i], (got - base).numpy(), atol=2e-5)
+        np.testing.assert_allclose(found.change[1][:, i], (got.exp() - base.exp()).numpy(), atol=2e-6)
+    np.testing.assert_allclose(found.corrupted[0], base.numpy(), atol=2e-5)
+    assert np.abs(found.change[0]).max() > 1e-3
+
+
+def test_the_planted_induction_head_brings_the_token_and_no_other_does(
+    planted: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L1H0 writes what it reads; L1H1 looks there and writes nothing; what L1H2 and L1H3 read is the same in both."""
+    monkeypatch.setattr(patching, "LENGTH", 15)
+    small = np.array([planted.tokens.word_id(f"word{chr(97 + i)}") for i in range(24)])
+    rng = np.random.default_rng(6)
+    picked = [rng.choice(small, 2, replace=False).tolist() for _ in range(8)]
+    made = patching.texts(planted.tokens, small, picked, np.arange(8), concept=False, rng=rng)
+    heads = [(1, 0), (1, 1), (1, 2), (1, 3)]
+    found = patching.patched(planted, made, heads, lambda done, total: None, cached=planted.keeps_past)
+    assert float(found.change[0][:, 0].min()) > 0.5
+    assert np.abs(found.change[0][:, 1:]).max() < 1e-4
+    assert float(found.intact[0].mean()) > float(found.corrupted[0].mean()) + 0.5

@@ -1,4 +1,5 @@
-"""The papers' own scores: Wu's share and gate, QRHead's calibration and cut, Feucht's attention without a contrast."""
+"""The papers' own scores: Wu's share and gate, QRHead's calibration and cut, Feucht's attention without a contrast,
+LOCOS' sums over keys."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ import numpy as np
 import pytest
 
 from reportgen.figures.figure import View
-from reportgen.models.load import set_threads
+from reportgen.models.load import load, set_threads
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
 from reportgen.suites.base import Context
 from reportgen.suites.retrieval.drawing.figures import figures
 from reportgen.suites.retrieval.scoring import papers
-from reportgen.suites.retrieval.scoring.passes import Read
+from reportgen.suites.retrieval.scoring.passes import Read, prefill, writer
 from reportgen.suites.retrieval.scoring.score import score
 from reportgen.suites.retrieval.suite import SUITE
+from tests.suites.retrieval.test_passes import document, seen
 from tests.suites.retrieval.toy import COPIER, POINTER, planted
 from tests.suites.retrieval.toy import facts as written
+from tests.tiny import tiny_folder
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,39 @@ def test_feucht_has_neither_contrast_nor_rule(model: Model, tmp_path: Path) -> N
     assert token.no_null == papers.NO_NULL
     assert float(np.nanmin(token.values)) >= 0
     assert not [s for s in made.head_sets if s.key.endswith("copiers")]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_locos_is_the_papers_sum_over_keys(tmp_path: Path, cached: bool) -> None:
+    """Against every answer step with its whole prompt: phi of each key, in the order of the paper's code."""
+    made = load(tiny_folder("llama", tmp_path, seed=3, num_key_value_heads=2), device="cpu")
+    doc, of = document(made), writer(made)
+    found = papers.locos(made, of, prefill(made, doc, cached=cached), doc)
+    assert found is not None
+    want = np.zeros(found.shape)  # [question layer head]
+    for i, needle in enumerate(doc.needles):
+        asked, (start, end) = needle.asked, needle.sentence
+        for t, w in enumerate(asked.expected.tolist()):
+            _, patterns, values, _ = seen(made, [*doc.ids.tolist(), *asked.ids[: asked.answer + t].tolist()])
+            for layer, pattern in enumerate(patterns):
+                for h in range(len(pattern)):
+                    phi = pattern[h, -1] * (values[layer][:, h // 2] @ (of.W_O[layer][h] @ made.W_U()[:, w].float()))
+                    inside = phi[start:end].sum()
+                    rest = (phi.sum() - inside) * (end - start) / (len(phi) - (end - start))
+                    want[i, layer, h] += float(inside - rest) / len(asked.expected)
+    np.testing.assert_allclose(found, want, atol=1e-4)
+    assert np.abs(want).max() > 1e-2
+
+
+def test_locos_counts_questions_answered_whole_and_has_no_null(model: Model, tmp_path: Path) -> None:
+    made = run(model, tmp_path, "locos")
+    write = made["write/needles"]
+    assert write.no_null == papers.NO_NULL
+    assert write.label == "Writing the answer, raw LOCOS of Gema et al. (logits)"
+    assert write.n == 32
+    assert write.ranking()[0] == COPIER
+    assert abs(float(write.values[POINTER])) < 1e-5
+    assert made["copy/needles"].p is not None
+    drawn = {figure.id: figure for figure in figures(made, View(model.record, overlays=made.head_sets))}
+    assert "n = 32 questions answered right" in drawn["retrieval-write"].caption
+    assert "no final norm" in drawn["retrieval-write"].notes[0]

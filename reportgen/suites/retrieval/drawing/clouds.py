@@ -1,4 +1,7 @@
-"""Copying against pointing and against writing, a point per head; heads of this suite's sets are named."""
+"""Copying against pointing and writing, and against what other suites of the run scored, a point per head.
+
+Heads of this suite's sets are crosses; dashed lines stand where the top share of the heads begins.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,22 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 
+from reportgen.aliases import Bools
 from reportgen.figures import captions, theme
-from reportgen.figures.curves import SEVERAL, Axis, Curve, CurvePanel, Label, Points, axis_of, line_chart, spots
+from reportgen.figures.curves import GREY, SEVERAL, Curve, CurvePanel, Points, axis_of, line_chart, spots
 from reportgen.figures.figure import Figure, View, later
 from reportgen.figures.theme import Style
 from reportgen.scores import Cell, Column, Head, HeadScores, SuiteResult, Table, head_name
+from reportgen.stats import overlap_by_chance
 from reportgen.suites.retrieval.drawing import words
+from reportgen.suites.retrieval.drawing.points import CROSS, named, zero_lines
 from reportgen.suites.retrieval.facts import RetrievalFacts
 from reportgen.suites.retrieval.suite import SUITE, TASK
 
-_CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
+OWN = ("point", "write")
+ELSEWHERE = ("induction", "aie")  # measures of other suites
+TOP = 0.02  # share of the heads that is called top: three at least, and at most ten per cent
 _NAMED = 3  # heads named in each panel, by either axis
-_TOP = 0.02  # share of heads that are compared
 
 
 def clouds(result: SuiteResult, view: View, told: RetrievalFacts) -> Figure | None:
@@ -26,77 +33,99 @@ def clouds(result: SuiteResult, view: View, told: RetrievalFacts) -> Figure | No
     copy = result.get("copy", TASK)
     if copy is None or not np.isfinite(copy.values).any():
         copy = result.get("copy_mass", TASK)
-    others = [result.get(name, TASK) for name in ("point", "write")]
-    known = [s for s in others if s is not None and np.isfinite(s.values).any()]
+    own = [result.get(name, TASK) for name in OWN]
+    known = [s for s in own if s is not None and np.isfinite(s.values).any()]
     if copy is None or not known:
         return None
+    known += _elsewhere(view, copy)
     name = captions.model_name(view)
     marked = {head for s in view.sets("retrieval/") if s.key.endswith("/retrieval_heads") for head in s.heads}
-    both = [f"{_shared(copy, one)} in {words.lower(one.label)}" for one in known]
+    both = [f"{_shared(copy, one)[0]} in {words.lower(one.label)}" for one in known]
     return Figure(
         id="retrieval-clouds",
         suite=SUITE.name,
         title=f"{name}: copying, pointing and writing",
         caption=captions.join(
-            f"{copy.label.partition(' (')[0]} of each head of {captions.grid_words(view)} against "
-            f"{' and '.join(words.lower(one.label) for one in known)}.",
+            f"{copy.label.partition(' (')[0]} of each head of {captions.grid_words(view)} against other scores.",
             words.questions(told),
-            f"Of the {_count(copy)} highest in copying, among the highest: {', '.join(both)}.",
+            f"Of the {int(top(copy).sum())} highest in copying, among the highest: {', '.join(both)}.",
             captions.synthetic(view),
         ),
-        alt=f"Scatter of copying against pointing and writing over the heads of {name}.",
+        alt=f"Scatter of copying against other scores over the heads of {name}.",
         chart=later(_chart, copy, known, marked, view.style, synthetic=bool(captions.synthetic(view))),
         data=_table([copy, *known], marked),
         notes=captions.notes(
-            *(f"{s.label}: {SUITE.measure(s.measure).formula}." for s in (copy, *known)),
+            *(f"{s.label}: {SUITE.measure(s.measure).formula}." for s in (copy, *known) if s.suite == SUITE.name),
+            *(f"{s.label}: of the suite {s.suite}, {s.key}." for s in known if s.suite != SUITE.name),
+            f"Dashed: where the top {100 * TOP:.0f} % of the heads begin (three at least). Top by both, against chance "
+            f"within layers: {'; '.join(_by_chance(copy, one) for one in known)}.",
             f"Crosses: this suite's retrieval heads. Named: the {_NAMED} highest by either axis.",
             words.text(told),
         ),
     )
 
 
-def _count(scores: HeadScores) -> int:
-    return max(1, round(_TOP * int(scores.exact.sum())))
+def _elsewhere(view: View, copy: HeadScores) -> list[HeadScores]:
+    """The scores of other suites of the run, the first of each measure that has them on these heads."""
+    every = [s for r in view.results.values() for s in r.scores if s.suite != SUITE.name]
+    every = [s for s in every if s.values.shape == copy.values.shape and s.exact.any()]
+    found = (next((s for s in every if s.measure == name), None) for name in ELSEWHERE)
+    return [s for s in found if s is not None]
 
 
-def _shared(one: HeadScores, other: HeadScores) -> int:
-    return len(set(one.ranking()[: _count(one)]) & set(other.ranking()[: _count(other)]))
+def top(scores: HeadScores) -> Bools:
+    """[layer head] the highest share of the heads that have an exact value."""
+    known = int(scores.exact.sum())
+    member = np.zeros(scores.values.shape, np.bool_)
+    for head in scores.ranking()[: max(1, min(max(3, int(np.ceil(TOP * known))), known // 10 or 1))]:
+        member[head] = True
+    return member
+
+
+def _shared(one: HeadScores, other: HeadScores) -> tuple[int, float, float]:
+    """Heads that are top by both, how many chance gives within layers, and p of at least as many."""
+    a, b = top(one), top(other)
+    expected, p = overlap_by_chance(a, b)
+    return int((a & b).sum()), expected, p
+
+
+def _by_chance(copy: HeadScores, one: HeadScores) -> str:
+    found, expected, p = _shared(copy, one)
+    return f"{words.lower(one.label)} {found}, expected {expected:.2f}, one-sided p = {captions.number(p)}"
 
 
 def _chart(
     y: HeadScores, others: Sequence[HeadScores], marked: set[Head], style: Style, *, synthetic: bool
 ) -> alt.LayerChart:
     colours = [theme.CATEGORY_COLOURS[style.palette][i] for i in (0, 3)]
-    mark = np.zeros(y.values.shape, bool)
+    mark, up = np.zeros(y.values.shape, np.bool_), y.values.astype(float)
     for head in marked:
         mark[head] = True
     panels, axes = [], []
     for x in others:
-        ends = axis_of(x.label, x.values.astype(float)), axis_of(y.label, y.values.astype(float))
+        across = x.exact_values.astype(float)
+        known = np.isfinite(across) & np.isfinite(up)
+        ends = axis_of(x.label, across[known]), axis_of(y.label, up[known])
         axes.append(ends)
-        kinds = (("other heads", ~mark, "circle"), ("retrieval heads", mark, _CROSS))
-        points = [Points(kind, spots(x.values.astype(float), y.values.astype(float), some), colour, shape)
+        kinds = (("other heads", known & ~mark, "circle"), ("retrieval heads", known & mark, CROSS))
+        points = [Points(kind, spots(across, up, some), colour, shape)
                   for (kind, some, shape), colour in zip(kinds, colours, strict=True) if some.any()]  # fmt: skip
-        best = sorted({head for s in (x, y) for head in s.ranking()[:_NAMED]})
-        labels = [_label(head, x, y, ends[0], style) for head in best]
-        zero = [Curve("", (0.0, 0.0), (ends[1].low, ends[1].high), "#9a9a9a", dash=(2, 2), width=0.5)]
-        panels.append(CurvePanel("", "", zero, points=points, labels=labels))
+        edges = [float(s.values[top(s)].min()) for s in (x, y)]
+        lines = zero_lines(across[known], up[known], *ends)
+        lines += [
+            Curve("", (edges[0], edges[0]), (ends[1].low, ends[1].high), GREY, dash=(3, 2), width=0.7),
+            Curve("", (ends[0].low, ends[0].high), (edges[1], edges[1]), GREY, dash=(3, 2), width=0.7),
+        ]
+        best = [head for s in (y, x) for head in s.ranking()[:_NAMED] if known[head]]
+        panels.append(CurvePanel("", "", lines, points=points, labels=named(best, across, up, ends, style)))
     return line_chart(panels, axes, style, synthetic=synthetic, colours=colours, aspect=0.78, **SEVERAL)
-
-
-def _label(head: Head, x: HeadScores, y: HeadScores, across: Axis, style: Style) -> Label:
-    """The head's name beside its point, on the side where there is room."""
-    name = head_name(*head)
-    left = across.share(float(x.values[head])) > 0.75
-    right = -theme.text_width(name, 0.88 * style.font_size) - 4.0 if left else 4.0
-    return Label(name, float(x.values[head]), float(y.values[head]), right=right)
 
 
 def _table(scores: Sequence[HeadScores], marked: set[Head]) -> Table:
     layers, heads = scores[0].values.shape
     rows: list[tuple[Cell, ...]] = []
     for head in ((layer, h) for layer in range(layers) for h in range(heads)):
-        values = [float(s.values[head]) if np.isfinite(s.values[head]) else None for s in scores]
+        values = [float(s.exact_values[head]) if s.exact[head] else None for s in scores]
         rows.append((head_name(*head), *values, head in marked))
     columns = (Column("head"), *(Column(s.label, digits=4) for s in scores), Column("retrieval head"))
-    return Table("retrieval/clouds", "Copying, pointing and writing", columns, tuple(rows), folded=True)
+    return Table("retrieval/clouds", "Copying and other scores", columns, tuple(rows), folded=True)

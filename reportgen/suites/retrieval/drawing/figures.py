@@ -10,6 +10,7 @@ from reportgen.scores import SuiteResult
 from reportgen.suites import facts
 from reportgen.suites.retrieval.drawing.clouds import clouds
 from reportgen.suites.retrieval.drawing.maps import maps
+from reportgen.suites.retrieval.drawing.patched import patched_figure
 from reportgen.suites.retrieval.drawing.published import published_figure
 from reportgen.suites.retrieval.drawing.recall import recall_figure, table_figure
 from reportgen.suites.retrieval.drawing.removed import removed_figure
@@ -22,4 +23,5 @@ def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     told = facts.read(result, RetrievalFacts)
     yield partial(recall_figure, result, view, told)
     yield from maps(result, view, told)
-    yield from (partial(draw, result, view, told) for draw in (removed_figure, clouds, published_figure, table_figure))
+    for draw in (removed_figure, patched_figure, clouds, published_figure, table_figure):
+        yield partial(draw, result, view, told)

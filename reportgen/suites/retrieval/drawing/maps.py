@@ -10,13 +10,14 @@ import numpy as np
 from reportgen.figures import captions
 from reportgen.figures.chart_data import table
 from reportgen.figures.figure import Figure, Maker, View, later, supplementary
-from reportgen.figures.heatmap import heatmap
+from reportgen.figures.heatmap import Hatch, heatmap
 from reportgen.scores import HeadScores, SuiteResult, head_name
 from reportgen.suites.retrieval.drawing import words
 from reportgen.suites.retrieval.facts import RetrievalFacts
 from reportgen.suites.retrieval.suite import FORMULAS, SUITE, TASK
 
 RESTING = 0.9  # mass on position 0 above which a head's copy of 0 says little
+SIGNED = ("write", "concept_effect", "token_effect")
 _MOST = 12  # resting heads named
 PRINTED = ("copy", "point", "write", "concept")  # maps in the PDF; the others are on the page
 
@@ -39,23 +40,20 @@ def _map(result: SuiteResult, view: View, scores: HeadScores, told: RetrievalFac
     own = scores.label.partition(" (")[0]
     title = f"{name}: {words.lower(scores.label)}"
     short = scores.task != TASK
-    count = f"n = {scores.n} right answer tokens, {told.documents} documents." if scores.measure == "copy" else (
-        words.questions(told)
-    )  # fmt: skip
     return Figure(
         id=f"retrieval-{scores.measure}",
         suite=SUITE.name,
         title=title,
         caption=captions.join(
             f"{own}, in {captions.grid_words(view)}.",
-            f"n = {scores.n} sequences." if short else count,
+            f"n = {scores.n} sequences." if short else words.counted(told, scores),
             captions.beats_null(scores) if scores.p is not None else "",
-            captions.best_head(scores, signed=scores.measure == "write"),
+            captions.best_head(scores, signed=scores.measure in SIGNED),
             words.controls(scores),
             captions.synthetic(view),
         ),
         alt=f"Layer by head map of {words.lower(scores.label)} in {name}.",
-        chart=later(heatmap, scores, view, sets, title),
+        chart=later(heatmap, scores, view, sets, title, hatch=_hatch(result) if scores.measure == "copy" else None),
         data=table([(scores, sets)]),
         head_sets=tuple(sets),
         notes=captions.notes(
@@ -65,6 +63,7 @@ def _map(result: SuiteResult, view: View, scores: HeadScores, told: RetrievalFac
             if scores.measure == "copy" else "",
             _resting(result) if scores.measure == "copy" else "",
             words.text(told) if not short else words.short(scores),
+            words.patched(told, scores.measure),
             words.null(told, scores, measure.null),
             words.interval(told) if not short else "95 % intervals: bootstrap over sequences.",
             words.control_notes(scores),
@@ -75,6 +74,14 @@ def _map(result: SuiteResult, view: View, scores: HeadScores, told: RetrievalFac
             *captions.rules(sets),
         ),
     )  # fmt: skip
+
+
+def _hatch(result: SuiteResult) -> Hatch | None:
+    """Heads that rest on position 0, whose copy of 0 says little."""
+    sink = result.get("sink", TASK)
+    if sink is None:
+        return None
+    return Hatch(np.nan_to_num(sink.values) > RESTING, f"more than {RESTING:g} of attention on position 0")
 
 
 def _resting(result: SuiteResult) -> str:

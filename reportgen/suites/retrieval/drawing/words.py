@@ -18,6 +18,8 @@ MARKED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "write": (("retrieval_heads",), ("wu2024retrieval",)),
     "concept": (("concept_copiers",), ("feucht2025dualroute",)),
     "token": (("token_copiers",), ("feucht2025dualroute",)),
+    "concept_effect": (("concept_copiers",), ("feucht2025dualroute",)),
+    "token_effect": (("token_copiers",), ("feucht2025dualroute",)),
     "prefix": (("retrieval_heads",), ()),
     "sink": ((), ()),
 }
@@ -42,6 +44,15 @@ def questions(told: RetrievalFacts) -> str:
     return f"n = {plural(told.recall.asked, 'question')} about {plural(told.documents, 'document')}."
 
 
+def counted(told: RetrievalFacts, scores: HeadScores) -> str:
+    """What a score of the documents is a mean over."""
+    if scores.measure == "copy":
+        return f"n = {scores.n} right answer tokens, {plural(told.documents, 'document')}."
+    if scores.measure == "write" and told.preset == "locos":
+        return f"n = {plural(scores.n, 'question')} answered right, {plural(told.documents, 'document')}."
+    return questions(told)
+
+
 def right(told: RetrievalFacts) -> str:
     """How many the model answers."""
     return f"The model answers {told.recall.right} of {plural(told.recall.asked, 'question')}."
@@ -60,10 +71,26 @@ def short(scores: HeadScores) -> str:
     """What the sequences are."""
     if scores.measure == "prefix":
         return "Sequences of random tokens of the texts; which of the two places stands first alternates."
-    return (
+    made = (
         "Sequences of random tokens of the texts, an entity (names and compounds of two to five tokens; sizes with "
-        "fewer than 40 are left out) or as many random tokens, a line end, and the random tokens again. By attention "
-        "alone: the causal form of the paper is not computed."
+        "fewer than 40 are left out) or as many random tokens, a line end, and the random tokens again"
+    )
+    if scores.measure.endswith("_effect"):
+        return (
+            f"{made}. Beside each a text with other tokens in the place of the first ones and of the entity: there z "
+            "of one head becomes, at the last of the random tokens that come again, what it is in the sequence."
+        )
+    return f"{made}. By attention; by patching: the figure of patched heads."
+
+
+def patched(told: RetrievalFacts, measure: str) -> str:
+    """Which heads were patched, and what there was to bring back."""
+    one = next((each for each in told.patched if measure == f"{each.of}_effect"), None)
+    if one is None:
+        return ""
+    return (
+        f"Patched: {plural(len(one.highest), 'head')} highest in attention, {len(one.random)} others at random. Log p "
+        f"of the token: {number(one.intact)} in the intact sequences, {number(one.corrupted)} in the others."
     )
 
 

@@ -13,10 +13,11 @@ from reportgen.models.selfcheck import reasons_for
 from reportgen.scores import HeadScores, NamedArray, NotComputed
 from reportgen.stats import sign_flip_null, step_down_max_t
 from reportgen.suites.base import Context
-from reportgen.suites.retrieval.scoring import copying, papers
+from reportgen.suites.retrieval.facts import PatchedFacts
+from reportgen.suites.retrieval.scoring import copying, papers, patched
 from reportgen.suites.retrieval.scoring.documents import Ids, Material
 from reportgen.suites.retrieval.scoring.measures import Ratio, held_out
-from reportgen.suites.retrieval.scoring.passes import writer
+from reportgen.suites.retrieval.scoring.passes import windows, writer
 from reportgen.suites.retrieval.suite import SUITE, Settings
 from reportgen.suites.settings import switched_off
 
@@ -39,10 +40,11 @@ class Short:
     halves: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     arrays: dict[str, NamedArray] = field(default_factory=dict)
     missing: tuple[NotComputed, ...] = ()
+    facts: tuple[PatchedFacts, ...] = ()
 
 
 def copied(model: Model, made: Material, settings: Settings, context: Context) -> Short:
-    """Concept and token copying, and induction by a long prefix."""
+    """Concept and token copying by attention and by patching, and induction by a long prefix."""
     if not settings.sequences:
         return Short(missing=(NotComputed("concept, token and prefix", switched_off("retrieval", "sequences")),))
     pool = _pool(model, made)
@@ -66,7 +68,14 @@ def copied(model: Model, made: Material, settings: Settings, context: Context) -
     if found.concept is None:
         why = f"fewer than {copying.LEAST_ENTITIES} names of each number of tokens in this tokenizer"
         missing = (NotComputed("concept copying", why),)
-    return Short(tuple(scores), ratios, halves, _arrays(each, found.shared), missing)
+    attention = {name: one for name, one in zip(ratios, scores, strict=True) if name in patched.COPIED}
+    cached = model.keeps_past and min(windows(model)) > copying.LENGTH
+    moved = patched.verified(model, pool, attention, settings, context, cached=cached)
+    scores = [*(one for one in scores if one.measure != "prefix"), *moved.scores, scores[-1]]
+    return Short(
+        tuple(scores), ratios, halves, {**_arrays(each, found.shared), **moved.arrays}, (*missing, *moved.missing),
+        moved.facts,
+    )  # fmt: skip
 
 
 def _pool(model: Model, made: Material) -> Ids:

@@ -77,7 +77,7 @@ def measure(
     total = len(sizes) + len(PREFIXES)
     for done, size in enumerate(sizes, 1):
         each = -(-count // len(sizes))
-        picked = [known[size][int(i)] for i in _picks(rng, len(known[size]), each)] if known else []
+        picked = [known[size][int(i)] for i in picks(rng, len(known[size]), each)] if known else []
         rows, at = _rows(model.tokens, pool, picked, size, each, rng)
         mass = [_weighted(model, of, some, at) for some in rows]  # per kind [example place layer head]
         if picked:
@@ -98,7 +98,7 @@ def measure(
     )  # fmt: skip
 
 
-def _picks(rng: np.random.Generator, size: int, count: int) -> Ids:
+def picks(rng: np.random.Generator, size: int, count: int) -> Ids:
     """Places 0..size-1 in random order, over again where there are more."""
     return np.concatenate([rng.permutation(size) for _ in range(-(-count // size))])[:count]
 

@@ -59,14 +59,16 @@ def held_out(
 ) -> HeldOut | None:  # fmt: skip
     """The highest head of one half, measured on the other; `words` say what picked and what measured it.
 
-    None with fewer than two documents there, or where a head has no value.
+    None with fewer than two documents there, or where no head has a value on both.
     """
-    if min(halves.sum(), (~halves).sum()) < 2 or not np.isfinite(of.value).all():
+    if min(halves.sum(), (~halves).sum()) < 2:
         return None
     first, second = of.of(halves), of.of(~halves)
-    if not (np.isfinite(first.value).all() and np.isfinite(second.value).all()):
+    known = np.isfinite(first.value) & np.isfinite(second.value)
+    if not known.any():
         return None
-    layer, head = (int(i) for i in np.unravel_index(int(first.value.argmax()), first.value.shape))
+    best = int(np.where(known, first.value, -np.inf).argmax())
+    layer, head = (int(i) for i in np.unravel_index(best, first.value.shape))
     ends = [float(np.clip(end[layer, head], *bounds)) for end in second.interval(draws, rng)]
     value = float(second.value[layer, head])
     return HeldOut(head_name(layer, head), value, ends[0], ends[1], len(second.top), *words)

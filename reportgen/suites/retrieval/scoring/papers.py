@@ -3,7 +3,9 @@
 wu       copied tokens over the value's tokens, mean over questions of which more than half is answered; >= 0.1
 qrhead   attention from question and stem to the fact, less the same for the question "N/A", without tokens that are
          two standard deviations below the fact's mean; the highest 16 heads
-feucht   attention to e_n and e_1, weighted by ||v||, without a contrast; no rule
+feucht   attention to e_n and e_1, weighted by ||v||, without a contrast; patching in probability; no rule
+locos    what the head writes from the fact's sentence toward the answer token's raw unembedding, less what it writes
+         from as many of all other keys, mean over questions whose whole answer is right; no rule
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from torch import Tensor
 from reportgen.scores import BoolGrid, FloatGrid
 from reportgen.suites.retrieval.scoring.documents import Document, Told, going_on, rendered
 from reportgen.suites.retrieval.scoring.measures import Floats, Kept, Ratio
-from reportgen.suites.retrieval.scoring.passes import Read, answers
+from reportgen.suites.retrieval.scoring.passes import Read, Writer, answer_places, answers, at_rows, padded
 from reportgen.suites.retrieval.suite import PRESETS
 
 if TYPE_CHECKING:
-    from reportgen.models.model import Model
+    from reportgen.models.model import HookFn, Model
     from reportgen.models.prefix_cache import Past
 
 ANSWERED = 0.5  # of an answer's tokens, above which a question counts for wu
@@ -72,6 +74,43 @@ def qrhead(model: Model, past: Past, doc: Document, *, chat: bool) -> Floats | N
     return np.stack([
         _summed((every[i] - every[-1])[..., slice(*needle.sentence)]) for i, needle in enumerate(doc.needles)
     ])  # fmt: skip
+
+
+def locos(model: Model, of: Writer, past: Past, doc: Document) -> Floats | None:
+    """[question layer head] LOCOS' contrast for each question's own fact, in logits; None where a norm follows W_O."""
+    if not of.W_O:
+        return None
+    asked = [needle.asked for needle in doc.needles]
+    rows, targets, there = (x.to(model.device) for x in answer_places(asked))
+    spans = [range(*needle.sentence) for needle in doc.needles]
+    width = max(len(span) for span in spans)
+    keys = padded([list(span) for span in spans], width).to(model.device)  # [question key]
+    known = torch.tensor([[k < len(span) for k in range(width)] for span in spans], device=model.device).float()
+    own = known.sum(1, keepdim=True)  # [question 1] keys of the sentence
+    weight = own / (len(doc.ids) + rows + 1 - own)  # [question token]: over the other keys that the query sees
+    toward = of.W_U[:, targets].movedim(0, -1)  # [question token d_model]
+    group = model.record.n_heads // model.record.n_kv_heads
+    values = past.values(keys.flatten())
+    readers: dict[int, Tensor] = {}
+    found: dict[int, Tensor] = {}
+
+    def see_pattern(layer: int, pattern: Tensor) -> None:
+        readers[layer] = torch.einsum("hed,qtd->qthe", of.W_O[layer], toward)
+        at = at_rows(pattern.float().transpose(1, 2), rows)  # [question token head key]
+        at = at.gather(-1, keys[:, None, None].expand(*at.shape[:3], -1)) * known[:, None, None]
+        v = values[layer][0].float().repeat_interleave(group, 1).view(*keys.shape, model.record.n_heads, -1)
+        found[layer] = torch.einsum("qthk,qkhe,qthe->qth", at, v, readers[layer])
+
+    def see_z(layer: int, z: Tensor) -> None:
+        everything = (at_rows(z.float(), rows) * readers.pop(layer)).sum(-1)  # [question token head]
+        contrast = found[layer] - weight[..., None] * (everything - found[layer])
+        found[layer] = (contrast * there[..., None]).sum(1) / there.sum(1)[:, None]
+
+    hooks: dict[tuple[str, int], HookFn] = {}
+    for layer in range(model.record.n_layers):
+        hooks["pattern", layer], hooks["z", layer] = partial(see_pattern, layer), partial(see_z, layer)
+    answers(model, past, asked, hooks)
+    return torch.stack([found[layer] for layer in sorted(found)], 1).cpu().double().numpy()
 
 
 def _summed(values: Floats) -> Floats:

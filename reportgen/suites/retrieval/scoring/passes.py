@@ -129,26 +129,26 @@ class _Kept:
     phrases: list[Tensor] = field(default_factory=list)
 
 
-def _padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
+def padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
+    """[row place] rows made equally long: their last item is repeated."""
     return torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in rows])
 
 
 def _places(doc: Document, asked: Sequence[Asked], needles: Sequence[Needle]) -> tuple[Tensor, _Places]:
     """The continuation [question pos], its end repeated where a question is shorter: later positions change none."""
     length = max(len(one.ids) for one in asked) - 1
-    longest = max(len(one.expected) for one in asked)
-    ids = _padded([one.ids[:-1].tolist() for one in asked], length)
-    rows = [list(range(one.answer - 1, len(one.ids) - 1)) for one in asked]
+    ids = padded([one.ids[:-1].tolist() for one in asked], length)
+    rows, targets, there = answer_places(asked)
     width = max(needle.value[1] - needle.value[0] for needle in needles)
     keys = [list(range(*needle.value)) for needle in needles]
     spans = torch.zeros(len(needles), len(doc.ids) + length)
     for row, needle in zip(spans, needles, strict=True):
         row[slice(*needle.sentence)] = 1
-    at = _padded(keys, max(width, longest))
+    at = padded(keys, max(width, rows.shape[1]))
     return ids, _Places(
-        rows=_padded(rows, longest),
-        targets=_padded([one.expected.tolist() for one in asked], longest),
-        there=torch.tensor([[t < len(row) for t in range(longest)] for row in rows]),
+        rows=rows,
+        targets=targets,
+        there=there,
         keys=at,
         known=torch.tensor([[n < len(row) for n in range(at.shape[1])] for row in keys]),
         ids=torch.from_numpy(doc.ids)[at],
@@ -172,12 +172,12 @@ def read(
     sigma: list[Tensor] = []
 
     def see_end(residual: Tensor) -> None:
-        sigma.append(of.divisor(_at(residual, places.rows)))
+        sigma.append(of.divisor(at_rows(residual, places.rows)))
 
     layers = range(model.record.n_layers)
     hooks: Hooks = {("pattern", layer): partial(_see, kept, of, layer) for layer in layers}
     logits = past.run(ids, {**hooks, ("resid_post", last): see_end})
-    logp, first_wrong, whole = _judged(_at(logits, places.rows), places)
+    logp, first_wrong, whole = _judged(at_rows(logits, places.rows), places)
     return _collected(kept, sigma[0], logp, first_wrong, whole)
 
 
@@ -188,18 +188,24 @@ def prefill(model: Model, doc: Document, *, cached: bool = True) -> Past:
 
 def answers(model: Model, past: Past, asked: Sequence[Asked], hooks: Hooks | None = None) -> tuple[Tensor, Tensor]:
     """Whether every token of each answer is the largest logit [question], and log p of the answers [question]."""
-    length, longest = max(len(one.ids) for one in asked) - 1, max(len(one.expected) for one in asked)
-    rows = [list(range(one.answer - 1, len(one.ids) - 1)) for one in asked]
-    at = _padded(rows, longest).to(model.device)
-    targets = _padded([one.expected.tolist() for one in asked], longest).to(model.device)
-    there = torch.tensor([[t < len(row) for t in range(longest)] for row in rows]).to(model.device)
-    logits = _at(past.run(_padded([one.ids[:-1].tolist() for one in asked], length), hooks), at).log_softmax(-1)
+    length = max(len(one.ids) for one in asked) - 1
+    at, targets, there = (x.to(model.device) for x in answer_places(asked))
+    logits = at_rows(past.run(padded([one.ids[:-1].tolist() for one in asked], length), hooks), at).log_softmax(-1)
     right = (logits.argmax(-1) == targets) | ~there
     logp = logits.gather(-1, targets[..., None])[..., 0] * there
     return right.all(1), logp.sum(1)
 
 
-def _at(rows: Tensor, places: Tensor) -> Tensor:
+def answer_places(asked: Sequence[Asked]) -> tuple[Tensor, Tensor, Tensor]:
+    """[question token]: the query, in the continuation, that predicts each answer token; the token; whether it is
+    there: shorter answers repeat their last."""
+    longest = max(len(one.expected) for one in asked)
+    rows = [list(range(one.answer - 1, len(one.ids) - 1)) for one in asked]
+    there = torch.tensor([[t < len(row) for t in range(longest)] for row in rows])
+    return padded(rows, longest), padded([one.expected.tolist() for one in asked], longest), there
+
+
+def at_rows(rows: Tensor, places: Tensor) -> Tensor:
     """[question token ...] of [question pos ...] at places [question token]."""
     return rows[torch.arange(len(rows), device=rows.device)[:, None], places]
 
@@ -226,7 +232,7 @@ def _readers(of: Writer, asked: Sequence[Asked], device: torch.device) -> Tensor
     if not of.W_O or len(asked) < 2:
         return None
     longest = max(len(one.expected) for one in asked)
-    targets = _padded([one.expected.tolist() for one in asked], longest).to(device)
+    targets = padded([one.expected.tolist() for one in asked], longest).to(device)
     firsts = targets[:, 0]
     others = torch.stack([torch.cat([firsts[:i], firsts[i + 1 :]]) for i in range(len(asked))])
     flat = of.toward(targets.flatten(), others.repeat_interleave(longest, 0))
@@ -248,7 +254,7 @@ def _see(kept: _Kept, of: Writer, layer: int, pattern: Tensor) -> None:
     """Reduce a layer's pattern [question head query key]."""
     p = kept.places
     pattern = pattern.float()
-    rows = _at(pattern.transpose(1, 2), p.rows)  # [question token head key]
+    rows = at_rows(pattern.transpose(1, 2), p.rows)  # [question token head key]
     at = rows[..., p.keys]  # [question token head needle n]
     known = p.known.float()
     reach = _reach(kept, kept.windows[layer])  # [question token needle]

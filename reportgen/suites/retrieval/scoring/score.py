@@ -5,7 +5,8 @@
     right, tokens [document question] answer tokens before the first wrong one, and all; -1: no such question
     kept       [document question] 1: it counts, 0: answered without the fact or not there
     depth      [document question] of the fact, as a share of the document
-    copies     [measure example layer head] concept, token, prefix; shared [example] tokens of the prefix
+    copies/NAME   [example layer head] concept, token, prefix; shared [example] tokens of the prefix
+    patched/NAME  [unit example head] what single heads change, concept and token
     phrases    [text layer head] mass on all answers while answering: own questions, another document's
 """
 
@@ -67,7 +68,7 @@ class Passes:
     random: list[Read] = field(default_factory=list)
     twin: list[Read] = field(default_factory=list)
     grid: list[GridRow] = field(default_factory=list)
-    calibrated: list[npt.NDArray[np.float64] | None] = field(default_factory=list)  # of the preset qrhead
+    of_paper: list[npt.NDArray[np.float64] | None] = field(default_factory=list)  # of the presets qrhead and locos
 
     def controls(self) -> dict[str, list[Read]]:
         """By name, those that were run."""
@@ -95,6 +96,7 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
         _removed(model, made, ratios, halves, told, settings, context, cached=cached)
     _best(told, scores, halves)
     short = copied(model, made, settings, context)
+    told.patched = list(short.facts)
     halves_of = dict.fromkeys(ratios, halves) | short.halves
     sets = head_sets((*scores, *short.scores), ratios | short.ratios, halves_of, settings, told)
     done = {row.tokens for row in told.grid}
@@ -151,7 +153,9 @@ def run(model: Model, made: Material, settings: Settings, context: Context, *, c
         past = prefill(model, doc, cached=cached)
         found.own.append(read(model, of, doc, past=past))
         if settings.preset == "qrhead":
-            found.calibrated.append(papers.qrhead(model, past, doc, chat=settings.chat))
+            found.of_paper.append(papers.qrhead(model, past, doc, chat=settings.chat))
+        elif settings.preset == "locos":
+            found.of_paper.append(papers.locos(model, of, past, doc))
         other = made.documents[(index + 1) % total]
         _ask_other(model, of, doc, other, past, found, settings)
         context.progress(index + 1, total, "documents")
@@ -314,7 +318,7 @@ def _scores(
         key=key,
         label=label,
         values=grid(of.value),
-        n=recall.tokens_right if name == "copy" else recall.asked if name != "sink" else recall.tokens,
+        n=_examples(name, told, of_paper=of_paper),
         low=grid(low),
         high=grid(high),
         p=None if p is None else np.where(gone, np.nan, p).astype(np.float32),
@@ -326,12 +330,22 @@ def _scores(
     )  # fmt: skip
 
 
+def _examples(name: str, told: RetrievalFacts, *, of_paper: bool) -> int:
+    """Answer tokens or questions behind a score."""
+    recall = told.recall
+    if name == "write" and of_paper:
+        return recall.right
+    return {"copy": recall.tokens_right, "sink": recall.tokens}.get(name, recall.asked)
+
+
 def _of_paper(passes: Passes, kept: Kept, settings: Settings) -> dict[str, Ratio]:
     """What the preset puts in place of a measure."""
     if settings.preset == "wu":
         return {"copy": papers.wu(passes.own, kept)}
-    found = papers.of_questions(passes.calibrated, kept) if settings.preset == "qrhead" else None
-    return {} if found is None else {"point": found}
+    if settings.preset == "locos":
+        kept = [keep & one.whole for keep, one in zip(kept, passes.own, strict=True)]
+    found = papers.of_questions(passes.of_paper, kept) if passes.of_paper else None
+    return {} if found is None else dict.fromkeys(papers.measures(settings.preset), found)
 
 
 def _no_null(name: str, *, of_paper: bool) -> str:
@@ -346,6 +360,8 @@ def _why_not(name: str, passes: Passes, told: RetrievalFacts) -> str:
     """Why a measure is not computed; "" where it is."""
     recall = told.recall
     if name == "copy" and (recall.right < told.least_recall * recall.asked or not recall.tokens_right):
+        return f"the model answers {recall.right} of {recall.asked} questions"
+    if name == "write" and told.preset == "locos" and not recall.right:
         return f"the model answers {recall.right} of {recall.asked} questions"
     return NO_NORM if name == "write" and name not in passes.own[0].tables else ""
 

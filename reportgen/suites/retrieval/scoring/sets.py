@@ -75,6 +75,10 @@ def head_sets(
         )
         again = {head: "passed" if weights[head_name(*head)] == 1 else "failed" for head in heads}
         made = made.judged(f"replicated (other {'facts' if found.task == TASK else 'examples'})", again)
+        moved = by_name.get(f"{measure}_effect")
+        if moved is not None and moved.p is not None:
+            sets.append(made.judged("causal effect", {head: patched(moved, head, settings.alpha) for head in heads}))
+            continue
         outcome = causal(told, len(heads)) if measure == "copy" and heads else "not run"
         sets.append(replace(made, evidence={**made.evidence, "causal effect": outcome}))
     return tuple(sets)
@@ -91,6 +95,14 @@ def causal(told: RetrievalFacts, count: int) -> str:
     lowest = one.p <= 1 / (len(one.random) + 1) + 1e-9
     fell, near = told.whole_recall - one.recall, told.whole_near - one.near
     return "passed" if one.low > 0 and lowest and fell > 0 and near < fell / 2 else "failed"
+
+
+def patched(scores: HeadScores, head: Head, alpha: float) -> str:
+    """Whether the head alone, patched, copies: beyond the null, and beyond every head drawn at random."""
+    value, band = float(scores.values[head]), max((c.value for c in scores.controls), default=-np.inf)
+    if scores.p is None or not np.isfinite(value):
+        return "not run"
+    return "passed" if scores.p[head] <= alpha and value > band else "failed"
 
 
 def _stability(
