@@ -22,6 +22,7 @@ class Gate(FactRecord):
     log_p_among: Number = Number("nan")  # deranged, over these prompts
     log_p_apart: Number = Number("nan")  # deranged, over the others
     passed: bool = False
+    control: bool = False  # copying solves it: it never enters the mean over tasks
     why: str = ""  # it was not asked
 
 
@@ -63,6 +64,7 @@ class IclFacts(FactRecord):
     random_low: dict[str, Number] = {}  # head -> 95 % band over random vectors of their mean effect
     random_high: dict[str, Number] = {}
     vectors: int = 0
+    vector_prompts: int = 0  # per task that each random vector is patched into, at least
     flips: int = 0
     resamples: int = 0
     twins: int = 0
@@ -84,5 +86,10 @@ class IclFacts(FactRecord):
 
     @property
     def tasks(self) -> list[Gate]:
-        """The tasks that passed."""
-        return [gate for gate in self.gate if gate.passed]
+        """The tasks that passed and are no controls."""
+        return [gate for gate in self.gate if gate.passed and not gate.control]
+
+    @property
+    def controls(self) -> list[Gate]:
+        """The control tasks that passed."""
+        return [gate for gate in self.gate if gate.passed and gate.control]

@@ -13,7 +13,7 @@ from reportgen.suites.base import Check, Measure, Suite
 from reportgen.suites.cost import Phase
 from reportgen.suites.documents import check as check_documents
 from reportgen.suites.documents import files_of
-from reportgen.suites.icl.tasks import OWN, TASKS, form_of, load_tasks, prepared
+from reportgen.suites.icl.tasks import CONTROLS, OWN, TASKS, Task, form_of, load_tasks, prepared
 from reportgen.suites.pairs import BUNDLED, data_files
 from reportgen.suites.prose import PASSAGES
 from reportgen.suites.settings import ALL, check, setting
@@ -40,6 +40,10 @@ class Settings:
     pairs_dir: str = setting(
         "", "pair lists of your own as tasks, in place of the bundled ones: a folder or a JSON file", option="relations"
     )
+    controls: tuple[str, ...] = setting(
+        tuple(CONTROLS), "tasks that copying solves: shown beside the others, never part of the mean over tasks",
+        off="control: copying tasks", one_of=tuple(CONTROLS),
+    )  # fmt: skip
     preset: str = setting(
         OURS, "own, or todd, the paper's own protocol: outputs permuted at random (some may stay), 10 examples, 25 "
         "prompts, and the heads highest in effect on the probability, without a null", one_of=(OURS, PAPER),
@@ -59,6 +63,8 @@ class Settings:
     other_tasks: int = setting(6, "other tasks whose mean is patched in instead", off="what is specific to a task")
     random_vectors: int = setting(20, "random vectors patched in, as far away as the mean",
                                   off="control: norm-matched random vectors")  # fmt: skip
+    vector_prompts: int = setting(6, "prompts per task that random vectors are patched into", least=1,
+                                  needs="a control needs a prompt")  # fmt: skip
     twins: int = setting(1, "randomly initialised twins screened as a control", off="control: random twin")
     twin_prompts: int = setting(8, "prompts per task that a twin reads", least=4, needs="as for the model")
     flips: int = setting(9_999, "draws of the sign-flip nulls", off="p of effects, and the head sets that p names")
@@ -93,15 +99,15 @@ class Settings:
         if not self.pairs_dir and (unknown := [name for name in self.tasks if name not in (ALL, *TASKS)]):
             raise ValueError(f"tasks: no task {unknown[0]!r}; there are {', '.join(TASKS)}.")
 
-    @property
-    def only(self) -> tuple[str, ...]:
-        """Names of the tasks to use; empty = all."""
-        return () if ALL in self.tasks else self.tasks
+    def load(self) -> list[Task]:
+        """The tasks, and after them the controls."""
+        return load_tasks(self.pairs_dir, () if ALL in self.tasks else self.tasks, self.controls)
 
 
 def _files(settings: Settings) -> tuple[Path, ...]:
     own = settings.pairs_dir
-    lists = data_files(own) if own else (*data_files(str(BUNDLED)), *data_files(str(OWN)))
+    shared = () if own and not settings.controls else data_files(str(BUNDLED))
+    lists = (*shared, *data_files(own or str(OWN)))
     text = files_of(settings.text_file) if settings.text_file else (PASSAGES,)
     return (*lists, *(text if settings.text_windows else ()))
 
@@ -112,13 +118,15 @@ def _files(settings: Settings) -> tuple[Path, ...]:
 def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
     """Each prompt up to its last position in both versions; then a token for each head, prompt and what it becomes."""
     heads = record.n_layers * record.n_heads
-    tasks = len(load_tasks(s.pairs_dir, s.only))
+    loaded = s.load()
+    tasks = sum(not task.control for task in loaded)
+    controls = len(loaded) - tasks
     prompts = tasks * s.prompts
     length = SHOT * (s.shots + 0.5)
     most = int(OVERLAP * s.verified) + s.sampled
     exact = heads if heads <= s.exact_heads else min(heads, most)
-    variants = 3 + min(s.other_tasks, max(0, tasks - 1)) + s.random_vectors
-    single = exact * prompts * variants
+    variants = 3 + min(s.other_tasks, max(0, tasks - 1)) + s.random_vectors * min(1.0, s.vector_prompts / s.prompts)
+    single = exact * (prompts * variants + 2 * controls * s.prompts)
     twin = s.twins * tasks * min(s.twin_prompts, s.prompts)
     held = tasks * s.held_prompts
     sets = 4 * (4 + s.ablation_sets)  # shares of the heads; rankings and random sets
@@ -127,7 +135,7 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
         return Phase(name, tokens=2 * count * length, logits=2 * count, calls=cost.passes(record, 2 * ceil(count / 8)))
 
     return (
-        prefill("prompts", prompts),
+        prefill("prompts", prompts + controls * s.prompts),
         Phase("gradient screen", tokens=6 * prompts, logits=6 * prompts, calls=2 * cost.passes(record, prompts / 4)),
         Phase(
             "exact effects",
@@ -169,7 +177,7 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
 
 def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     """The family of heads, the smallest p, and how many tasks this tokenizer keeps."""
-    tasks = load_tasks(s.pairs_dir, s.only)
+    tasks = [task for task in s.load() if not task.control]
     form = form_of(tokens)
     kept = sum(not isinstance(prepared(task, form, tokens), str) for task in tasks) if form else 0
     words = cost.family(record, s.flips, max(1, kept) * s.prompts, "prompts")
@@ -181,7 +189,7 @@ def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     form = form_of(tokens)
     if form is None:
         return ()
-    found = [(task, prepared(task, form, tokens)) for task in load_tasks(s.pairs_dir, s.only)]
+    found = [(task, prepared(task, form, tokens)) for task in s.load()]
     return tuple(f"task {task.title}: {why}" for task, why in found if isinstance(why, str))
 
 
@@ -204,6 +212,7 @@ SUITE = Suite(
     score="reportgen.suites.icl.scoring.score:score",
     figures="reportgen.suites.icl.drawing.figures:figures",
     featured=("aie/",),
+    together=("attention/induction/", f"icl/aie/{TASK}"),
     needs=("attention",),
     measures=(
         Measure(

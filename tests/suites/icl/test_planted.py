@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from reportgen.figures.figure import KeptDrawing, View
+from reportgen.figures.figure import Figure, KeptDrawing, View
 from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.scores import SuiteResult
@@ -18,6 +19,15 @@ from reportgen.suites.icl.facts import IclFacts
 from reportgen.suites.icl.scoring.score import score
 from reportgen.suites.icl.suite import SUITE
 from tests.suites.icl.planted import planted_folder, write_tasks
+
+
+def layer(figure: Figure, name: str) -> list[dict[str, Any]]:
+    """The rows of one layer of a figure's chart."""
+    assert not isinstance(figure.chart, KeptDrawing)
+    spec = figure.chart.to_dict()
+    found = next(one for one in spec["layer"] if one.get("name", "").startswith(name))
+    return found["data"].get("values") or spec["datasets"][found["data"]["name"]]
+
 
 HEAD, FETCHES = (1, 2), (0, 1)
 SMALL = {"tasks": "all", "shots": 4, "prompts": 6, "flips": 500, "resamples": 200}
@@ -35,13 +45,36 @@ def model(place: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def made(model: Model, place: Path) -> SuiteResult:
-    settings = SUITE.make_settings("quick", {**SMALL, "pairs_dir": write_tasks(place)})
-    return score(model, settings, Context(0, 1))
+    given = {**SMALL, "pairs_dir": write_tasks(place, copying=True), "controls": "none"}
+    return score(model, SUITE.make_settings("quick", given), Context(0, 1))
 
 
 def test_the_model_learns_both_tasks_from_intact_examples_alone(made: SuiteResult) -> None:
-    for gate in facts.read(made, IclFacts).gate:
-        assert (gate.accuracy, gate.deranged, gate.passed) == (1.0, 0.0, True)
+    first, second, copying = facts.read(made, IclFacts).gate
+    for gate in (first, second):
+        assert (gate.accuracy, gate.deranged, gate.passed, gate.control) == (1.0, 0.0, True, False)
+    assert (copying.accuracy, copying.passed, copying.control) == (1.0, True, True)
+
+
+def test_copying_is_shown_and_never_part_of_the_mean(made: SuiteResult, model: Model) -> None:
+    told = facts.read(made, IclFacts)
+    assert [gate.task for gate in told.tasks] == ["first", "second"]
+    assert made["aie/all_tasks"].n == 12
+    stored = made.arrays["control_effects"]
+    effect = dict(zip(stored.labels["head"], stored.values[0, 0].mean(0), strict=True))  # own mean, nats
+    assert effect.pop("L1H1") > 4
+    assert max(map(abs, effect.values())) < 0.01
+    assert made["aie/all_tasks"].values[1, 1] == pytest.approx(0, abs=0.01)
+    table = next(t for t in made.tables if t.key == "icl/heads")
+    assert table.columns[-1].name == "Own copying"
+    assert {row[0]: row[-1] for row in table.rows}["L1H1"] == pytest.approx(float(stored.values[0, 0, :, 5].mean()))
+    drawn = {figure.id: figure for figure in figures(made, View(model.record, results={"icl": made}))}["icl-tasks"]
+    rows = {(row[0], row[1]): row[2] for row in drawn.data.rows}
+    assert float(str(rows["Own copying", "L1H1"])) > 4
+    assert float(str(rows["Own copying", "L1H2"])) < 0.01
+    names = {row["text"]: row["y"] for row in layer(drawn, "tasks")}
+    steps = np.diff([names[name] for name in ("First", "Second", "Own copying")])
+    assert steps[1] > 1.4 * steps[0]  # set apart
 
 
 def test_the_head_that_carries_the_task_is_the_only_one(made: SuiteResult) -> None:
@@ -88,4 +121,4 @@ def test_figures_are_drawn_and_captions_are_short(made: SuiteResult, model: Mode
         assert not isinstance(figure.chart, KeptDrawing)
         assert figure.chart.to_dict()["layer"]
     assert "L1H2" in drawn["icl-aie"].caption
-    assert {row[1] for row in drawn["icl-tasks"].data.rows if row[2] is not None and float(row[2]) > 1} == {"L1H2"}
+    assert {row[1] for row in drawn["icl-tasks"].data.rows if float(str(row[2])) > 1} == {"L1H2", "L1H1"}
