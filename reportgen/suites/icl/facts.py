@@ -40,6 +40,16 @@ class Outcome(FactRecord):
     accuracy_high: Number = Number("nan")
 
 
+class TextSet(FactRecord):
+    """Change of the fall of the loss with a set of heads ablated, nats a token, with a 95 % interval over windows."""
+
+    name: str  # of the ranking; "random": the mean of the sets, their middle 95 % as interval
+    heads: int = 0
+    value: Number = Number("nan")
+    low: Number = Number("nan")
+    high: Number = Number("nan")
+
+
 class IclFacts(FactRecord):
     """The whole suite's."""
 
@@ -73,6 +83,7 @@ class IclFacts(FactRecord):
     vector_layers: list[int] = []  # the block behind which one is added, per condition
     vector_outcomes: list[Outcome] = []
     ablation: list[Outcome] = []  # per ranking and share; name "random": the mean of the sets, their range as interval
+    everywhere: list[Outcome] = []  # the same at all positions, on fewer prompts
     ablation_sets: int = 0
     ablation_moved: int = 0  # heads of random sets from the nearest layer
     held_prompts: int = 0
@@ -82,6 +93,9 @@ class IclFacts(FactRecord):
     text_fall: Number = Number("nan")  # late minus early loss of the whole model
     text_exact: int = 0
     text_spearman: Number = Number("nan")  # attribution against exact, on random heads
+    text_sets: list[TextSet] = []
+    text_random: int = 0  # random sets
+    text_set_windows: int = 0
     over_tasks: bool = True  # intervals resample tasks; else prompts within them
 
     @property

@@ -27,6 +27,7 @@ LEAST_SHOTS = 3
 OURS, PAPER = "own", "todd"
 PAPERS = (10, 25)  # Todd et al. 2023, compute_indirect_effect: examples, and prompts a task
 OVERLAP = 1.1  # heads that the rankings choose together, over those of the first
+FEW = 8  # prompts of a task, and windows of text, on which sets of heads are ablated at all positions
 FIXED = 30_000  # calls between the passes
 
 
@@ -76,11 +77,15 @@ class Settings:
     held_prompts: int = setting(24, "held-out prompts per task, for function vectors",
                                 off="the function-vector test")  # fmt: skip
     ablation_sets: int = setting(20, "random sets of heads for the band of the ablation curves", off="ablation curves")
+    everywhere_sets: int = setting(4, "random sets of them ablated at all positions, too, beside the highest heads",
+                                   off="sets of heads ablated at all positions")  # fmt: skip
     text_file: str = setting("", "UTF-8 text for the fall of the loss, instead of the shipped passages", option="text")
     text_windows: int = setting(16, "windows of 512 tokens of text", off="what heads do for the fall of the loss")
     text_verified: int = setting(16, "heads ablated exactly on text, the first by attribution", least=1,
                                  needs="attribution is checked on exact values")  # fmt: skip
     text_sampled: int = setting(8, "and heads drawn at random", least=4, needs="a rank correlation needs heads")
+    text_sets: int = setting(20, "random sets of heads ablated on text, beside the highest heads",
+                             off="sets of heads and the fall of the loss")  # fmt: skip
     vector_heads: int = setting(10, "heads whose means are summed to a function vector", least=1,
                                 needs="a sum needs a head")  # fmt: skip
 
@@ -130,6 +135,8 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
     twin = s.twins * tasks * min(s.twin_prompts, s.prompts)
     held = tasks * s.held_prompts
     sets = 4 * (4 + s.ablation_sets)  # shares of the heads; rankings and random sets
+    everywhere = tasks * min(s.held_prompts, FEW) * length * (s.everywhere_sets + 4) * bool(s.everywhere_sets)
+    on_text = min(s.text_windows, FEW) * (s.text_sets + 3) * bool(s.text_sets)  # windows
 
     def prefill(name: str, count: float) -> Phase:
         return Phase(name, tokens=2 * count * length, logits=2 * count, calls=cost.passes(record, 2 * ceil(count / 8)))
@@ -153,13 +160,13 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
         ),
         Phase(
             "text",
-            tokens=512 * s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)),
-            logits=512 * s.text_windows * (8 + s.text_verified + s.text_sampled),
-            calls=cost.passes(record, s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled))),
+            tokens=512 * (s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)) + 0.7 * on_text),
+            logits=512 * (s.text_windows * (8 + s.text_verified + s.text_sampled) + on_text),
+            calls=cost.passes(record, s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)) + on_text),
         ),
         Phase(
             "ablation",
-            tokens=held * (length + sets) * bool(s.ablation_sets),
+            tokens=(held * (length + sets) + everywhere) * bool(s.ablation_sets),
             logits=held * sets * bool(s.ablation_sets),
             elements=2
             * held
@@ -257,12 +264,13 @@ SUITE = Suite(
         "tasks": ("antonym", "past_tense", "plural", "comparative", "superclass", "capital", "capitalise",
                   "first_of_three"),
         "shots": 6, "prompts": 8, "verified": 32, "verified_task": 4, "sampled": 16, "other_tasks": 3,
-        "random_vectors": 4, "twin_prompts": 4, "flips": 2_000, "resamples": 1_000, "held_prompts": 0,
-        "ablation_sets": 0, "text_windows": 0,
+        "random_vectors": 4, "vector_prompts": 4, "twin_prompts": 4, "flips": 2_000, "resamples": 1_000,
+        "held_prompts": 0, "ablation_sets": 0, "text_windows": 0,
     },
     left_out=(
         "icl: 8 of 20 tasks, 8 instead of 24 prompts each, 6 instead of 10 examples",
         "icl: function vectors, curves of ablated heads, what heads do for the fall of the loss along a text",
+        "icl: sets of heads ablated at all positions of prompts and of text",
     ),
     check=Check(
         settings={"tasks": (ALL,), "shots": 3, "prompts": 4, "accuracy": 0.0, "gain": -1.0,

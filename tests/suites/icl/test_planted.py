@@ -62,7 +62,8 @@ def test_copying_is_shown_and_never_part_of_the_mean(made: SuiteResult, model: M
     assert made["aie/all_tasks"].n == 12
     stored = made.arrays["control_effects"]
     effect = dict(zip(stored.labels["head"], stored.values[0, 0].mean(0), strict=True))  # own mean, nats
-    assert effect.pop("L1H1") > 4
+    assert effect.pop("L1H1") > 2
+    assert effect.pop("L0H1") < 0  # what it brings is the query's own, which no mean is
     assert max(map(abs, effect.values())) < 0.01
     assert made["aie/all_tasks"].values[1, 1] == pytest.approx(0, abs=0.01)
     table = next(t for t in made.tables if t.key == "icl/heads")
@@ -70,7 +71,7 @@ def test_copying_is_shown_and_never_part_of_the_mean(made: SuiteResult, model: M
     assert {row[0]: row[-1] for row in table.rows}["L1H1"] == pytest.approx(float(stored.values[0, 0, :, 5].mean()))
     drawn = {figure.id: figure for figure in figures(made, View(model.record, results={"icl": made}))}["icl-tasks"]
     rows = {(row[0], row[1]): row[2] for row in drawn.data.rows}
-    assert float(str(rows["Own copying", "L1H1"])) > 4
+    assert float(str(rows["Own copying", "L1H1"])) > 2
     assert float(str(rows["Own copying", "L1H2"])) < 0.01
     names = {row["text"]: row["y"] for row in layer(drawn, "tasks")}
     steps = np.diff([names[name] for name in ("First", "Second", "Own copying")])

@@ -135,6 +135,7 @@ def _map(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
             words.null(told, scores),
             words.controls(scores),
             words.control_notes(scores),
+            words.vectors(told) if scores.controls else "",
             "" if on_text else words.interval(told),
             words.published(scores, sets),
             captions.caveat([scores]),

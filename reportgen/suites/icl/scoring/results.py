@@ -45,8 +45,8 @@ CONTROLS = {
 
 def made(
     runs: Sequence[TaskRun], screen: Float32s, chosen: Chosen, found: Effects, copied: Effects | None,
-    twin: Float32s | None, told: IclFacts, settings: Settings, seed: int,
-    vectors: Vectors | None = None, ablated: Ablated | None = None, text: tuple[HeadScores, NamedArray] | str = "",
+    twin: Float32s | None, told: IclFacts, settings: Settings, seed: int, vectors: Vectors | None = None,
+    ablated: Ablated | None = None, text: tuple[HeadScores, dict[str, NamedArray], tuple[Table, ...]] | str = "",
 ) -> SuiteResult:  # fmt: skip
     """The suite's result; the measures of `told` are filled in."""
     rng = np.random.default_rng([seed, 45])
@@ -83,7 +83,8 @@ def made(
         missing.append(NotComputed(SUITE.measure("icl_score").title, text))
     else:
         scores.append(text[0])
-        arrays["icl_score"] = text[1]
+        arrays |= text[1]
+        tables += text[2]
     missing += _not_held_out(vectors, ablated, settings, len(runs))
     return SuiteResult(
         suite="icl",

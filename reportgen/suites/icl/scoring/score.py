@@ -8,7 +8,8 @@
     prompt_task  [prompt] number of the task
     control_effects, control_task  the first two measures of `effects` on the control tasks, and the prompts' tasks
     icl_score    [window layer head] change of the fall of the loss, exact heads
-    vector_curve, vectors, ablation, ablation_random  held-out queries: see held_out.py
+    text_sets    [set window] the same with sets of heads, on the first windows
+    vector_curve, vectors, ablation, ablation_random, everywhere  held-out queries: see held_out.py
 """
 
 from __future__ import annotations
@@ -77,9 +78,11 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     for run in every:
         run.free()
     twin = _twin(model, settings, context, form, [run.task for run in runs])
+    best = found.grid(effects.OWN, 0, (estimate.shape[1], estimate.shape[2])).mean(0)
     text = text_loss.score(
-        model, settings, context.seed, told, lambda done, total: context.progress(done, total, "text")
-    )
+        model, settings, context.seed, told, lambda done, total: context.progress(done, total, "text"),
+        text_loss.text_sets(best, induction, settings, context.seed),
+    )  # fmt: skip
     return results.made(runs, estimate, chosen, found, copied, twin, told, settings, context.seed, *more, text)
 
 
