@@ -22,7 +22,7 @@ EFFECT = {(1, 2): (0.0, 0.1, 1.0, 2.0), (0, 3): (0.0, -0.1, 0.1, 0.2)}
 
 
 def scores(key: str, of: dict[tuple[int, int], tuple[float, ...]], at: int, lowest: float) -> HeadScores:
-    values = np.full((3, 4), 0.01, np.float32) * np.arange(12).reshape(3, 4)
+    values = 0.01 * np.arange(12, dtype=np.float32).reshape(3, 4)
     for head, way in of.items():
         values[head] = way[at]
     return HeadScores(key, key.split("/")[1].title(), values, 8, values - 0.05, values + 0.05, no_null="made up",

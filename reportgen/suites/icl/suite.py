@@ -168,14 +168,6 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
             "ablation",
             tokens=(held * (length + sets) + everywhere) * bool(s.ablation_sets),
             logits=held * sets * bool(s.ablation_sets),
-            elements=2
-            * held
-            * sets
-            * bool(s.ablation_sets)
-            * length
-            * record.n_layers
-            * record.n_heads
-            * record.d_head,
             calls=cost.passes(record, held * bool(s.ablation_sets)),
         ),
         Phase("other", products=8 * (s.flips + s.resamples) * prompts * exact, calls=FIXED),

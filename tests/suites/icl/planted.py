@@ -60,6 +60,7 @@ def planted_folder(folder: Path) -> Path:
     for inner, (task, i) in enumerate(product(range(3), range(COUNT))):
         out = (OUT, OUT + COUNT, OWN)[task] + i
         _both(blank, 0, inner, BEFORE + i, out, SEEN + task, 0.25)
+        blank.writes.append(("transformer.h.0.mlp.c_fc.weight", PLACE, inner, -16.0))  # which looks at itself
         _both(blank, 1, inner, QUERY + i, TASK + task, out, 3.0)
     return blank.save(folder)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from reportgen import published
 from reportgen.figures.figure import Figure, KeptDrawing, View
 from reportgen.models.load import load
 from reportgen.models.model import Model
@@ -16,6 +18,7 @@ from reportgen.suites import facts
 from reportgen.suites.base import Context
 from reportgen.suites.icl.drawing.figures import figures
 from reportgen.suites.icl.facts import IclFacts
+from reportgen.suites.icl.found import auroc
 from reportgen.suites.icl.scoring.score import score
 from reportgen.suites.icl.suite import SUITE
 from tests.suites.icl.planted import planted_folder, write_tasks
@@ -67,14 +70,15 @@ def test_copying_is_shown_and_never_part_of_the_mean(made: SuiteResult, model: M
     assert max(map(abs, effect.values())) < 0.01
     assert made["aie/all_tasks"].values[1, 1] == pytest.approx(0, abs=0.01)
     table = next(t for t in made.tables if t.key == "icl/heads")
-    assert table.columns[-1].name == "Own copying"
+    (title,) = (gate.title for gate in told.controls)
+    assert table.columns[-1].name == title
     assert {row[0]: row[-1] for row in table.rows}["L1H1"] == pytest.approx(float(stored.values[0, 0, :, 5].mean()))
     drawn = {figure.id: figure for figure in figures(made, View(model.record, results={"icl": made}))}["icl-tasks"]
     rows = {(row[0], row[1]): row[2] for row in drawn.data.rows}
-    assert float(str(rows["Own copying", "L1H1"])) > 2
-    assert float(str(rows["Own copying", "L1H2"])) < 0.01
+    assert float(str(rows[title, "L1H1"])) > 2
+    assert float(str(rows[title, "L1H2"])) < 0.01
     names = {row["text"]: row["y"] for row in layer(drawn, "tasks")}
-    steps = np.diff([names[name] for name in ("First", "Second", "Own copying")])
+    steps = np.diff([names[gate.title] for gate in (*told.tasks, *told.controls)])
     assert steps[1] > 1.4 * steps[0]  # set apart
 
 
@@ -123,3 +127,48 @@ def test_figures_are_drawn_and_captions_are_short(made: SuiteResult, model: Mode
         assert figure.chart.to_dict()["layer"]
     assert "L1H2" in drawn["icl-aie"].caption
     assert {row[1] for row in drawn["icl-tasks"].data.rows if float(str(row[2])) > 1} == {"L1H2", "L1H1"}
+
+
+CATALOGUE = """
+[[paper]]
+key = "a2020"
+authors = "Ann Able"
+year = 2020
+title = "T"
+venue = "V"
+
+[[entry]]
+model = "planted"
+tl_official_name = "able/planted"
+n_layers = 2
+n_heads = 4
+paper = "a2020"
+class = "Function Vector Heads"
+heads = [[1, 2], [0, 3]]
+where = "Fig. 1"
+verified = true
+source = "read"
+overlay = "default"
+"""
+
+
+def test_a_published_list_of_the_model_is_ranked_by_each_score(
+    made: SuiteResult, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head that the list has right is above all others; the other listed one is among those that do nothing."""
+    listed = published.read_catalogue(CATALOGUE, "own.toml")
+    monkeypatch.setattr(published, "load_catalogue", lambda: listed)
+    (one,) = published.sets_for("able/planted", shape=(2, 4))
+    values = made["aie/all_tasks"].values
+    rest = np.delete(values.ravel(), [3, 6])
+    want = (6 + float((values[0, 3] > rest).sum()) + 0.5 * float((values[0, 3] == rest).sum())) / 12
+    assert auroc(values, one) == pytest.approx(want)
+    view = View(model.record, overlays=(one, *made.head_sets), results={"icl": made})
+    drawn = {figure.id: figure for figure in figures(made, view)}
+    for name in ("icl-aie", "icl-needed"):
+        assert one.key in {s.key for s in drawn[name].head_sets}
+        note = next(note for note in drawn[name].notes if note.startswith("Published lists"))
+        value = auroc(made[f"{name.removeprefix('icl-')}/all_tasks"].values, one)
+        assert f"(2): AUROC {value:.2f}" in note
+    assert auroc(values, replace(one, heads=((1, 2),))) == 1.0
+    assert np.isnan(auroc(values, replace(one, heads=())))

@@ -119,7 +119,8 @@ def ablation_figure(result: SuiteResult, view: View) -> Figure | None:
         chart=later(_ablation, told, view.style, synthetic=bool(captions.synthetic(view))),
         data=table,
         notes=captions.notes(
-            table.caption, _everywhere(told), *words.text_sets(told), "Dashed: without the top 2 % of the heads by the other ranking, as in Yin and Steinhardt "
+            table.caption, _everywhere(told), words.text_sets(told),
+            "Dashed: without the top 2 % of the heads by the other ranking, as in Yin and Steinhardt "
             "2025; they ablate at every generated token and score the text, here the answer's first token is scored.",
             words.tasks(told),
         ),
@@ -167,8 +168,8 @@ def _ablation(told: IclFacts, style: Style, *, synthetic: bool) -> alt.LayerChar
                 shares = [100 * float(o.share) for o in some]
                 lines.append(Curve(name, shares, [float(getattr(o, field)) for o in some], colour, dash=dash))
         marks = [
-            Points(f"{_SAID[o.name]}, all positions", [(100 * float(o.share), float(getattr(o, field)), 1)], colour, shape)
-            for name, colour, shape in zip(_SAID, (colours[3], colours[0], GREY), _MARKS, strict=True)
+            Points(f"{_SAID[name]}, all positions", [(100 * float(o.share), float(getattr(o, field)), 1)], colour, mark)
+            for name, colour, mark in zip(_SAID, (colours[3], colours[0], GREY), _MARKS, strict=True)
             for o in told.everywhere if o.name == name
         ]  # fmt: skip
         panels.append(CurvePanel(title, "", lines, bands=[_band(random, field)], points=marks))

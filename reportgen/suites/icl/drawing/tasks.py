@@ -109,7 +109,7 @@ def _copying(cells: Cells, tasks: Floats) -> str:
     if not cells.apart:
         return ""
     more = int((cells.values[-cells.apart :].max(0) > tasks.mean(0)).sum())
-    return f"Below: copying, no part of any mean; {more} of the heads do more there than on average."
+    return f"Apart: copying, where {more} of them do more."
 
 
 def _correlations(controls: Sequence[Gate], copied: Floats | None, means: Floats) -> str:

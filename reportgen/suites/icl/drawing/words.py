@@ -71,8 +71,8 @@ def vectors(told: IclFacts) -> str:
     if not told.vectors or not told.vector_prompts:
         return ""
     return (
-        f"Random vectors: {told.vectors} a head, in turn, each in {told.vector_prompts} of the {told.prompts} prompts of "
-        "every task at least."
+        f"Random vectors: {told.vectors} a head, in turn, each in at least {told.vector_prompts} of the {told.prompts} "
+        "prompts of a task."
     )
 
 
@@ -102,15 +102,15 @@ def published(scores: HeadScores, some: Sequence[HeadSet]) -> str:
     return f"Published lists ranked by this score: {'; '.join(words)}." if words else ""
 
 
-def text_sets(told: IclFacts) -> tuple[str, ...]:
-    """What sets of heads, ablated together, do for the fall of the loss; nothing where the run has none."""
+def text_sets(told: IclFacts) -> str:
+    """What sets of heads, ablated together, do for the fall of the loss; empty where the run has none."""
     if not told.text_sets:
-        return ()
+        return ""
     parts = [f"{one.name} {number(one.value)} [{number(one.low)}, {number(one.high)}]" for one in told.text_sets]
     return (
-        f"Fall of the loss along a text with the first {plural(told.text_sets[0].heads, 'head')} ablated together, by "
-        f"ranking: it changes by {', '.join(parts)} nats a token (random: {told.text_random} sets of the same layers); "
-        f"{plural(told.text_set_windows, 'window')}.",
+        f"On text, with the {plural(told.text_sets[0].heads, 'head')} that are highest ablated together at all "
+        f"positions, the late minus the early loss changes by {', '.join(parts)} nats a token "
+        f"({plural(told.text_set_windows, 'window')}; random: {told.text_random} sets of the same layers)."
     )
 
 
@@ -126,4 +126,4 @@ def text(told: IclFacts) -> tuple[str, ...]:
         f"attribution and exact change agree with Spearman {told.text_spearman:.2f}. 95 % intervals: bootstrap over "
         "windows."
     )
-    return what, how, *text_sets(told)
+    return what, how, text_sets(told)
