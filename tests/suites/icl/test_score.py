@@ -53,7 +53,8 @@ def test_mini_learns_none_of_the_tasks_and_no_claim_is_made() -> None:
     told = facts.read(result, IclFacts)
     assert told.form == "Q: x / A: y"
     assert not told.tasks
-    assert sum(not gate.why for gate in told.gate) == 5
+    assert sum(not gate.why and not gate.control for gate in told.gate) == 5
+    assert sum(gate.control for gate in told.gate) == 2
     (gate,) = figures(result, View(model.record, results={"icl": result}))
     assert (gate.id, "no claim" in gate.caption) == ("icl-gate", True)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reportgen.aliases import Bools, Float32s
 from reportgen.suites.icl.scoring.effects import TaskRun
-from reportgen.suites.icl.scoring.passes import PREFILL, read
+from reportgen.suites.icl.scoring.passes import batches, read
 from reportgen.suites.icl.suite import FEW
 from reportgen.suites.icl.tasks import Prompt
 
@@ -51,27 +51,13 @@ def mean_everywhere(
 def hooks_of(mask: Bools, mean: Sequence[Tensor]) -> dict[tuple[str, int], HookFn]:
     """Hooks that put the heads of a set [layer head] at their mean, at all positions but the first."""
 
-    def write(layer: int, heads: list[int], z: Tensor) -> Tensor:
-        out = z.clone()
-        out[:, 1:, heads] = mean[layer][heads].to(z.dtype)
+    def write(layer: int, own: Tensor, z: Tensor) -> Tensor:
+        out = torch.where(own[:, None], mean[layer].to(z.dtype), z)
+        out[:, 0] = z[:, 0]
         return out
 
-    found = {layer: np.flatnonzero(mask[layer]).tolist() for layer in range(len(mask)) if mask[layer].any()}
-    return {("z", layer): partial(write, layer, heads) for layer, heads in found.items()}
-
-
-def batches(model: Model, prompts: Sequence[Prompt], version: str) -> list[tuple[list[int], Tensor]]:
-    """(numbers of the prompts, ids [row pos]) in batches of one length."""
-    by_length: dict[int, list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        by_length.setdefault(len(getattr(prompt, version)), []).append(i)
-    made = []
-    for length, rows in sorted(by_length.items()):
-        size = max(1, PREFILL // length)
-        for some in (rows[at : at + size] for at in range(0, len(rows), size)):
-            ids = [getattr(prompts[i], version) for i in some]
-            made.append((some, torch.tensor(ids, device=model.device)))
-    return made
+    members = torch.from_numpy(mask).to(mean[0].device)
+    return {("z", layer): partial(write, layer, members[layer]) for layer in np.flatnonzero(mask.any(1)).tolist()}
 
 
 def on_prompts(
@@ -81,12 +67,15 @@ def on_prompts(
     false = [ids for _, ids in batches(model, run.prompts[:PROMPTS], "deranged")]
     mean = mean_everywhere(model, false)
     log_p, right = (np.zeros((len(masks), len(queries)), np.float32) for _ in range(2))
+    edits = [hooks_of(mask, mean) for mask in masks]
     for rows, ids in batches(model, queries, "clean"):
         answers = torch.tensor([queries[i].answer for i in rows], device=model.device)
-        for number, mask in enumerate(masks):
-            logits = model.run(ids, hooks_of(mask, mean), last=True)[:, -1]
-            log_p[number, rows] = read(logits, answers)[0].cpu().numpy()
-            right[number, rows] = (logits[:, : model.tokens.size].argmax(1) == answers).float().cpu().numpy()
+        found = []
+        for edit in edits:
+            logits = model.run(ids, edit, last=True)[:, -1]
+            first = logits[:, : model.tokens.size].argmax(1) == answers
+            found.append(torch.stack([read(logits, answers)[0], first.float()]))
+        log_p[:, rows], right[:, rows] = torch.stack(found, 1).cpu().numpy()
     return log_p, right
 
 
@@ -97,6 +86,7 @@ def on_text(
     """Per set of heads [layer head] the change [window] of `score` (logits, ids) -> [row] of windows ids [1 pos]."""
     found = {name: np.zeros(len(rows), np.float32) for name in sets}
     first = {name: int(np.flatnonzero(mask.any(1))[0]) for name, mask in sets.items()}
+    edits = {name: hooks_of(mask, mean) for name, mask in sets.items()}
     for number, row in enumerate(rows if sets else ()):
         residual: dict[int, Tensor] = {}
 
@@ -106,8 +96,10 @@ def on_text(
         keeping: dict[tuple[str, int], HookFn] = {
             ("resid_pre", i): partial(keep, i) for i in sorted(set(first.values()))
         }
-        whole = float(score(model.run(row, keeping), row)[0])
-        for name, mask in sets.items():
-            start = (first[name], residual[first[name]])
-            found[name][number] = float(score(model.run(row, hooks_of(mask, mean), start=start), row)[0]) - whole
+        got = [score(model.run(row, keeping), row)[0]]
+        for name, edit in edits.items():
+            got.append(score(model.run(row, edit, start=(first[name], residual[first[name]])), row)[0])
+        whole, *changed = torch.stack(got).tolist()
+        for name, value in zip(sets, changed, strict=True):
+            found[name][number] = value - whole
     return found

@@ -102,22 +102,29 @@ def read(logits: Tensor, answers: Tensor) -> Tensor:
     return torch.stack([log_p, log_p.exp(), own - logits.mean(1)])
 
 
-def sides(
-    model: Model, prompts: Sequence[Prompt], version: str, keep: bool, told: Callable[[int], None] = lambda done: None
-) -> list[Side]:
-    """The prompts (`clean` or `deranged`) in batches of one length, each run once."""
+def batches(model: Model, prompts: Sequence[Prompt], version: str) -> list[tuple[list[int], Tensor]]:
+    """(numbers of the prompts, ids [row pos] of the version `clean` or `deranged`) in batches of one length."""
     by_length: dict[int, list[int]] = {}
     for row, prompt in enumerate(prompts):
         by_length.setdefault(len(getattr(prompt, version)), []).append(row)
     made = []
     for length, rows in sorted(by_length.items()):
         size = max(1, PREFILL // length)
-        for at in range(0, len(rows), size):
-            some = rows[at : at + size]
-            ids = torch.tensor([getattr(prompts[i], version) for i in some], device=model.device)
-            answers = torch.tensor([prompts[i].answer for i in some], device=model.device)
-            made.append(Side(model, np.asarray(some), ids, answers, keep).run())
-            told(len(some))
+        for some in (rows[at : at + size] for at in range(0, len(rows), size)):
+            ids = [getattr(prompts[i], version) for i in some]
+            made.append((some, torch.tensor(ids, device=model.device)))
+    return made
+
+
+def sides(
+    model: Model, prompts: Sequence[Prompt], version: str, keep: bool, told: Callable[[int], None] = lambda done: None
+) -> list[Side]:
+    """The prompts (`clean` or `deranged`) in batches of one length, each run once."""
+    made = []
+    for rows, ids in batches(model, prompts, version):
+        answers = torch.tensor([prompts[i].answer for i in rows], device=model.device)
+        made.append(Side(model, np.asarray(rows), ids, answers, keep).run())
+        told(len(rows))
     return made
 
 

@@ -81,6 +81,11 @@ def measure(
     estimate = np.stack([_estimate(model, row, mean) for row in rows])
     chosen, random = _chosen(estimate, settings, seed)
     exact = np.full(estimate.shape, np.nan, np.float32)
+    edits = {}
+    for layer, head in np.argwhere(chosen).tolist():
+        only = np.zeros(chosen.shape, np.bool_)
+        only[layer, head] = True
+        edits[layer, head] = everywhere.hooks_of(only, mean)
     for number, row in enumerate(rows):
         told(number, len(rows))
         residual: dict[int, Tensor] = {}
@@ -91,9 +96,7 @@ def measure(
         model.run(row, {("resid_pre", i): partial(keep, i) for i in layers}, last=True)
         for layer, heads in layers_of(chosen):
             for head in heads:
-                only = np.zeros(chosen.shape, np.bool_)
-                only[layer, head] = True
-                logits = model.run(row, everywhere.hooks_of(only, mean), start=(layer, residual[layer]))
+                logits = model.run(row, edits[layer, head], start=(layer, residual[layer]))
                 exact[number, layer, head] = float(fall(logits, row)[0] - whole[number][0])
     told(len(rows), len(rows))
     together = everywhere.on_text(model, rows[:FEW], mean, sets or {}, fall)
@@ -144,7 +147,8 @@ def text_sets(effect: Float32s, induction: Float32s | None, settings: Settings, 
     at = SET_SHARES.index(everywhere.SHARE)
     found = {name: ranked[name][at] for name in everywhere.RANKINGS if name in ranked}
     rng = np.random.default_rng([seed, 63])
-    return found | {f"random {i}": matched(found["effect"], rng)[0] for i in range(settings.text_sets)}
+    random = {f"random {i}": matched(found["effect"], rng)[0] for i in range(settings.text_sets)}
+    return found | {name: mask for name, mask in random.items() if mask.any()}
 
 
 def score(
