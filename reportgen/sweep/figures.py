@@ -266,9 +266,9 @@ def together(training: Training, suite: str, style: Style, *, synthetic: bool) -
     both = [head_name(*head) for head in groups[0] if head in groups[1]]
     names = [short_label(track.label) for track in tracks]
     caption = text(
-        f"{names[0]} and {names[1]} of the heads highest by either at step {steps[-1]:,}, against training step: the "
-        f"{len(groups[0])} and {len(groups[1])} highest. {where(training)}",
-        "They are chosen by their last value, which is too good for them. Thick: means.",
+        f"{names[0]} and {names[1][:1].lower()}{names[1][1:]} against training step, of the heads that end highest by "
+        f"the one ({len(groups[0])}) or the other ({len(groups[1])}); thick: means. {where(training)}",
+        "Chosen by their last value, which is biased upwards for them.",
         f"In both groups: {', '.join(both)}." if both else "No head is in both groups.",
         gaps(training, tracks),
         mark(synthetic),

@@ -39,7 +39,10 @@ class Ring:
     member: Bools
 
 
-RINGS = (("copy", "copy from a text"), ("concept", "copy concepts"))  # measures of another suite, and what heads do
+RINGS = (
+    ("copy", "copying from a text"),
+    ("concept", "copying concepts"),
+)  # measures of another suite, and what they say
 
 
 def rings(results: Mapping[str, SuiteResult], shape: tuple[int, int]) -> list[Ring]:

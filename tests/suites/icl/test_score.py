@@ -130,7 +130,7 @@ def test_heads_that_copy_by_another_suite_are_ringed(made: tuple[SuiteResult, Vi
     of = HeadSet("retrieval/x/concept_copiers", "Concept Copiers", heads, "x", "x", "x", score=concepts.key)
     other = SuiteResult("retrieval", (copies, concepts), (of,))
     rings = found.rings({"retrieval": other}, (shape[0], shape[1]))
-    assert [ring.name for ring in rings] == ["copy from a text, top 2 %", "copy concepts"]
+    assert [ring.name for ring in rings] == ["copying from a text, top 2 %", "copying concepts"]
     np.testing.assert_array_equal(rings[0].member, found.top(values.astype(np.float64)))
     assert sorted(map(tuple, np.argwhere(rings[1].member).tolist())) == sorted(heads)
     assert found.rings({"retrieval": other}, (1, 1)) == []
@@ -145,7 +145,7 @@ def test_heads_that_copy_by_another_suite_are_ringed(made: tuple[SuiteResult, Vi
     assert sorted(marked) == sorted(f"L{layer}H{head}" for layer, head in heads)
     assert not isinstance(ringed.chart, KeptDrawing)
     text = str(ringed.chart.to_dict())
-    assert "copy concepts (2)" in text
+    assert "copying concepts (2)" in text
 
 
 @pytest.mark.parametrize(("prompts", "wanted", "each"), [(24, 6, 5), (8, 4, 10), (6, 9, 20), (7, 1, 3)])

@@ -168,7 +168,8 @@ def _ablation(told: IclFacts, style: Style, *, synthetic: bool) -> alt.LayerChar
                 shares = [100 * float(o.share) for o in some]
                 lines.append(Curve(name, shares, [float(getattr(o, field)) for o in some], colour, dash=dash))
         marks = [
-            Points(f"{_SAID[name]}, all positions", [(100 * float(o.share), float(getattr(o, field)), 1)], colour, mark)
+            Points(f"{_SAID[name]}, all positions", [(100 * float(o.share), float(getattr(o, field)), 1)], colour, mark,
+                   around=1.4)
             for name, colour, mark in zip(_SAID, (colours[3], colours[0], GREY), _MARKS, strict=True)
             for o in told.everywhere if o.name == name
         ]  # fmt: skip
