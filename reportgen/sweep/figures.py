@@ -260,9 +260,9 @@ def together(training: Training, suite: str, style: Style, *, synthetic: bool) -
                      *(_end(point.scores, end, head) for end in ("low", "high")))
                     for point, value in zip(track.points, way, strict=True)
                 ]  # fmt: skip
-        panels.append(CurvePanel(short_label(track.label), "", [*lines, *means], points=marks))
+        panels.append(CurvePanel(track.label, "", [*lines, *means], points=marks))
         drawn = np.asarray([y for line in lines for y in line.y if y is not None])
-        axes.append((step_axis(steps), axis_of(track.label, drawn)))
+        axes.append((step_axis(steps), axis_of("", drawn)))
     both = [head_name(*head) for head in groups[0] if head in groups[1]]
     names = [short_label(track.label) for track in tracks]
     caption = text(
