@@ -19,8 +19,10 @@ from reportgen.suites.base import Context
 from reportgen.suites.icl.drawing.figures import figures
 from reportgen.suites.icl.facts import IclFacts
 from reportgen.suites.icl.found import auroc
+from reportgen.suites.icl.scoring.effects import TaskRun, run_task
 from reportgen.suites.icl.scoring.score import score
 from reportgen.suites.icl.suite import SUITE
+from reportgen.suites.icl.tasks import FORMS, Task, load_tasks, prepared
 from tests.suites.icl.planted import planted_folder, write_tasks
 
 
@@ -127,6 +129,20 @@ def test_figures_are_drawn_and_captions_are_short(made: SuiteResult, model: Mode
         assert figure.chart.to_dict()["layer"]
     assert "L1H2" in drawn["icl-aie"].caption
     assert {row[1] for row in drawn["icl-tasks"].data.rows if float(str(row[2])) > 1} == {"L1H2", "L1H1"}
+
+
+def test_keys_and_values_of_deranged_prompts_alone_are_kept(model: Model, place: Path) -> None:
+    settings = SUITE.make_settings("quick", SMALL)
+    for keep in (True, False):
+        (task, _) = load_tasks(write_tasks(place))
+        made = prepared(task, FORMS[1], model.tokens)
+        assert isinstance(made, Task)
+        run = run_task(model, made, FORMS[1], settings, 0, keep, lambda done: None)
+        assert isinstance(run, TaskRun)
+        assert not any(side._past for side in run.clean)
+        assert all((side._past is not None) is keep for side in run.deranged)
+        run.free()
+        assert not any(side._past for side in run.deranged)
 
 
 CATALOGUE = """

@@ -67,7 +67,7 @@ class TaskRun:
         return right >= settings.accuracy and right - false >= settings.gain
 
     def free(self) -> None:
-        for side in (*self.clean, *self.deranged):
+        for side in self.deranged:
             side.free()
 
 
@@ -79,7 +79,10 @@ def task_rng(seed: int, task: str, part: int) -> np.random.Generator:
 def run_task(
     model: Model, task: Task, form: Form, settings: Settings, seed: int, keep: bool, told: Callable[[int], None]
 ) -> TaskRun | str:
-    """The task's screening prompts in both versions, or why there are too few."""
+    """The task's screening prompts in both versions, or why there are too few.
+
+    keep  the keys and values of deranged prompts, which are continued three times; intact ones are continued once more
+    """
     found = split(task, seed)
     made = prompts(
         task, form, model.tokens, found.queries, settings.prompts, settings.shots, found.shots,
@@ -89,7 +92,8 @@ def run_task(
         return f"{len(made)} of {settings.prompts} prompts with {settings.shots} shots can be drawn"
     if any(len(p.clean) > model.record.n_ctx for p in made):
         return f"a prompt is longer than the context of {model.record.n_ctx} tokens"
-    clean, deranged = (passes.sides(model, made, version, keep, told) for version in ("clean", "deranged"))
+    clean = passes.sides(model, made, "clean", False, told)
+    deranged = passes.sides(model, made, "deranged", keep, told)
     return TaskRun(task, found, made, clean, deranged)
 
 

@@ -165,7 +165,7 @@ def _runs(
             run.free()
             continue
         runs.append(run)
-        held += keep * sum(passes.numbers(model, side.ids.numel()) for side in (*run.clean, *run.deranged))
+        held += keep * sum(passes.numbers(model, side.ids.numel()) for side in run.deranged)
     context.progress(total, total, "prompts")
     return runs
 
