@@ -393,7 +393,7 @@ def _random(log_p: Float32s, right: Float32s, ends: tuple[float, float] = (0.025
 
 def _count(found: Ablated) -> int:
     """Random sets that were ablated at all positions."""
-    return found.everywhere.shape[1] - 1 - len(everywhere.RANKINGS)
+    return int(found.everywhere.shape[1]) - 1 - len(everywhere.RANKINGS)
 
 
 def _told_everywhere(found: Ablated, resamples: int, rng: np.random.Generator) -> list[Outcome]:
