@@ -166,12 +166,16 @@ class Band:
 
 @dataclass(frozen=True)
 class Points:
-    """Open marks of one shape at (x, y), `heads` of them at each: larger where they are more."""
+    """Open marks of one shape at (x, y), `heads` of them at each: larger where they are more.
+
+    around  times the usual size: a ring round other marks
+    """
 
     name: str
     spots: Sequence[tuple[float, float, int]]
     colour: str
     shape: str
+    around: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -320,7 +324,7 @@ class _Layers:
                 self.lines.append({**row, "line": f"{number}-{i}", "order": order})
                 self.dots += [{**at(x, y), "colour": row["colour"], "area": curve.dot, **told}] if curve.dot else []
         for points in panel.points:
-            unit = (0.34 * size) ** 2
+            unit = (0.34 * points.around * size) ** 2
             for x, y, heads in points.spots:
                 told = {"across": round6(x), "value": round6(y), "heads": heads}
                 look = {"colour": points.colour, "shape": points.shape, "area": round6(unit * (1 + math.log2(heads)))}
@@ -395,7 +399,11 @@ def _key(entries: Sequence[Entry], place: Page, style: Style, xy: Axes) -> list[
             box = rect(x, y - 0.4 * size, 2.2 * size, 0.8 * size)
             bands.append({**box, "colour": hue(entry.colour, style), "opacity": round(1 - clear, 3)})
         elif isinstance(entry, Points):
-            spot = {"x": round(x + 1.1 * size, 2), "y": round(y, 2), "area": round6((0.6 * size) ** 2)}
+            spot = {
+                "x": round(x + 1.1 * size, 2),
+                "y": round(y, 2),
+                "area": round6((0.6 * min(1.6, entry.around) * size) ** 2),
+            }
             points.append({**spot, "colour": entry.colour, "shape": entry.shape})
         else:
             lines.append({**rect(x, y, 2.2 * size, 0), **_stroke(entry, style)})

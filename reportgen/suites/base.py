@@ -146,6 +146,8 @@ class Suite:
     needs      suites whose results this one can use; the runner only orders by it
     reads_sets its result depends on the head sets of the suites before it: it is scored again where they change
     threshold  the setting that says how large a score with a null must be, too, to count along a training run
+    together   beginnings of two keys, of its own scores or of those of suites it needs: a sweep follows the heads that
+               end highest by the one or the other, by both scores
     featured   beginnings of measure/task: the scores that a gallery shows first
     classes    "module:function": classes(result) -> Classes or None, the classes that a comparison watches heads change
     norm       the array [layer head], or the measure, that holds the norm of every head's output
@@ -179,6 +181,7 @@ class Suite:
     )  # data that this tokenizer leaves out, in words
     check: Check = field(default_factory=Check)  # for `reportgen suite check`
     threshold: str = ""
+    together: tuple[str, str] | tuple[()] = ()
     featured: tuple[str, ...] = ()
     classes: str = ""
     older: str = ""

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from reportgen.figures.curves import GREY, Band, Curve, CurvePanel, curves
+from reportgen.figures.curves import (
+    BLUE,
+    GREY,
+    RED,
+    Band,
+    Curve,
+    CurvePanel,
+    Points,
+    axis_of,
+    curves,
+    hue,
+    line_chart,
+    step_axis,
+)
 from reportgen.figures.figure import Figure, Maker
 from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.figures.points import Appearing, appearances
 from reportgen.figures.theme import Style
 from reportgen.runfolder import slug_of
-from reportgen.scores import Cell, Column, Table, head_name
+from reportgen.scores import Cell, Column, Head, HeadScores, Table, head_name
 from reportgen.sweep.stored import ALPHA, Labelled, StepPoint, Story, Track, Training
 
 # What the figures of a sweep say alike: where the numbers are from, what is above the line, titles, tables.
@@ -149,8 +163,10 @@ def figures(story: Story, style: Style) -> Iterator[tuple[str, list[Maker]]]:
 def training_figures(
     training: Training, suite: str, tracks: Sequence[Track], style: Style, *, synthetic: bool
 ) -> list[Maker]:
-    """Best score, heads above the line, appearances, and a filmstrip for every score."""
+    """Best score, two scores together, heads above the line, appearances, and a filmstrip for every score."""
     made: list[Maker] = [partial(best, training, suite, tracks, style, synthetic=synthetic)]
+    if suite in training.together:
+        made.append(partial(together, training, suite, style, synthetic=synthetic))
     counted = [track for track in tracks if track.points[-1].beats_null() is not None]
     if counted:
         made.append(partial(counts, training, suite, counted, style, synthetic=synthetic))
@@ -207,6 +223,77 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
         chart=curves(panels, "", axis_title(tracks, signed=signed), style, top=top, steps=True, synthetic=synthetic),
         data=as_table(_id(training, suite, "best"), "Best score and quantiles over heads", columns, rows),
     )
+
+
+TOP, MOST_FOLLOWED = 0.02, 10  # share of the heads that are followed, three at least, and at most so many
+_MARKS = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8")
+
+
+def highest(point: StepPoint) -> list[Head]:
+    """The highest heads of one checkpoint, by value."""
+    values = point.scores.exact_values
+    known = int(np.isfinite(values).sum())
+    count = min(known, MOST_FOLLOWED, max(3, math.ceil(TOP * known)))
+    order = np.argsort(-np.nan_to_num(values, nan=-np.inf), axis=None, kind="stable")[:count]
+    return [(int(i) // values.shape[1], int(i) % values.shape[1]) for i in order]
+
+
+def together(training: Training, suite: str, style: Style, *, synthetic: bool) -> Figure:
+    """Both of two scores of the heads that are highest at the end by the one or the other, against the step."""
+    tracks = training.together[suite]
+    steps = tracks[0].steps
+    groups = [highest(track.points[-1]) for track in tracks]
+    panels, axes, rows = [], [], []
+    for track in tracks:
+        values = np.stack([point.scores.exact_values for point in track.points]).astype(np.float64)  # [step layer head]
+        lines, marks, means = [], [], []
+        for of, heads, colour, shape in zip(tracks, groups, (BLUE, RED), _MARKS, strict=True):
+            each = np.stack([values[:, layer, head] for layer, head in heads], 1)  # [step head]
+            mean = [float(row[np.isfinite(row)].mean()) if np.isfinite(row).any() else math.nan for row in each]
+            lines += [Curve("", steps, each[:, i].tolist(), colour, width=0.4) for i in range(len(heads))]
+            means.append(Curve("", steps, mean, colour, width=1.6))
+            spots = [(step, y, 1) for step, y in zip(steps, mean, strict=True) if math.isfinite(y)]
+            marks.append(Points(f"highest at the end: {short_label(of.label)}", spots, hue(colour, style), shape))
+            for head, way in zip(heads, each.T, strict=True):
+                rows += [
+                    (training.label, of.key, head_name(*head), track.key, point.member.step, _known_or_none(value),
+                     *(_end(point.scores, end, head) for end in ("low", "high")))
+                    for point, value in zip(track.points, way, strict=True)
+                ]  # fmt: skip
+        panels.append(CurvePanel(track.label, "", [*lines, *means], points=marks))
+        drawn = np.asarray([y for line in lines for y in line.y if y is not None])
+        axes.append((step_axis(steps), axis_of("", drawn)))
+    both = [head_name(*head) for head in groups[0] if head in groups[1]]
+    names = [short_label(track.label) for track in tracks]
+    caption = text(
+        f"{names[0]} and {names[1][:1].lower()}{names[1][1:]} against training step, of the heads that end highest by "
+        f"the one ({len(groups[0])}) or the other ({len(groups[1])}); thick: means. {where(training)}",
+        "Chosen by their last value, which is biased upwards for them.",
+        f"In both groups: {', '.join(both)}." if both else "No head is in both groups.",
+        gaps(training, tracks),
+        mark(synthetic),
+    )
+    columns = ("model", "highest by", "head", "key", "step", "value", "low", "high")
+    name = _id(training, suite, "together")
+    return Figure(
+        id=name,
+        suite=suite,
+        title=f"{names[0]} and {names[1][:1].lower()}{names[1][1:]} against training step",
+        caption=caption,
+        alt=f"Two plots against training step, each with the heads that end highest by {names[0]} or by {names[1]}.",
+        chart=line_chart(panels, axes, style, synthetic=synthetic, aspect=0.72, widest=26.0),
+        data=as_table(name, "Two scores of the heads that end highest", columns, rows),
+    )
+
+
+def _known_or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _end(scores: HeadScores, end: str, head: Head) -> float | None:
+    """An end of the head's interval."""
+    grid = scores.low if end == "low" else scores.high
+    return None if grid is None else _known_or_none(float(grid[head]))
 
 
 def counts(training: Training, suite: str, tracks: Sequence[Track], style: Style, *, synthetic: bool) -> Figure:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -227,12 +227,17 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The checkpoints of one model that say their steps; `tracks` by suite, those that figures draw."""
+    """The checkpoints of one model that say their steps.
+
+    tracks    by suite, those that figures draw
+    together  by suite, the two scores that it wants followed together, at the checkpoints that have both
+    """
 
     label: str
     members: tuple[MemberRecord, ...]
     tracks: Mapping[str, tuple[Track, ...]]
     labelled: Mapping[str, tuple[Labelled, ...]]
+    together: Mapping[str, tuple[Track, Track]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,23 +262,25 @@ class _Read:
     member: MemberRecord
     points: Mapping[str, tuple[StepPoint, ...]]  # suite -> its leading scores
     sets: Mapping[str, tuple[HeadSet, ...]]
+    together: Mapping[str, tuple[StepPoint, StepPoint]]  # suite -> the two scores that it wants followed
     synthetic: bool
 
 
 def story(sweep: Sweep) -> Story:
     """Read the scores of every member, one run at a time. Raises RunError where a run is damaged."""
-    found = []
+    found, known = [], registry.known()
     for member, run in sweep.runs():
         results = {name: result for name, result in cleaned(dict(run.results)).items() if result.scores}
         points = {name: _points(member, result) for name, result in results.items()}
         sets = {name: result.head_sets for name, result in results.items()}
+        wanted = {name: known[name].together for name in results if name in known}
+        pairs = {name: pair for name, keys in wanted.items() if (pair := _pair(member, results, keys)) is not None}
         synthetic = run.manifest.synthetic or run.manifest.model.synthetic
-        found.append(_Read(member, points, sets, synthetic))
+        found.append(_Read(member, points, sets, pairs, synthetic))
     labels = list(dict.fromkeys(read.member.label for read in found))
     by_label = {label: [read for read in found if read.member.label == label] for label in labels}
     trainings = tuple(made for label in labels if (made := _training(label, by_label[label])) is not None)
     last = [reads[-1] for reads in by_label.values()]
-    known = registry.known()
     names = list(dict.fromkeys(name for read in found for name in read.points))
     return Story(
         trainings=trainings,
@@ -288,7 +295,22 @@ def _points(member: MemberRecord, result: SuiteResult) -> tuple[StepPoint, ...]:
     measures = list(dict.fromkeys(score.measure for score in result.scores))
     first = [score for score in result.scores if score.measure == measures[0]]
     chosen = first if len(first) > 1 else [next(s for s in result.scores if s.measure == m) for m in measures]
-    return tuple(StepPoint(member, s, (s.values.shape[0], s.values.shape[1])) for s in chosen)
+    return tuple(_point(member, score) for score in chosen)
+
+
+def _point(member: MemberRecord, scores: HeadScores) -> StepPoint:
+    return StepPoint(member, scores, (scores.values.shape[0], scores.values.shape[1]))
+
+
+def _pair(
+    member: MemberRecord, results: Mapping[str, SuiteResult], keys: tuple[str, ...]
+) -> tuple[StepPoint, StepPoint] | None:
+    """The first score whose key begins with each of the two; None where a checkpoint lacks one."""
+    every = [score for result in results.values() for score in result.scores]
+    found = [next((s for s in every if s.key.startswith(key)), None) for key in keys]
+    if len(found) != 2 or found[0] is None or found[1] is None:
+        return None
+    return _point(member, found[0]), _point(member, found[1])
 
 
 def _training(label: str, reads: Sequence[_Read]) -> Training | None:
@@ -301,7 +323,21 @@ def _training(label: str, reads: Sequence[_Read]) -> Training | None:
     tracks = {name: _tracks(name, stepped) for name in names}
     last = {name: [read.sets[name] for read in stepped if name in read.sets][-1] for name in names}
     labelled = {name: _labelled(last[name], tracks[name]) for name in names}
-    return Training(label, tuple(r.member for r in stepped), {n: t for n, t in tracks.items() if t}, labelled)
+    pairs = {name: _together(name, stepped) for name in tracks}
+    return Training(
+        label, tuple(r.member for r in stepped), {n: t for n, t in tracks.items() if t}, labelled,
+        {name: pair for name, pair in pairs.items() if pair is not None},
+    )  # fmt: skip
+
+
+def _together(suite: str, reads: Sequence[_Read]) -> tuple[Track, Track] | None:
+    """The two scores that the suite wants followed, at checkpoints that have both in the last one's shape."""
+    pairs = [read.together[suite] for read in reads if suite in read.together]
+    same = [pair for pair in pairs if all(one.shape == pairs[-1][0].shape for one in pair)]
+    if len(same) < 2:
+        return None
+    first, second = zip(*same, strict=True)
+    return tuple(Track(way[-1].scores.key, way[-1].scores.label, way) for way in (first, second))  # type: ignore[return-value]
 
 
 def _tracks(suite: str, reads: Sequence[_Read]) -> tuple[Track, ...]:

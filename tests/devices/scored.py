@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, object]] = {
         "accuracy": 0, "gain": -1, "shots": 3, "prompts": 4, "exact_heads": 1, "verified": 4, "verified_task": 1,
         "sampled": 8, "random_vectors": 2, "other_tasks": 2, "twin_prompts": 4, "flips": 99, "resamples": 50,
         "text_windows": 2, "text_verified": 2, "text_sampled": 4, "held_prompts": 4, "ablation_sets": 2,
+        "everywhere_sets": 1, "text_sets": 2,
     },
     "text": {"windows": 12, "tokens": 48, "shuffled": 2, "edge_windows": 2, "flips": 99, "resamples": 50},
 }  # fmt: skip

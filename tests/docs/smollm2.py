@@ -322,12 +322,13 @@ def _shared(n: Numbers, key: str) -> str:
 
 def _in_context(n: Numbers) -> str:
     facts = n.facts("icl")
-    passed = [task["title"].lower() for task in facts["gate"] if task["passed"]]
+    asked = [task for task in facts["gate"] if not task.get("control")]
+    passed = [task["title"].lower() for task in asked if task["passed"]]
     aie, specific = "icl/aie/all_tasks", "icl/specific/all_tasks"
     return f"""\
 ## Tasks learnt from examples
 
-Of {len(facts["gate"])} tasks the model learns {len(passed)} from {facts["shots"]} examples ({", ".join(passed)}). A
+Of {len(asked)} tasks the model learns {len(passed)} from {facts["shots"]} examples ({", ".join(passed)}). A
 head's mean output on intact prompts is put into prompts whose examples are deranged; the effect is the gain in log
 probability of the answer.
 

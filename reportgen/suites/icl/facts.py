@@ -22,6 +22,7 @@ class Gate(FactRecord):
     log_p_among: Number = Number("nan")  # deranged, over these prompts
     log_p_apart: Number = Number("nan")  # deranged, over the others
     passed: bool = False
+    control: bool = False  # copying solves it: it never enters the mean over tasks
     why: str = ""  # it was not asked
 
 
@@ -37,6 +38,16 @@ class Outcome(FactRecord):
     accuracy: Number = Number("nan")
     accuracy_low: Number = Number("nan")
     accuracy_high: Number = Number("nan")
+
+
+class TextSet(FactRecord):
+    """Change of the fall of the loss with a set of heads ablated, nats a token, with a 95 % interval over windows."""
+
+    name: str  # of the ranking; "random": the mean of the sets, their middle 95 % as interval
+    heads: int = 0
+    value: Number = Number("nan")
+    low: Number = Number("nan")
+    high: Number = Number("nan")
 
 
 class IclFacts(FactRecord):
@@ -63,6 +74,7 @@ class IclFacts(FactRecord):
     random_low: dict[str, Number] = {}  # head -> 95 % band over random vectors of their mean effect
     random_high: dict[str, Number] = {}
     vectors: int = 0
+    vector_prompts: int = 0  # per task that each random vector is patched into, at least
     flips: int = 0
     resamples: int = 0
     twins: int = 0
@@ -71,6 +83,7 @@ class IclFacts(FactRecord):
     vector_layers: list[int] = []  # the block behind which one is added, per condition
     vector_outcomes: list[Outcome] = []
     ablation: list[Outcome] = []  # per ranking and share; name "random": the mean of the sets, their range as interval
+    everywhere: list[Outcome] = []  # the same at all positions, on fewer prompts
     ablation_sets: int = 0
     ablation_moved: int = 0  # heads of random sets from the nearest layer
     held_prompts: int = 0
@@ -80,9 +93,17 @@ class IclFacts(FactRecord):
     text_fall: Number = Number("nan")  # late minus early loss of the whole model
     text_exact: int = 0
     text_spearman: Number = Number("nan")  # attribution against exact, on random heads
+    text_sets: list[TextSet] = []
+    text_random: int = 0  # random sets
+    text_set_windows: int = 0
     over_tasks: bool = True  # intervals resample tasks; else prompts within them
 
     @property
     def tasks(self) -> list[Gate]:
-        """The tasks that passed."""
-        return [gate for gate in self.gate if gate.passed]
+        """The tasks that passed and are no controls."""
+        return [gate for gate in self.gate if gate.passed and not gate.control]
+
+    @property
+    def controls(self) -> list[Gate]:
+        """The control tasks that passed."""
+        return [gate for gate in self.gate if gate.passed and gate.control]

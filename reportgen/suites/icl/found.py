@@ -31,9 +31,52 @@ def induction_of(results: Mapping[str, SuiteResult], shape: tuple[int, int]) -> 
     return None
 
 
+@dataclass(frozen=True, eq=False)
+class Ring:
+    """Heads [layer head] that another suite of the run calls something, drawn round the marks of these."""
+
+    name: str
+    member: Bools
+
+
+RINGS = (
+    ("copy", "copying from a text"),
+    ("concept", "copying concepts"),
+)  # measures of another suite, and what they say
+
+
+def rings(results: Mapping[str, SuiteResult], shape: tuple[int, int]) -> list[Ring]:
+    """Heads that copy answers out of a text (the top share by score) and those that copy concepts (the suite's set)."""
+    found = []
+    for measure, what in RINGS:
+        scores = next((s for r in results.values() for s in r.scores if s.measure == measure), None)
+        if scores is None or scores.values.shape != shape:
+            continue
+        sets = [s for r in results.values() for s in r.head_sets if s.score == scores.key]
+        if measure == RINGS[0][0]:
+            member, name = top(scores.exact_values.astype(np.float64)), f"{what}, top {100 * TOP:.0f} %"
+        elif sets and sets[0].heads:
+            member, name = np.zeros(shape, np.bool_), what
+            member[tuple(np.array(sets[0].heads, int).reshape(-1, 2).T)] = True
+        else:
+            continue
+        found.append(Ring(name, member))
+    return found
+
+
 def task_means(result: SuiteResult) -> tuple[Floats, list[tuple[int, int]]] | None:
     """[task head] effect of the own mean in nats, and the heads; None where the run did not store it."""
-    stored, tasks = result.arrays.get("effects"), result.arrays.get("prompt_task")
+    return _means(result, "effects", "prompt_task")
+
+
+def control_means(result: SuiteResult) -> Floats | None:
+    """[task head] the same on the control tasks, of the same heads."""
+    found = _means(result, "control_effects", "control_task")
+    return found[0] if found else None
+
+
+def _means(result: SuiteResult, effects: str, names: str) -> tuple[Floats, list[tuple[int, int]]] | None:
+    stored, tasks = result.arrays.get(effects), result.arrays.get(names)
     if stored is None or tasks is None or stored.dims != ("measure", "unit", "prompt", "head"):
         return None
     own, of = stored.values[0, 0].astype(np.float64), tasks.values
@@ -78,12 +121,13 @@ def agreement(a: Floats, b: Floats) -> Agreement:
     known = np.isfinite(a) & np.isfinite(b)
     x, y = (top(np.where(known, values, np.nan)) for values in (a, b))
     expected, p = overlap_by_chance(x, y)
-    rho, low, high = _rank_correlation(a[known], b[known])
+    rho, low, high = rank_correlation(a[known], b[known])
     both = int((x & y).sum())
     return Agreement(int(known.sum()), both, int(x.sum()) - both, int(y.sum()) - both, expected, p, rho, low, high)
 
 
-def _rank_correlation(a: Floats, b: Floats) -> tuple[float, float, float]:
+def rank_correlation(a: Floats, b: Floats) -> tuple[float, float, float]:
+    """Spearman's, with a 95 % interval over heads; NaN for fewer than four or where one does not vary."""
     if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return math.nan, math.nan, math.nan
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from reportgen.suites.base import Check, Measure, Suite
 from reportgen.suites.cost import Phase
 from reportgen.suites.documents import check as check_documents
 from reportgen.suites.documents import files_of
-from reportgen.suites.icl.tasks import OWN, TASKS, form_of, load_tasks, prepared
+from reportgen.suites.icl.tasks import CONTROLS, OWN, TASKS, Task, form_of, load_tasks, prepared
 from reportgen.suites.pairs import BUNDLED, data_files
 from reportgen.suites.prose import PASSAGES
 from reportgen.suites.settings import ALL, check, setting
@@ -27,6 +27,7 @@ LEAST_SHOTS = 3
 OURS, PAPER = "own", "todd"
 PAPERS = (10, 25)  # Todd et al. 2023, compute_indirect_effect: examples, and prompts a task
 OVERLAP = 1.1  # heads that the rankings choose together, over those of the first
+FEW = 8  # prompts of a task, and windows of text, on which sets of heads are ablated at all positions
 FIXED = 30_000  # calls between the passes
 
 
@@ -40,6 +41,10 @@ class Settings:
     pairs_dir: str = setting(
         "", "pair lists of your own as tasks, in place of the bundled ones: a folder or a JSON file", option="relations"
     )
+    controls: tuple[str, ...] = setting(
+        tuple(CONTROLS), "tasks that copying solves: shown beside the others, never part of the mean over tasks",
+        off="control: copying tasks", one_of=tuple(CONTROLS),
+    )  # fmt: skip
     preset: str = setting(
         OURS, "own, or todd, the paper's own protocol: outputs permuted at random (some may stay), 10 examples, 25 "
         "prompts, and the heads highest in effect on the probability, without a null", one_of=(OURS, PAPER),
@@ -59,6 +64,8 @@ class Settings:
     other_tasks: int = setting(6, "other tasks whose mean is patched in instead", off="what is specific to a task")
     random_vectors: int = setting(20, "random vectors patched in, as far away as the mean",
                                   off="control: norm-matched random vectors")  # fmt: skip
+    vector_prompts: int = setting(6, "prompts per task that random vectors are patched into", least=1,
+                                  needs="a control needs a prompt")  # fmt: skip
     twins: int = setting(1, "randomly initialised twins screened as a control", off="control: random twin")
     twin_prompts: int = setting(8, "prompts per task that a twin reads", least=4, needs="as for the model")
     flips: int = setting(9_999, "draws of the sign-flip nulls", off="p of effects, and the head sets that p names")
@@ -70,11 +77,15 @@ class Settings:
     held_prompts: int = setting(24, "held-out prompts per task, for function vectors",
                                 off="the function-vector test")  # fmt: skip
     ablation_sets: int = setting(20, "random sets of heads for the band of the ablation curves", off="ablation curves")
+    everywhere_sets: int = setting(4, "random sets of them ablated at all positions, too, beside the highest heads",
+                                   off="sets of heads ablated at all positions")  # fmt: skip
     text_file: str = setting("", "UTF-8 text for the fall of the loss, instead of the shipped passages", option="text")
     text_windows: int = setting(16, "windows of 512 tokens of text", off="what heads do for the fall of the loss")
     text_verified: int = setting(16, "heads ablated exactly on text, the first by attribution", least=1,
                                  needs="attribution is checked on exact values")  # fmt: skip
     text_sampled: int = setting(8, "and heads drawn at random", least=4, needs="a rank correlation needs heads")
+    text_sets: int = setting(20, "random sets of heads ablated on text, beside the highest heads",
+                             off="sets of heads and the fall of the loss")  # fmt: skip
     vector_heads: int = setting(10, "heads whose means are summed to a function vector", least=1,
                                 needs="a sum needs a head")  # fmt: skip
 
@@ -93,15 +104,15 @@ class Settings:
         if not self.pairs_dir and (unknown := [name for name in self.tasks if name not in (ALL, *TASKS)]):
             raise ValueError(f"tasks: no task {unknown[0]!r}; there are {', '.join(TASKS)}.")
 
-    @property
-    def only(self) -> tuple[str, ...]:
-        """Names of the tasks to use; empty = all."""
-        return () if ALL in self.tasks else self.tasks
+    def load(self) -> list[Task]:
+        """The tasks, and after them the controls."""
+        return load_tasks(self.pairs_dir, () if ALL in self.tasks else self.tasks, self.controls)
 
 
 def _files(settings: Settings) -> tuple[Path, ...]:
     own = settings.pairs_dir
-    lists = data_files(own) if own else (*data_files(str(BUNDLED)), *data_files(str(OWN)))
+    shared = () if own and not settings.controls else data_files(str(BUNDLED))
+    lists = (*shared, *data_files(own or str(OWN)))
     text = files_of(settings.text_file) if settings.text_file else (PASSAGES,)
     return (*lists, *(text if settings.text_windows else ()))
 
@@ -112,22 +123,26 @@ def _files(settings: Settings) -> tuple[Path, ...]:
 def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
     """Each prompt up to its last position in both versions; then a token for each head, prompt and what it becomes."""
     heads = record.n_layers * record.n_heads
-    tasks = len(load_tasks(s.pairs_dir, s.only))
+    loaded = s.load()
+    tasks = sum(not task.control for task in loaded)
+    controls = len(loaded) - tasks
     prompts = tasks * s.prompts
     length = SHOT * (s.shots + 0.5)
     most = int(OVERLAP * s.verified) + s.sampled
     exact = heads if heads <= s.exact_heads else min(heads, most)
-    variants = 3 + min(s.other_tasks, max(0, tasks - 1)) + s.random_vectors
-    single = exact * prompts * variants
+    variants = 3 + min(s.other_tasks, max(0, tasks - 1)) + s.random_vectors * min(1.0, s.vector_prompts / s.prompts)
+    single = exact * (prompts * variants + 2 * controls * s.prompts)
     twin = s.twins * tasks * min(s.twin_prompts, s.prompts)
     held = tasks * s.held_prompts
     sets = 4 * (4 + s.ablation_sets)  # shares of the heads; rankings and random sets
+    everywhere = tasks * min(s.held_prompts, FEW) * length * (s.everywhere_sets + 4) * bool(s.everywhere_sets)
+    on_text = min(s.text_windows, FEW) * (s.text_sets + 3) * bool(s.text_sets)  # windows
 
     def prefill(name: str, count: float) -> Phase:
         return Phase(name, tokens=2 * count * length, logits=2 * count, calls=cost.passes(record, 2 * ceil(count / 8)))
 
     return (
-        prefill("prompts", prompts),
+        prefill("prompts", prompts + controls * s.prompts),
         Phase("gradient screen", tokens=6 * prompts, logits=6 * prompts, calls=2 * cost.passes(record, prompts / 4)),
         Phase(
             "exact effects",
@@ -145,22 +160,14 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
         ),
         Phase(
             "text",
-            tokens=512 * s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)),
-            logits=512 * s.text_windows * (8 + s.text_verified + s.text_sampled),
-            calls=cost.passes(record, s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled))),
+            tokens=512 * (s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)) + 0.7 * on_text),
+            logits=512 * (s.text_windows * (8 + s.text_verified + s.text_sampled) + on_text),
+            calls=cost.passes(record, s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)) + on_text),
         ),
         Phase(
             "ablation",
-            tokens=held * (length + sets) * bool(s.ablation_sets),
+            tokens=(held * (length + sets) + everywhere) * bool(s.ablation_sets),
             logits=held * sets * bool(s.ablation_sets),
-            elements=2
-            * held
-            * sets
-            * bool(s.ablation_sets)
-            * length
-            * record.n_layers
-            * record.n_heads
-            * record.d_head,
             calls=cost.passes(record, held * bool(s.ablation_sets)),
         ),
         Phase("other", products=8 * (s.flips + s.resamples) * prompts * exact, calls=FIXED),
@@ -169,7 +176,7 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
 
 def reach(record: ModelRecord, s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     """The family of heads, the smallest p, and how many tasks this tokenizer keeps."""
-    tasks = load_tasks(s.pairs_dir, s.only)
+    tasks = [task for task in s.load() if not task.control]
     form = form_of(tokens)
     kept = sum(not isinstance(prepared(task, form, tokens), str) for task in tasks) if form else 0
     words = cost.family(record, s.flips, max(1, kept) * s.prompts, "prompts")
@@ -181,7 +188,7 @@ def drops(s: Settings, tokens: Tokens, seed: int) -> tuple[str, ...]:
     form = form_of(tokens)
     if form is None:
         return ()
-    found = [(task, prepared(task, form, tokens)) for task in load_tasks(s.pairs_dir, s.only)]
+    found = [(task, prepared(task, form, tokens)) for task in s.load()]
     return tuple(f"task {task.title}: {why}" for task, why in found if isinstance(why, str))
 
 
@@ -205,6 +212,7 @@ SUITE = Suite(
     figures="reportgen.suites.icl.drawing.figures:figures",
     variants="reportgen.suites.icl.variants:variants",
     featured=("aie/",),
+    together=("attention/induction/", f"icl/aie/{TASK}"),
     needs=("attention",),
     measures=(
         Measure(
@@ -249,12 +257,13 @@ SUITE = Suite(
         "tasks": ("antonym", "past_tense", "plural", "comparative", "superclass", "capital", "capitalise",
                   "first_of_three"),
         "shots": 6, "prompts": 8, "verified": 32, "verified_task": 4, "sampled": 16, "other_tasks": 3,
-        "random_vectors": 4, "twin_prompts": 4, "flips": 2_000, "resamples": 1_000, "held_prompts": 0,
-        "ablation_sets": 0, "text_windows": 0,
+        "random_vectors": 4, "vector_prompts": 4, "twin_prompts": 4, "flips": 2_000, "resamples": 1_000,
+        "held_prompts": 0, "ablation_sets": 0, "text_windows": 0,
     },
     left_out=(
         "icl: 8 of 20 tasks, 8 instead of 24 prompts each, 6 instead of 10 examples",
         "icl: function vectors, curves of ablated heads, what heads do for the fall of the loss along a text",
+        "icl: sets of heads ablated at all positions of prompts and of text",
     ),
     check=Check(
         settings={"tasks": (ALL,), "shots": 3, "prompts": 4, "accuracy": 0.0, "gain": -1.0,

@@ -49,6 +49,11 @@ WRITTEN = {
     "plural": "singular_to_plural", "capitalise": "word_to_capitalised", "next_item": "item_to_next",
     "first_of_three": "first_of_three", "last_of_three": "last_of_three",
 }  # fmt: skip
+CONTROL = "control"  # the class of tasks that copying solves
+CONTROLS = {
+    "copying": ("copying", "Copying"),
+    "name_copying": ("name_copying", "Name copying"),
+}
 TASKS = (*SHARED, *TURNED, *WRITTEN)
 
 
@@ -69,6 +74,7 @@ class Task:
 
     name     in keys;  kind: its class: linguistic, translation, knowledge, algorithmic, extractive or the user's
     pairs    inputs are all different;  answers: their outputs' first tokens, for one tokenizer
+    control  the output is the input: copying does it, so it never enters a mean over tasks
     """
 
     name: str
@@ -77,6 +83,7 @@ class Task:
     pairs: tuple[Pair, ...]
     extractive: bool = False
     answers: tuple[int, ...] = ()
+    control: bool = False
 
     @property
     def repeats(self) -> bool:
@@ -92,14 +99,21 @@ class Task:
         return "name" if sum(y[:1].isupper() for y in outputs) > 0.5 * len(outputs) else "word"
 
 
-def load_tasks(folder: str = "", only: Sequence[str] = ()) -> list[Task]:
-    """The project's tasks, or those of a user's folder or file of pair lists; `only` keeps some.
+def load_tasks(folder: str = "", only: Sequence[str] = (), controls: Sequence[str] = ()) -> list[Task]:
+    """The project's tasks, or those of a user's folder or file of pair lists; `only` keeps some. Last the `controls`.
 
+    A user's list that copies is a control, in place of the bundled one of its name.
     Raises DataError for a malformed file, SettingsError for an unknown name.
     """
-    if folder:
-        return [_task(r.stem, r, r.class_ or r.category.lower()) for r in load_relations(folder, only)]
     shared = {r.stem: r for r in load_relations(str(BUNDLED))}
+    copying = {name: _task(name, shared[CONTROLS[name][0]], CONTROL, CONTROLS[name][1]) for name in controls}
+    if folder:
+        own = [
+            _task(r.stem, r, CONTROL if r.copying else r.class_ or r.category.lower())
+            for r in load_relations(folder, only)
+        ]
+        copying |= {task.name: task for task in own if task.control}
+        return [*(task for task in own if not task.control), *copying.values()]
     written = {r.stem: r for r in load_relations(str(OWN))}
     found: dict[str, Task] = {}
     for name, (stem, title, kind) in SHARED.items():
@@ -108,7 +122,7 @@ def load_tasks(folder: str = "", only: Sequence[str] = ()) -> list[Task]:
         found[name] = _task(name, shared[stem], kind, title, turned=True)
     for name, stem in WRITTEN.items():
         found[name] = _task(name, written[stem], written[stem].class_)
-    return [task for name, task in found.items() if not only or name in only]
+    return [*(task for name, task in found.items() if not only or name in only), *copying.values()]
 
 
 def _task(name: str, listed: Relation, kind: str, title: str = "", *, turned: bool = False) -> Task:
@@ -118,7 +132,7 @@ def _task(name: str, listed: Relation, kind: str, title: str = "", *, turned: bo
     for x, y in pairs:
         first.setdefault(x, y)
     kept = tuple((x, y) for x, y in first.items() if x != y or listed.copying)
-    return Task(name, title or listed.title, kind, kept, listed.extractive)
+    return Task(name, title or listed.title, kind, kept, listed.extractive, control=listed.copying)
 
 
 # How a prompt is written.

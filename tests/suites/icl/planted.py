@@ -5,7 +5,7 @@
 Layer 0: L0H0 brings a shot's input to its output, where MLP 0 sees whether they belong together, by the first or the
 second task. L0H1 brings the query to the arrow. Layer 1: L1H2 reads everywhere which task was seen, so it is the
 function-vector head; MLP 1 puts query and task together. Without L0H1 the answer goes as well, but it says nothing of
-the task.
+the task. Examples that say the input again are seen by MLP 0, too; L1H1 tells of them, and of nothing else.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ PLACE = OUT + 2 * COUNT  # positions,
 BEFORE = PLACE + POSITIONS  # the input that came before,
 QUERY = BEFORE + COUNT  # the query at the arrow,
 SEEN = QUERY + COUNT  # which task a shot is of,
-TASK = SEEN + 2  # and which one the prompt is of
+TASK = SEEN + 3  # and which one the prompt is of
 
 
-def write_tasks(folder: Path) -> str:
-    """The two tasks as a file of pair lists."""
+def write_tasks(folder: Path, *, copying: bool = False) -> str:
+    """The two tasks as a file of pair lists; with `copying` also the inputs again."""
     path = folder / "tasks.json"
     lists = {"first": list(zip(INPUTS, FIRST, strict=True)), "second": list(zip(INPUTS, SECOND, strict=True))}
+    if copying:
+        lists["own_copying"] = list(zip(INPUTS, INPUTS, strict=True))
     path.write_text(json.dumps(lists), "utf-8")
     return str(path)
 
 
 def planted_folder(folder: Path) -> Path:
     """Write the checkpoint."""
-    blank = Blank([*INPUTS, *FIRST, *SECOND], n_layer=2, n_head=4, d_head=POSITIONS, n_inner=2 * COUNT)
-    assert blank.d_model >= TASK + 2
+    blank = Blank([*INPUTS, *FIRST, *SECOND], n_layer=2, n_head=4, d_head=POSITIONS, n_inner=3 * COUNT)
+    assert blank.d_model >= TASK + 3
     for i, word in enumerate(INPUTS):
         blank.embed(word, OWN + i)
     for i, word in enumerate([*FIRST, *SECOND]):
@@ -54,9 +56,12 @@ def planted_folder(folder: Path) -> Path:
         blank.head(0, head, q=query, k=here, v=read, o=[(into + i, i, 1.0) for i in range(COUNT)])
     seen = [(SEEN + task, task, 1.0) for task in range(2)]
     blank.head(1, 2, v=seen, o=[(TASK + task, task, 4.0) for task in range(2)])  # looks at all positions alike
-    for inner, (task, i) in enumerate(product(range(2), range(COUNT))):
-        _both(blank, 0, inner, BEFORE + i, OUT + COUNT * task + i, SEEN + task, 0.25)
-        _both(blank, 1, inner, QUERY + i, TASK + task, OUT + COUNT * task + i, 3.0)
+    blank.head(1, 1, v=[(SEEN + 2, 2, 1.0)], o=[(TASK + 2, 2, 4.0)])
+    for inner, (task, i) in enumerate(product(range(3), range(COUNT))):
+        out = (OUT, OUT + COUNT, OWN)[task] + i
+        _both(blank, 0, inner, BEFORE + i, out, SEEN + task, 0.25)
+        blank.writes.append(("transformer.h.0.mlp.c_fc.weight", PLACE, inner, -16.0))  # which looks at itself
+        _both(blank, 1, inner, QUERY + i, TASK + task, out, 3.0)
     return blank.save(folder)
 
 

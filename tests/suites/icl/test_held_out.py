@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from reportgen.figures.figure import KeptDrawing, View
 from reportgen.models.load import load
@@ -13,6 +14,7 @@ from reportgen.suites import facts
 from reportgen.suites.base import Context
 from reportgen.suites.icl.drawing.figures import figures
 from reportgen.suites.icl.facts import IclFacts
+from reportgen.suites.icl.scoring.everywhere import hooks_of, mean_everywhere
 from reportgen.suites.icl.scoring.held_out import RANKINGS, SHARES, matched, ranked_sets
 from reportgen.suites.icl.scoring.score import score
 from reportgen.suites.icl.suite import SUITE
@@ -63,6 +65,42 @@ def test_without_the_head_the_task_is_lost_and_without_others_it_is_not(made: Su
     assert found["induction without effect", 0.01] == 1.0
     assert found["random", 0.01] == 1.0
     assert told.ablation_sets == 4
+
+
+def test_at_all_positions_the_same_head_loses_the_task_and_so_do_those_before_it(made: SuiteResult) -> None:
+    """What brings a shot's input to its output is needed there, and not at the last position."""
+    told = facts.read(made, IclFacts)
+    found = {o.name: o for o in told.everywhere}
+    assert set(found) == {"whole model", "effect", "induction", "random"}
+    assert {o.condition for o in found.values()} == {"all positions"}
+    assert found["whole model"].accuracy == 1.0
+    assert found["effect"].accuracy == 0.0
+    assert found["induction"].accuracy == 1.0
+    each = made.arrays["everywhere"]
+    assert each.labels["set"][:3] == ("whole model", "effect", "induction")
+    assert each.values.shape == (2, 3 + 4, 2 * 6)
+    table = next(t for t in made.tables if t.key == "icl/ablation")
+    assert sum(row[2] == "all positions" for row in table.rows) == 4
+
+
+def test_every_position_but_the_first_is_at_the_mean(model: Model) -> None:
+    rng = np.random.default_rng(0)
+    ids = [torch.from_numpy(rng.integers(2, 60, (2, n))) for n in (8, 11)]
+    z: dict[int, list[torch.Tensor]] = {0: [], 1: []}
+    for some in ids:
+        model.run(some, {("z", i): (lambda t, i=i: z[i].append(t[:, 1:].flatten(0, 1).clone())) for i in z})
+    mean = mean_everywhere(model, ids)
+    for i in z:
+        torch.testing.assert_close(mean[i], torch.cat(z[i]).mean(0), atol=1e-5, rtol=1e-5)
+    mask = np.zeros((2, 4), bool)
+    mask[0, 0] = mask[0, 3] = True
+    hooks = hooks_of(mask, mean)
+    assert set(hooks) == {("z", 0)}
+    out = hooks["z", 0](torch.ones(2, 5, 4, mean[0].shape[1]))
+    assert out is not None
+    assert torch.equal(out[:, 1:, 3], mean[0][3].expand(2, 4, -1))
+    assert bool((out[:, 0] == 1).all())
+    assert bool((out[:, :, 1:3] == 1).all())
 
 
 def test_figures_of_held_out_queries(made: SuiteResult, model: Model) -> None:

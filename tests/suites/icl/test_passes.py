@@ -74,7 +74,11 @@ def test_every_head_as_in_whole_patched_runs(model: Model, side: Side, how: str)
         torch.testing.assert_close(got, want, atol=2e-4, rtol=1e-3)
 
 
-def test_sets_of_heads_as_in_whole_patched_runs(model: Model, side: Side) -> None:
+@pytest.mark.parametrize("beside", [True, False])
+def test_sets_of_heads_as_in_whole_patched_runs(
+    model: Model, side: Side, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "runs_beside", lambda *_: beside)
     given = donors(model)
     shape = (model.record.n_layers, model.record.n_heads)
     masks = np.zeros((3, *shape), bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 from reportgen.errors import NotApplicable
 from reportgen.figures.figure import KeptDrawing, View
 from reportgen.models.load import load
-from reportgen.scores import HeadScores, SuiteResult
+from reportgen.scores import HeadScores, HeadSet, SuiteResult
 from reportgen.suites import facts
 from reportgen.suites.base import Context
 from reportgen.suites.icl import found
 from reportgen.suites.icl.drawing.figures import figures
 from reportgen.suites.icl.facts import IclFacts
-from reportgen.suites.icl.scoring.effects import choose
+from reportgen.suites.icl.scoring.effects import choose, directions
 from reportgen.suites.icl.scoring.score import score
 from reportgen.suites.icl.suite import SUITE
 from tests.suites.icl.planted import FIRST, INPUTS, SECOND, write_tasks
@@ -52,7 +53,8 @@ def test_mini_learns_none_of_the_tasks_and_no_claim_is_made() -> None:
     told = facts.read(result, IclFacts)
     assert told.form == "Q: x / A: y"
     assert not told.tasks
-    assert sum(not gate.why for gate in told.gate) == 5
+    assert sum(not gate.why and not gate.control for gate in told.gate) == 5
+    assert sum(gate.control for gate in told.gate) == 2
     (gate,) = figures(result, View(model.record, results={"icl": result}))
     assert (gate.id, "no claim" in gate.caption) == ("icl-gate", True)
 
@@ -114,6 +116,48 @@ def test_the_same_seed_gives_the_same_numbers(made: tuple[SuiteResult, View]) ->
         assert not isinstance(figure.chart, KeptDrawing)
         assert figure.chart.to_dict()["layer"]
         assert all("nan" not in note.split() for note in figure.notes), figure.id
+
+
+def test_heads_that_copy_by_another_suite_are_ringed(made: tuple[SuiteResult, View]) -> None:
+    result, view = made
+    shape = result["aie/all_tasks"].values.shape
+    values = np.arange(float(np.prod(shape))).reshape(shape).astype(np.float32)
+    copies, concepts = (
+        HeadScores(f"retrieval/{name}/x", name, values, 8, no_null="made up") for name in ("copy", "concept")
+    )
+    known = np.argwhere(result["aie/all_tasks"].exact)
+    heads = (tuple(known[0].tolist()), tuple(known[-1].tolist()))
+    of = HeadSet("retrieval/x/concept_copiers", "Concept Copiers", heads, "x", "x", "x", score=concepts.key)
+    other = SuiteResult("retrieval", (copies, concepts), (of,))
+    rings = found.rings({"retrieval": other}, (shape[0], shape[1]))
+    assert [ring.name for ring in rings] == ["copying from a text, top 2 %", "copying concepts"]
+    np.testing.assert_array_equal(rings[0].member, found.top(values.astype(np.float64)))
+    assert sorted(map(tuple, np.argwhere(rings[1].member).tolist())) == sorted(heads)
+    assert found.rings({"retrieval": other}, (1, 1)) == []
+    plain, ringed = (
+        next(f for f in figures(result, one) if f.id == "icl-induction")
+        for one in (view, replace(view, results={**view.results, "retrieval": other}))
+    )
+    assert not any("Ringed" in note for note in plain.notes)
+    assert sum("Ringed" in note for note in ringed.notes) == 2
+    assert [column.name for column in ringed.data.columns[-2:]] == [ring.name for ring in rings]
+    marked = [row[0] for row in ringed.data.rows if row[-1]]
+    assert sorted(marked) == sorted(f"L{layer}H{head}" for layer, head in heads)
+    assert not isinstance(ringed.chart, KeptDrawing)
+    text = str(ringed.chart.to_dict())
+    assert "copying concepts (2)" in text
+
+
+@pytest.mark.parametrize(("prompts", "wanted", "each"), [(24, 6, 5), (8, 4, 10), (6, 9, 20), (7, 1, 3)])
+def test_random_vectors_go_round_the_prompts(prompts: int, wanted: int, each: int) -> None:
+    settings = SUITE.make_settings("full", {"vector_prompts": wanted})
+    which = directions(prompts, settings)
+    assert which.shape == (prompts, each)
+    times = np.bincount(which.ravel(), minlength=20)
+    assert times.min() >= min(wanted, prompts)
+    assert times.max() - times.min() <= 1
+    assert all(len(set(row)) == each for row in which.tolist())
+    assert directions(prompts, SUITE.make_settings("full", {"random_vectors": 0})).shape == (prompts, 0)
 
 
 def test_heads_to_verify_are_those_of_the_screen_of_each_task_and_of_induction() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reportgen.errors import SettingsError
 from reportgen.suites.icl.suite import SUITE, Settings
 from reportgen.suites.icl.tasks import (
+    CONTROLS,
     FORMS,
     OWN,
     TASKS,
@@ -166,6 +167,30 @@ def test_a_list_of_ones_own_replaces_the_tasks(tmp_path: Path) -> None:
     assert prepared(Task("t", "T", "mine", task.pairs[:29]), FORM, WORDS) == (
         "29 of 29 pairs are known to this tokenizer, at least 30 are needed"
     )
+
+
+def test_controls_say_the_input_again_and_stand_after_the_tasks(tmp_path: Path) -> None:
+    every = load_tasks(controls=tuple(CONTROLS))
+    assert [task.name for task in every] == [*TASKS, "copying", "name_copying"]
+    for task in every[len(TASKS) :]:
+        made = prepared(task, FORM, WORDS)
+        assert isinstance(made, Task)
+        assert made.control
+        assert made.kind == "control"
+        assert all(x == y for x, y in made.pairs)
+        parts = split(made, 0)
+        some = prompts(made, FORM, WORDS, parts.queries, 12, 6, parts.shots, np.random.default_rng(1))
+        assert len(some) == 12
+        for prompt in some:
+            shots = [made.pairs[i][0] for i in prompt.shots]
+            assert made.pairs[prompt.pair][0] not in shots
+            assert all(shots[j] != word for j, word in zip(prompt.moved, shots, strict=True))
+    assert not any(task.control for task in every[: len(TASKS)])
+    (tmp_path / "name_copying.json").write_text('[["a", "a"], ["b", "b"]]')
+    (tmp_path / "colour.json").write_text('[["a", "b"], ["b", "c"]]')
+    own = load_tasks(str(tmp_path), controls=tuple(CONTROLS))
+    assert [(task.name, task.control) for task in own] == [("colour", False), ("copying", True), ("name_copying", True)]
+    assert len(own[-1].pairs) == 2  # the user's own list in place of the bundled one
 
 
 def test_the_form_is_one_that_the_tokenizer_knows() -> None:

@@ -41,14 +41,17 @@ _DOTS = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8")
 
 def _gate(result: SuiteResult, view: View) -> Figure | None:
     told = words.facts_of(result)
-    asked = sorted((g for g in told.gate if not g.why), key=lambda g: (g.passed, g.accuracy - g.deranged))
-    if not asked:
+    asked = sorted(
+        (g for g in told.gate if not g.why), key=lambda g: (not g.control, g.passed, g.accuracy - g.deranged)
+    )
+    tasks = [g for g in asked if not g.control]
+    if not tasks:
         return None
-    name, passed = captions.model_name(view), [g for g in asked if g.passed]
-    best = asked[-1]
+    name, passed = captions.model_name(view), [g for g in tasks if g.passed]
+    best = tasks[-1]
     columns = next(t for t in result.tables if t.key == "icl/gate")
     verdict = (
-        f"{len(passed)} of {len(asked)} tasks are scored; best: {words.lower(best.title)}." if passed else
+        f"{len(passed)} of {len(tasks)} tasks are scored; best: {words.lower(best.title)}." if passed else
         "It learns none of them: no claim about heads is made."
     )  # fmt: skip
     return Figure(
@@ -68,6 +71,8 @@ def _gate(result: SuiteResult, view: View) -> Figure | None:
             f"Scored: accuracy at least {told.least_accuracy:g}, and {told.least_gain:g} above that with deranged "
             "examples (filled line); the others are not learnt from the examples (dotted).",
             "Right: the first token of the answer has the highest logit.",
+            "Controls: copying does them; they are shown beside the others and never part of a mean over tasks."
+            if len(asked) > len(tasks) else "",
             *(f"{gate.title}, not asked: {gate.why}." for gate in told.gate if gate.why),
             *_leaks(asked),
         ),
@@ -100,7 +105,7 @@ def _gate_chart(asked: list[Gate], style: Style, *, synthetic: bool) -> alt.Laye
         )
     ]
     x = Axis("Accuracy", -0.03, 1.03, even(0.0, 1.0, 0.2))
-    y = Axis("", -0.6, len(asked) - 0.4, [(i, g.title) for i, g in enumerate(asked)])
+    y = Axis("", -0.6, len(asked) - 0.4, [(i, g.title + " (control)" * g.control) for i, g in enumerate(asked)])
     aspect = min(1.2, max(0.25, 0.055 * len(asked)))
     panel = CurvePanel("", "", lines, points=spots)
     return line_chart([panel], [(x, y)], style, synthetic=synthetic, aspect=aspect, widest=40.0)
@@ -130,6 +135,7 @@ def _map(result: SuiteResult, view: View, scores: HeadScores) -> Figure:
             words.null(told, scores),
             words.controls(scores),
             words.control_notes(scores),
+            words.vectors(told) if scores.controls else "",
             "" if on_text else words.interval(told),
             words.published(scores, sets),
             captions.caveat([scores]),

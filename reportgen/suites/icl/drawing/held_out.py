@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 
 from reportgen.figures import captions, theme
-from reportgen.figures.curves import GREY, Axis, Band, Curve, CurvePanel, even, line_chart
+from reportgen.figures.curves import GREY, Axis, Band, Curve, CurvePanel, Points, even, line_chart
 from reportgen.figures.figure import Figure, View, later
 from reportgen.figures.theme import Style
 from reportgen.scores import Column, NamedArray, SuiteResult, Table
@@ -16,6 +16,7 @@ from reportgen.suites.icl.drawing import words
 from reportgen.suites.icl.facts import IclFacts, Outcome
 from reportgen.suites.icl.suite import SUITE
 
+_MARKS = ("M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8", "circle", "M0,-1L1,0L0,1L-1,0Z")
 _DASHES: tuple[tuple[float, ...], ...] = ((1.5, 1.5), (), (3, 2), (5, 2), (1, 2))
 
 
@@ -118,11 +119,27 @@ def ablation_figure(result: SuiteResult, view: View) -> Figure | None:
         chart=later(_ablation, told, view.style, synthetic=bool(captions.synthetic(view))),
         data=table,
         notes=captions.notes(
-            table.caption, "Dashed: without the top 2 % of the heads by the other ranking, as in Yin and Steinhardt "
+            table.caption, _everywhere(told), words.text_sets(told),
+            "Dashed: without the top 2 % of the heads by the other ranking, as in Yin and Steinhardt "
             "2025; they ablate at every generated token and score the text, here the answer's first token is scored.",
             words.tasks(told),
         ),
     )  # fmt: skip
+
+
+def _everywhere(told: IclFacts) -> str:
+    """What the marks are, and what they say."""
+    if not told.everywhere:
+        return ""
+    number = captions.number
+    parts = [
+        f"{_SAID.get(o.name, o.name)} {number(o.accuracy)} [{number(o.accuracy_low)}, {number(o.accuracy_high)}]"
+        for o in told.everywhere
+    ]
+    return f"Marks: {100 * told.everywhere[-1].share:.0f} % of the heads at all positions; accuracy {', '.join(parts)}."
+
+
+_SAID = {"effect": "by effect", "induction": "by induction", "random": "at random"}
 
 
 def _ablation(told: IclFacts, style: Style, *, synthetic: bool) -> alt.LayerChart:
@@ -133,7 +150,8 @@ def _ablation(told: IclFacts, style: Style, *, synthetic: bool) -> alt.LayerChar
         "induction without effect": (colours[0], (3.0, 2.0)),
     }  # fmt: skip
     random = [whole, *(o for o in told.ablation if o.name == "random")]
-    low = min(min(o.log_p, o.low) if o.name == "random" else o.log_p for o in told.ablation)
+    every = [*told.ablation, *told.everywhere]
+    low = min(min(o.log_p, o.low) if o.name == "random" else o.log_p for o in every)
     step = theme.nice_step(-low or 1.0, 5)
     most = 100 * max(o.share for o in told.ablation)
     x = Axis("Heads ablated (%)", 0.0, most, [(v, f"{v:g}") for v in (0.0, 1.0, 2.0, 5.0, 10.0) if v <= most])
@@ -149,7 +167,13 @@ def _ablation(told: IclFacts, style: Style, *, synthetic: bool) -> alt.LayerChar
             if len(some) > 1:
                 shares = [100 * float(o.share) for o in some]
                 lines.append(Curve(name, shares, [float(getattr(o, field)) for o in some], colour, dash=dash))
-        panels.append(CurvePanel(title, "", lines, bands=[_band(random, field)]))
+        marks = [
+            Points(f"{_SAID[name]}, all positions", [(100 * float(o.share), float(getattr(o, field)), 1)], colour, mark,
+                   around=1.4)
+            for name, colour, mark in zip(_SAID, (colours[3], colours[0], GREY), _MARKS, strict=True)
+            for o in told.everywhere if o.name == name
+        ]  # fmt: skip
+        panels.append(CurvePanel(title, "", lines, bands=[_band(random, field)], points=marks))
     return line_chart(panels, axes, style, synthetic=synthetic, aspect=0.72, widest=26.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
@@ -13,12 +14,25 @@ from reportgen.figures.curves import GREY, Axis, Curve, CurvePanel, Label, Point
 from reportgen.figures.figure import Figure, View, later
 from reportgen.figures.theme import Style
 from reportgen.scores import Cell, Column, Head, HeadScores, SuiteResult, Table, head_name
+from reportgen.stats import overlap_by_chance
 from reportgen.suites.icl.drawing import words
-from reportgen.suites.icl.found import TOP, Agreement, Depth, agreement, depth, induction_of, task_means, top
+from reportgen.suites.icl.found import (
+    TOP,
+    Agreement,
+    Depth,
+    Ring,
+    agreement,
+    depth,
+    induction_of,
+    rings,
+    task_means,
+    top,
+)
 from reportgen.suites.icl.suite import SUITE, TASK
 
 _DEPTHS = ("first third of the layers", "middle third", "last third")
 _SHAPES = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8", "M0,-1L1,0L0,1L-1,0Z")
+_RINGS = (("circle", 2.1), (_SHAPES[2], 3.2))  # shape, and how far round the mark
 _NAMED = 5  # heads named in a panel, by either score
 
 
@@ -39,6 +53,7 @@ def scatter_figure(result: SuiteResult, view: View) -> Figure | None:
     induction, aie = found
     x, y = induction.values.astype(np.float64), aie.exact_values.astype(np.float64)
     told, name, of = words.facts_of(result), captions.model_name(view), agreement(x, y)
+    others = rings(view.results, (x.shape[0], x.shape[1]))
     return Figure(
         id="icl-induction",
         suite=SUITE.name,
@@ -50,8 +65,8 @@ def scatter_figure(result: SuiteResult, view: View) -> Figure | None:
             captions.synthetic(view),
         ),
         alt=f"Scatter of the average indirect effect against induction over the heads of {name}.",
-        chart=later(_scatter, induction, aie, view.style, synthetic=bool(captions.synthetic(view))),
-        data=_table(induction, aie),
+        chart=later(_scatter, induction, aie, others, view.style, synthetic=bool(captions.synthetic(view))),
+        data=_table(induction, aie, others),
         notes=captions.notes(
             f"Across: {induction.label}, of the suite {induction.suite}: mean attention of queries in the second copy "
             "to the token after the first one, at most 1. Published induction scores are made otherwise.",
@@ -59,6 +74,7 @@ def scatter_figure(result: SuiteResult, view: View) -> Figure | None:
             f"Dashed: where the top {100 * TOP:.0f} % of the heads begin (three at least). Top by induction alone "
             f"{of.first}, by the effect alone {of.second}, by both {of.both}; expected by chance within layers "
             f"{of.expected:.2f}, one-sided p = {captions.number(of.p)}.",
+            *(_ring_words(ring, np.where(np.isfinite(x), y, np.nan)) for ring in others),
             words.exact(told),
             words.tasks(told),
             f"Named: the {_NAMED} highest heads by either score.",
@@ -73,7 +89,24 @@ def _correlation(of: Agreement) -> str:
     return f"Spearman {captions.number(of.rho)} [{low}, {high}] over heads."
 
 
-def _scatter(induction: HeadScores, aie: HeadScores, style: Style, *, synthetic: bool) -> alt.LayerChart:
+def _ring_words(ring: Ring, effect: Floats) -> str:
+    """How many ringed heads are among the highest by effect [layer head], against sets drawn within layers."""
+    known = np.isfinite(effect)
+    some = ring.member & known
+    drawn = f"{int(some.sum())} of {captions.plural(int(ring.member.sum()), 'head')} with an exact effect"
+    if not some.any():
+        return f"Ringed, {ring.name}: {drawn}."
+    expected, p = overlap_by_chance(top(effect), some)
+    both = int((top(effect) & some).sum())
+    return (
+        f"Ringed, {ring.name}: {drawn}; {both} of them top by the effect, expected by chance within layers "
+        f"{expected:.2f}, one-sided p = {captions.number(p)}."
+    )
+
+
+def _scatter(
+    induction: HeadScores, aie: HeadScores, others: Sequence[Ring], style: Style, *, synthetic: bool
+) -> alt.LayerChart:
     x, y = induction.values.astype(np.float64), aie.exact_values.astype(np.float64)
     known, layers = np.isfinite(x) & np.isfinite(y), len(x)
     third = np.minimum(2, 3 * np.arange(layers) // max(1, layers))[:, None] * np.ones_like(x)
@@ -84,6 +117,9 @@ def _scatter(induction: HeadScores, aie: HeadScores, style: Style, *, synthetic:
         for i, name in enumerate(_DEPTHS)
         if (known & (third == i)).any()
     ]
+    for ring, (shape, around) in zip(others, _RINGS, strict=False):
+        some = spots(x, y, known & ring.member)
+        dots += [Points(f"{ring.name} ({len(some)})", some, theme.INK, shape, around)] if some else []
     edges = [float(values[top(np.where(known, values, np.nan))].min()) for values in (x, y)]
     lines = [
         Curve("", (edges[0], edges[0]), (up.low, up.high), GREY, dash=(3, 2), width=0.7),
@@ -113,13 +149,16 @@ def _labels(heads: list[Head], x: Floats, y: Floats, across: Axis, up: Axis, sty
     return found
 
 
-def _table(induction: HeadScores, aie: HeadScores) -> Table:
+def _table(induction: HeadScores, aie: HeadScores, others: Sequence[Ring] = ()) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for head in np.ndindex(aie.values.shape):
         at = (int(head[0]), int(head[1]))
         values = [float(s[at]) if np.isfinite(s[at]) else None for s in (induction.values, aie.exact_values)]
-        rows.append((head_name(*at), at[0], *values))
-    columns = (Column("head"), Column("layer"), Column(induction.label, digits=4), Column(aie.label, digits=4))
+        rows.append((head_name(*at), at[0], *values, *(bool(ring.member[at]) for ring in others)))
+    columns = (
+        Column("head"), Column("layer"), Column(induction.label, digits=4), Column(aie.label, digits=4),
+        *(Column(ring.name) for ring in others),
+    )  # fmt: skip
     return Table("icl/induction", "Induction and average indirect effect", columns, tuple(rows), folded=True)
 
 

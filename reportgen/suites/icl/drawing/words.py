@@ -66,6 +66,16 @@ def null(told: IclFacts, scores: HeadScores) -> str:
     return f"Null: {SUITE.measure(scores.measure).null}; {told.flips:,} draws."
 
 
+def vectors(told: IclFacts) -> str:
+    """Into how many prompts each random vector was patched."""
+    if not told.vectors or not told.vector_prompts:
+        return ""
+    return (
+        f"Random vectors: {told.vectors} a head, in turn, each in at least {told.vector_prompts} of the {told.prompts} "
+        "prompts of a task."
+    )
+
+
 def controls(scores: HeadScores) -> str:
     """The controls' highest heads."""
     parts = [f"{c.name} {number(c.value)}" for c in scores.controls]
@@ -92,6 +102,18 @@ def published(scores: HeadScores, some: Sequence[HeadSet]) -> str:
     return f"Published lists ranked by this score: {'; '.join(words)}." if words else ""
 
 
+def text_sets(told: IclFacts) -> str:
+    """What sets of heads, ablated together, do for the fall of the loss; empty where the run has none."""
+    if not told.text_sets:
+        return ""
+    parts = [f"{one.name} {number(one.value)} [{number(one.low)}, {number(one.high)}]" for one in told.text_sets]
+    return (
+        f"On text, with the {plural(told.text_sets[0].heads, 'head')} that are highest ablated together at all "
+        f"positions, the late minus the early loss changes by {', '.join(parts)} nats a token "
+        f"({plural(told.text_set_windows, 'window')}; random: {told.text_random} sets of the same layers)."
+    )
+
+
 def text(told: IclFacts) -> tuple[str, ...]:
     """What text the fall of the loss is of, and how heads were ablated."""
     parts = [f"tokens {first} to {last - 1}" for first, last in told.text_spans]
@@ -104,4 +126,4 @@ def text(told: IclFacts) -> tuple[str, ...]:
         f"attribution and exact change agree with Spearman {told.text_spearman:.2f}. 95 % intervals: bootstrap over "
         "windows."
     )
-    return what, how
+    return what, how, text_sets(told)

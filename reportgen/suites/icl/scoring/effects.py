@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +67,7 @@ class TaskRun:
         return right >= settings.accuracy and right - false >= settings.gain
 
     def free(self) -> None:
-        for side in (*self.clean, *self.deranged):
+        for side in self.deranged:
             side.free()
 
 
@@ -79,7 +79,10 @@ def task_rng(seed: int, task: str, part: int) -> np.random.Generator:
 def run_task(
     model: Model, task: Task, form: Form, settings: Settings, seed: int, keep: bool, told: Callable[[int], None]
 ) -> TaskRun | str:
-    """The task's screening prompts in both versions, or why there are too few."""
+    """The task's screening prompts in both versions, or why there are too few.
+
+    keep  the keys and values of deranged prompts, which are continued three times; intact ones are continued once more
+    """
     found = split(task, seed)
     made = prompts(
         task, form, model.tokens, found.queries, settings.prompts, settings.shots, found.shots,
@@ -89,7 +92,8 @@ def run_task(
         return f"{len(made)} of {settings.prompts} prompts with {settings.shots} shots can be drawn"
     if any(len(p.clean) > model.record.n_ctx for p in made):
         return f"a prompt is longer than the context of {model.record.n_ctx} tokens"
-    clean, deranged = (passes.sides(model, made, version, keep, told) for version in ("clean", "deranged"))
+    clean = passes.sides(model, made, "clean", False, told)
+    deranged = passes.sides(model, made, "deranged", keep, told)
     return TaskRun(task, found, made, clean, deranged)
 
 
@@ -180,7 +184,7 @@ def other_tasks(run: TaskRun, runs: Sequence[TaskRun], most: int, rng: np.random
 def exact(
     runs: Sequence[TaskRun], heads: Bools, settings: Settings, context: Context, told: Callable[[int, int], None]
 ) -> Effects:
-    """Effects of the chosen heads on every prompt, with their controls."""
+    """Effects of the chosen heads on every prompt, with what else is patched in."""
     order = [(layer, head) for layer, some in passes.layers_of(heads) for head in some]
     found, drawn, others = [], [], {}
     total = len(runs)
@@ -196,17 +200,27 @@ def exact(
     return Effects(np.concatenate(found, 2), np.mean(drawn, 0), tuple(order), names, others)
 
 
+def of_controls(runs: Sequence[TaskRun], like: Effects, heads: Bools, settings: Settings, seed: int) -> Effects | None:
+    """Own and false mean of the same heads on the control tasks; the other kinds are NaN. None without such a task."""
+    few = replace(settings, random_vectors=0)
+    found = [_of_task(run, (), heads, few, seed, needed=False)[0] for run in runs]
+    names = tuple(run.task.name for run in runs for _ in range(run.n))
+    return replace(like, each=np.concatenate(found, 2), tasks=names, others={}) if found else None
+
+
 def _of_task(
-    run: TaskRun, others: Sequence[Tensor], heads: Bools, settings: Settings, seed: int
+    run: TaskRun, others: Sequence[Tensor], heads: Bools, settings: Settings, seed: int, *, needed: bool = True
 ) -> tuple[Float32s, Float32s]:
-    """([kind unit row head], [draw head]) of one task."""
+    """([kind unit row head], [draw head]) of one task; `needed`: intact prompts, too."""
     count = int(heads.sum())
     each = np.full((len(KINDS), len(passes.UNITS), run.n, count), np.nan, np.float32)
     draws = np.zeros((settings.random_vectors, count), np.float32)
     for side in run.deranged:
         with side.opened():
             _restored(run, side, others, heads, settings, seed, each, draws)
-    for side in run.clean:
+    if settings.random_vectors:
+        draws /= np.bincount(directions(run.n, settings).ravel(), minlength=len(draws))[:, None]
+    for side in run.clean if needed else ():
         base, at = passes.as_floats(side.base), 0
         with side.opened():
             for layer, own in passes.layers_of(heads):
@@ -223,8 +237,9 @@ def _restored(
 ) -> None:  # fmt: skip
     """Fill in what patches into deranged prompts change: `each` [kind unit row head] and `draws` [draw head]."""
     base, at, k = passes.as_floats(side.base), 0, 2 + len(others)
+    which = directions(run.n, settings)
     for layer, own in passes.layers_of(heads):
-        made = [v for head in own for v in _variants(run, side, layer, head, others, settings, seed)]
+        made = [v for head in own for v in _variants(run, side, layer, head, others, settings, seed, which)]
         change = passes.as_floats(passes.replaced(side, layer, made)) - base[:, None]
         per_head = change.reshape(len(passes.UNITS), len(own), -1, len(side.rows))
         for i in range(len(own)):
@@ -234,13 +249,22 @@ def _restored(
                 each[OTHER][:, side.rows, at + i] = got[:, 2:k].mean(1)
             if settings.random_vectors:
                 each[RANDOM][:, side.rows, at + i] = got[:, k:].mean(1)
-                draws[:, at + i] += got[0, k:].sum(1) / run.n
+                np.add.at(draws[:, at + i], which[side.rows].T, got[0, k:])
         at += len(own)
 
 
+def directions(prompts: int, settings: Settings) -> npt.NDArray[np.int64]:
+    """[prompt place] which random vectors a prompt of a task gets: in turn, so that each is patched into at least
+    `vector_prompts` of them."""
+    count = settings.random_vectors
+    each = min(count, -(-count * settings.vector_prompts // prompts))
+    return np.arange(prompts * each).reshape(prompts, each) % max(1, count)
+
+
 def _variants(
-    run: TaskRun, side: Side, layer: int, head: int, others: Sequence[Tensor], settings: Settings, seed: int
-) -> list[Variant]:
+    run: TaskRun, side: Side, layer: int, head: int, others: Sequence[Tensor], settings: Settings, seed: int,
+    which: npt.NDArray[np.int64],
+) -> list[Variant]:  # fmt: skip
     """What a head's z becomes: own mean, deranged prompts' mean, other tasks' means, random vectors as far away."""
     rows, z = side.rows, side.z[layer][:, head].float()
     own = run.mean[rows, layer, head]
@@ -251,7 +275,7 @@ def _variants(
         u = rng.standard_normal((settings.random_vectors, z.shape[1]))
         units = torch.from_numpy((u / np.linalg.norm(u, axis=1, keepdims=True)).astype(np.float32)).to(z.device)
         far = (own - z).norm(dim=1, keepdim=True)
-        given += [z + far * unit for unit in units]
+        given += [z + far * units[some] for some in torch.from_numpy(which[rows].T).to(z.device)]
     return [Variant(head, one) for one in given]
 
 

@@ -21,7 +21,7 @@ from reportgen.stats import bootstrap_interval
 from reportgen.suites import facts
 from reportgen.suites.icl.facts import IclFacts, Outcome
 from reportgen.suites.icl.found import TOP
-from reportgen.suites.icl.scoring import passes
+from reportgen.suites.icl.scoring import everywhere, passes
 from reportgen.suites.icl.scoring.effects import TaskRun, other_tasks, task_rng
 from reportgen.suites.icl.scoring.passes import Side
 from reportgen.suites.icl.suite import PAPER, Settings
@@ -36,6 +36,7 @@ SHARES = (0.01, 0.02, 0.05, 0.10)  # of the heads that are ablated
 RANKINGS = ("effect", "induction", "effect without induction", "induction without effect")
 EACH = 3  # vectors of another task, random vectors and random sets of heads
 _FIRST = [0, 1, 2, 2 + EACH, 2 + 2 * EACH]  # one of each: what is added behind every block
+ALL_POSITIONS = "all positions"
 LAYERS = 32  # above, every second layer is tried
 
 Told = Callable[[int, int], None]
@@ -67,6 +68,8 @@ class Ablated:
 
     log_p, right  [ranking share prompt], NaN for a ranking that the run has not;  random: the same, [set share prompt]
     whole         [2 prompt] log P and right of the whole model
+    everywhere    [2 set prompt] the same at all positions, of few prompts whose tasks are `few_tasks`: the whole model,
+                  `everywhere.RANKINGS`, random sets
     replaced      heads of random sets that were drawn from the nearest layer
     """
 
@@ -77,6 +80,8 @@ class Ablated:
     whole: Float32s
     tasks: tuple[str, ...]
     replaced: int = 0
+    everywhere: Float32s = field(default_factory=lambda: np.zeros((2, 0, 0), np.float32))
+    few_tasks: tuple[str, ...] = ()
 
 
 def held_prompts(model: Model, run: TaskRun, form: Form, settings: Settings, seed: int) -> list[Prompt]:
@@ -265,7 +270,11 @@ def ablated(
                 got, first = passes.sets_replaced(side, np.stack(masks), given)
             values[0][:, side.rows] = np.vstack([passes.as_floats(got[0]), passes.as_floats(side.base[0])])
             values[1][:, side.rows] = np.vstack([passes.as_floats(first), passes.as_floats(side.first)])
-        parts.append(_part(values, list(sets), run.task.name, sum(moved for some in drawn for _, moved in some)))
+        part = _part(values, list(sets), run.task.name, sum(moved for some in drawn for _, moved in some))
+        if settings.everywhere_sets:
+            part.everywhere = _everywhere(model, run, queries, sets, drawn[: settings.everywhere_sets])
+            part.few_tasks = (run.task.name,) * part.everywhere.shape[-1]
+        parts.append(part)
     told(len(runs), len(runs))
     return Ablated(
         log_p=np.concatenate([part.log_p for part in parts], -1),
@@ -275,7 +284,29 @@ def ablated(
         whole=np.concatenate([part.whole for part in parts], -1),
         tasks=tuple(name for part in parts for name in part.tasks),
         replaced=sum(part.replaced for part in parts),
+        everywhere=np.concatenate([part.everywhere for part in parts], -1),
+        few_tasks=tuple(name for part in parts for name in part.few_tasks),
     )
+
+
+def _everywhere(
+    model: Model, run: TaskRun, queries: Sequence[Prompt], sets: Mapping[str, Sequence[Bools]],
+    drawn: Sequence[Sequence[tuple[Bools, int]]],
+) -> Float32s:  # fmt: skip
+    """[log P or right, set prompt] on few of the queries: the whole model, each ranking (NaN where it has none), random
+    sets."""
+    at = SHARES.index(everywhere.SHARE)
+    named = [name for name in everywhere.RANKINGS if name in sets]
+    masks = [
+        np.zeros_like(sets[RANKINGS[0]][at]),
+        *(sets[name][at] for name in named),
+        *(some[at][0] for some in drawn),
+    ]
+    got = np.stack(everywhere.on_prompts(model, run, queries[: everywhere.PROMPTS], masks))
+    for place, name in enumerate(everywhere.RANKINGS, 1):
+        if name not in sets:
+            got = np.insert(got, place, np.nan, axis=1)
+    return got
 
 
 def _part(values: Float32s, names: Sequence[str], task: str, replaced: int) -> Ablated:
@@ -335,31 +366,63 @@ def tell_ablated(found: Ablated, told: IclFacts, resamples: int, rng: np.random.
             if np.isfinite(log_p).all():
                 told.ablation.append(_outcome(name, log_p, right, found.tasks, resamples, rng, share=number(share)))
     for s, share in enumerate(SHARES):
-        sets = found.random_log_p[:, s].mean(-1), found.random_right[:, s].mean(-1)  # [set]
-        ends = [np.quantile(some, (0.025, 0.975)) for some in sets]
-        told.ablation.append(Outcome(
-            name="random", share=number(share), log_p=number(sets[0].mean()), low=number(ends[0][0]),
-            high=number(ends[0][1]), accuracy=number(sets[1].mean()), accuracy_low=number(ends[1][0]),
-            accuracy_high=number(ends[1][1]),
-        ))  # fmt: skip
+        told.ablation.append(_random(found.random_log_p[:, s], found.random_right[:, s], share=number(share)))
+    told.everywhere = _told_everywhere(found, resamples, rng)
+    few = (
+        f" All positions: the mean over positions of {everywhere.PROMPTS} deranged prompts, at all positions but the "
+        f"first; {found.everywhere.shape[-1]} prompts; random: {_count(found)} sets and their range."
+        if told.everywhere else ""
+    )  # fmt: skip
     return _table(
-        "ablation", "Heads ablated on held-out queries of held-out tasks", told.ablation, "heads",
+        "ablation", "Heads ablated on held-out queries of held-out tasks", [*told.ablation, *told.everywhere], "heads",
         "z at the last position becomes its mean over deranged prompts. Heads are ranked on the other half of the "
         f"tasks. Random: {told.ablation_sets} sets with as many heads of each layer as the ranking by effect; its "
-        f"interval is their middle 95 %. {told.ablation_moved} of their heads come from the nearest layer.",
+        f"interval is their middle 95 %. {told.ablation_moved} of their heads come from the nearest layer.{few}",
     )  # fmt: skip
+
+
+def _random(log_p: Float32s, right: Float32s, ends: tuple[float, float] = (0.025, 0.975), **more: object) -> Outcome:
+    """Of random sets [set prompt]: the mean of their means, and these ends of them."""
+    (low, high), (least, most) = (np.quantile(some.mean(-1), ends) for some in (log_p, right))
+    number = facts.Number
+    return Outcome(
+        name="random", log_p=number(log_p.mean()), low=number(low), high=number(high), accuracy=number(right.mean()),
+        accuracy_low=number(least), accuracy_high=number(most), **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _count(found: Ablated) -> int:
+    """Random sets that were ablated at all positions."""
+    return int(found.everywhere.shape[1]) - 1 - len(everywhere.RANKINGS)
+
+
+def _told_everywhere(found: Ablated, resamples: int, rng: np.random.Generator) -> list[Outcome]:
+    """Outcomes at all positions: the whole model on the same prompts, each ranking, random sets with their range."""
+    if not found.everywhere.size:
+        return []
+    log_p, right = found.everywhere
+    number, made = facts.Number, []
+    for place, name in enumerate(("whole model", *everywhere.RANKINGS)):
+        share = number(everywhere.SHARE if place else 0.0)
+        if np.isfinite(log_p[place]).all():
+            values = (log_p[place], right[place], found.few_tasks, resamples, rng)
+            made.append(_outcome(name, *values, share=share, condition=ALL_POSITIONS))
+    rest = slice(1 + len(everywhere.RANKINGS), None)
+    share = number(everywhere.SHARE)
+    return [*made, _random(log_p[rest], right[rest], (0.0, 1.0), share=share, condition=ALL_POSITIONS)]
 
 
 def _table(key: str, title: str, outcomes: Sequence[Outcome], first: str, caption: str) -> Table:
     def cell(value: float) -> float | None:
         return float(value) if np.isfinite(value) else None
 
-    where = "condition" if key == "vectors" else "share of heads"
+    of_sets = key == "ablation"
     rows: list[tuple[Cell, ...]] = [
-        (o.name, o.condition or cell(o.share), *(cell(x) for x in (
+        (o.name, *((cell(o.share), o.condition or "last position") if of_sets else (o.condition,)), *(cell(x) for x in (
             o.log_p, o.low, o.high, o.accuracy, o.accuracy_low, o.accuracy_high))) for o in outcomes
     ]  # fmt: skip
-    columns = (Column(first), Column(where, digits=2), Column("log P", "nats"), Column("low"), Column("high"),
+    where = (Column("share of heads", digits=2), Column("at")) if of_sets else (Column("condition"),)
+    columns = (Column(first), *where, Column("log P", "nats"), Column("low"), Column("high"),
                Column("accuracy"), Column("low, accuracy"), Column("high, accuracy"))  # fmt: skip
     return Table(f"icl/{key}", title, columns, tuple(rows), caption, folded=True)
 
@@ -385,4 +448,9 @@ def arrays(vector: Vectors | None, ablation: Ablated | None) -> dict[str, NamedA
         found["ablation_random"] = NamedArray(
             ("unit", "set", "share"), random, {"unit": ("nats", "right"), "share": names["share"]}
         )
+        if ablation.everywhere.size:
+            labels = ("whole model", *everywhere.RANKINGS, *(f"random {i}" for i in range(_count(ablation))))
+            found["everywhere"] = NamedArray(
+                ("unit", "set", "prompt"), ablation.everywhere, {"unit": ("nats", "right"), "set": labels}
+            )
     return found

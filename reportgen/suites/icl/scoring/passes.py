@@ -102,22 +102,29 @@ def read(logits: Tensor, answers: Tensor) -> Tensor:
     return torch.stack([log_p, log_p.exp(), own - logits.mean(1)])
 
 
-def sides(
-    model: Model, prompts: Sequence[Prompt], version: str, keep: bool, told: Callable[[int], None] = lambda done: None
-) -> list[Side]:
-    """The prompts (`clean` or `deranged`) in batches of one length, each run once."""
+def batches(model: Model, prompts: Sequence[Prompt], version: str) -> list[tuple[list[int], Tensor]]:
+    """(numbers of the prompts, ids [row pos] of the version `clean` or `deranged`) in batches of one length."""
     by_length: dict[int, list[int]] = {}
     for row, prompt in enumerate(prompts):
         by_length.setdefault(len(getattr(prompt, version)), []).append(row)
     made = []
     for length, rows in sorted(by_length.items()):
         size = max(1, PREFILL // length)
-        for at in range(0, len(rows), size):
-            some = rows[at : at + size]
-            ids = torch.tensor([getattr(prompts[i], version) for i in some], device=model.device)
-            answers = torch.tensor([prompts[i].answer for i in some], device=model.device)
-            made.append(Side(model, np.asarray(some), ids, answers, keep).run())
-            told(len(some))
+        for some in (rows[at : at + size] for at in range(0, len(rows), size)):
+            ids = [getattr(prompts[i], version) for i in some]
+            made.append((some, torch.tensor(ids, device=model.device)))
+    return made
+
+
+def sides(
+    model: Model, prompts: Sequence[Prompt], version: str, keep: bool, told: Callable[[int], None] = lambda done: None
+) -> list[Side]:
+    """The prompts (`clean` or `deranged`) in batches of one length, each run once."""
+    made = []
+    for rows, ids in batches(model, prompts, version):
+        answers = torch.tensor([prompts[i].answer for i in rows], device=model.device)
+        made.append(Side(model, np.asarray(rows), ids, answers, keep).run())
+        told(len(rows))
     return made
 
 
@@ -196,14 +203,17 @@ def most_rows(side: Side) -> int:
     return max(len(side.rows), min(COPIED // copied, LOGITS // record.d_vocab))
 
 
-def replaced(side: Side, layer: int, variants: Sequence[Variant]) -> Tensor:
-    """[unit variant row] of runs with one head of `layer` replaced at the last position, later blocks recomputed."""
-    n = len(side.rows)
-    beside = runs_beside(side.model, side.ids.shape[1])
+def most_beside(side: Side) -> int:
+    """Variants side by side in each row of one pass."""
     record = side.model.record
     room = min(MOST_BESIDE, record.n_ctx - side.ids.shape[1])
-    most = min(room, LOGITS // (n * record.d_vocab)) if beside else most_rows(side) // n
-    size = max(1, most)
+    return max(1, min(room, LOGITS // (len(side.rows) * record.d_vocab)))
+
+
+def replaced(side: Side, layer: int, variants: Sequence[Variant]) -> Tensor:
+    """[unit variant row] of runs with one head of `layer` replaced at the last position, later blocks recomputed."""
+    beside = runs_beside(side.model, side.ids.shape[1])
+    size = most_beside(side) if beside else max(1, most_rows(side) // len(side.rows))
     run = _beside if beside else _repeated
     return torch.cat([run(side, layer, variants[at : at + size]) for at in range(0, len(variants), size)], 1)
 
@@ -250,26 +260,47 @@ def sets_replaced(side: Side, masks: npt.NDArray[np.bool_], given: Tensor) -> tu
     given  [row layer head d_head]
     """
     n = len(side.rows)
-    size = max(1, most_rows(side) // n)
+    beside = runs_beside(side.model, side.ids.shape[1])
+    size = most_beside(side) if beside else max(1, most_rows(side) // n)
+    run = _sets_beside if beside else _sets_repeated
     values, firsts = [], []
     for at in range(0, len(masks), size):
         some = torch.from_numpy(masks[at : at + size]).to(side.ids.device)
-
-        def write(layer: int, some: Tensor, z: Tensor) -> Tensor:
-            out = z.clone()
-            view = out.view(len(some), n, *z.shape[1:])  # [set row pos head d_head]
-            own = given[None, :, layer].to(z.dtype)
-            view[:, :, -1] = torch.where(some[:, None, layer, :, None], own, view[:, :, -1])
-            return out
-
-        hooks: dict[tuple[str, int], HookFn] = {
-            ("z", i): partial(write, i, some) for i in range(masks.shape[1]) if bool(some[:, i].any())
-        }
-        logits = last_logits(side.past, side.ids[:, -1:].repeat(len(some), 1), hooks)
+        logits = run(side, some, given)  # [set*row vocab]
         answers = side.answers.repeat(len(some))
         values.append(read(logits, answers).view(len(UNITS), len(some), n))
         firsts.append((logits[:, : side.model.tokens.size].argmax(1) == answers).view(len(some), n))
     return torch.cat(values, 1), torch.cat(firsts)
+
+
+def _in_sets(some: Tensor) -> list[int]:
+    """The layers that have a head in one of the sets [set layer head]."""
+    return [i for i in range(some.shape[1]) if bool(some[:, i].any())]
+
+
+def _sets_beside(side: Side, some: Tensor, given: Tensor) -> Tensor:
+    """As positions of each row that do not see each other."""
+
+    def write(layer: int, z: Tensor) -> Tensor:
+        own = given[:, None, layer].to(z.dtype)
+        return torch.where(some[None, :, layer, :, None], own, z)  # [row set head d_head]
+
+    hooks: dict[tuple[str, int], HookFn] = {("z", i): partial(write, i) for i in _in_sets(some)}
+    return beside_logits(side.past, side.ids[:, -1:], len(some), hooks).transpose(0, 1).flatten(0, 1)
+
+
+def _sets_repeated(side: Side, some: Tensor, given: Tensor) -> Tensor:
+    """As rows of a batch, sets outermost."""
+
+    def write(layer: int, z: Tensor) -> Tensor:
+        out = z.clone()
+        view = out.view(len(some), len(side.rows), *z.shape[1:])  # [set row pos head d_head]
+        own = given[None, :, layer].to(z.dtype)
+        view[:, :, -1] = torch.where(some[:, None, layer, :, None], own, view[:, :, -1])
+        return out
+
+    hooks: dict[tuple[str, int], HookFn] = {("z", i): partial(write, i) for i in _in_sets(some)}
+    return last_logits(side.past, side.ids[:, -1:].repeat(len(some), 1), hooks)
 
 
 def layers_of(heads: npt.NDArray[np.bool_]) -> Iterator[tuple[int, list[int]]]:

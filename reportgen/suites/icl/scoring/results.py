@@ -44,9 +44,9 @@ CONTROLS = {
 
 
 def made(
-    runs: Sequence[TaskRun], screen: Float32s, chosen: Chosen, found: Effects, twin: Float32s | None, told: IclFacts,
-    settings: Settings, seed: int, vectors: Vectors | None = None, ablated: Ablated | None = None,
-    text: tuple[HeadScores, NamedArray] | str = "",
+    runs: Sequence[TaskRun], screen: Float32s, chosen: Chosen, found: Effects, copied: Effects | None,
+    twin: Float32s | None, told: IclFacts, settings: Settings, seed: int, vectors: Vectors | None = None,
+    ablated: Ablated | None = None, text: tuple[HeadScores, dict[str, NamedArray], tuple[Table, ...]] | str = "",
 ) -> SuiteResult:  # fmt: skip
     """The suite's result; the measures of `told` are filled in."""
     rng = np.random.default_rng([seed, 45])
@@ -71,8 +71,8 @@ def made(
     if not settings.twins:
         missing.append(NotComputed("random twin", switched_off("icl", "twins")))
     sets = _sets(scores, found, told, settings)
-    tables = [gate_table(told), _head_table(scores, found, shape)]
-    arrays = _arrays(runs, screen, found)
+    tables = [gate_table(told), _head_table(scores, found, copied, told)]
+    arrays = _arrays(runs, screen, found, copied)
     told.held_prompts = settings.held_prompts
     if vectors is not None:
         tables.append(held_out.tell_vectors(vectors, told, settings.resamples, rng))
@@ -83,7 +83,8 @@ def made(
         missing.append(NotComputed(SUITE.measure("icl_score").title, text))
     else:
         scores.append(text[0])
-        arrays["icl_score"] = text[1]
+        arrays |= text[1]
+        tables += text[2]
     missing += _not_held_out(vectors, ablated, settings, len(runs))
     return SuiteResult(
         suite="icl",
@@ -292,17 +293,19 @@ def _shares(found: Effects) -> dict[Head, float]:
 
 # Tables.
 
+_USE = {False: "scored", True: "control"}  # of a task that passes the gate
+
 
 def gate_table(told: IclFacts) -> Table:
     """What the model learns from examples: the tasks asked, accuracy with intact and with deranged examples."""
     rows: list[tuple[Cell, ...]] = []
-    for gate in sorted(told.gate, key=lambda g: (bool(g.why), not g.passed, -_or(g.accuracy - g.deranged))):
+    for gate in sorted(told.gate, key=lambda g: (g.control, bool(g.why), not g.passed, -_or(g.accuracy - g.deranged))):
         low, high = stats.wilson(_or(gate.accuracy) * gate.prompts, gate.prompts)
         numbers = (gate.accuracy, float(low), float(high), gate.deranged, gate.log_p, gate.log_p_deranged)
         rows.append((
             gate.title, gate.kind, gate.pairs, gate.prompts,
             *(None if gate.why or not np.isfinite(x) else float(x) for x in numbers),
-            gate.why or ("scored" if gate.passed else "not learnt from the examples"),
+            gate.why or ("not learnt from the examples" if not gate.passed else _USE[gate.control]),
         ))  # fmt: skip
     return Table(
         key="icl/gate",
@@ -323,8 +326,9 @@ def _or(value: float) -> float:
     return value if np.isfinite(value) else 0.0
 
 
-def _head_table(scores: Sequence[HeadScores], found: Effects, shape: tuple[int, int]) -> Table:
+def _head_table(scores: Sequence[HeadScores], found: Effects, copied: Effects | None, told: IclFacts) -> Table:
     """The heads with the largest effect: controls, spread over tasks, and the task that most of it comes from."""
+    copying = [(gate.title, np.asarray(copied.tasks) == gate.task) for gate in told.controls] if copied else []
     by_name = {one.measure: one for one in scores}
     aie, at = by_name["aie"], {head: i for i, head in enumerate(found.heads)}
     tasks = np.asarray(found.tasks)
@@ -344,6 +348,7 @@ def _head_table(scores: Sequence[HeadScores], found: Effects, shape: tuple[int, 
             *(_mean(each[kind]) for kind in (FALSE, OTHER, RANDOM, NEEDED)),
             float(own.std(ddof=1)) if len(own) > 1 else None, float(within),
             names[int(own.argmax())], None if not np.isfinite(share) else share,
+            *(_mean(copied.each[OWN, NATS, some, at[head]]) for _, some in copying if copied),
         ))  # fmt: skip
     return Table(
         key="icl/heads",
@@ -352,11 +357,12 @@ def _head_table(scores: Sequence[HeadScores], found: Effects, shape: tuple[int, 
             Column("head"), Column("aie", "nats"), Column("low"), Column("high"), Column("p", "adjusted", 4),
             Column("deranged labels", "nats"), Column("another task", "nats"), Column("random vector", "nats"),
             Column("needed", "nats"), Column("sd", "between tasks"), Column("sd", "within tasks"),
-            Column("largest task"), Column("its share", digits=2),
+            Column("largest task"), Column("its share", digits=2), *(Column(title, "nats") for title, _ in copying),
         ),
         rows=tuple(rows),
         caption="What else was patched in place of the head's own mean, in the same units. A share above 0.5: most of "
-        "the effect comes from one task.",
+        "the effect comes from one task. Columns of control tasks: the effect there, where copying does it; it is not "
+        "part of the mean.",
         folded=True,
     )  # fmt: skip
 
@@ -368,11 +374,18 @@ def _mean(values: Floats) -> float | None:
 # Arrays, facts, notes.
 
 
-def _arrays(runs: Sequence[TaskRun], screen: Float32s, found: Effects) -> dict[str, NamedArray]:
+def _arrays(runs: Sequence[TaskRun], screen: Float32s, found: Effects, copied: Effects | None) -> dict[str, NamedArray]:
     names = tuple(head_name(*head) for head in found.heads)
     tasks = list(dict.fromkeys(found.tasks))
     base = np.concatenate([np.stack([run.base(which) for which in (run.clean, run.deranged)]) for run in runs], -1)
-    return {
+    more = {}
+    if copied is not None:
+        own = list(dict.fromkeys(copied.tasks))
+        some = copied.each[[OWN, FALSE]]
+        labels = {"measure": (KINDS[OWN], KINDS[FALSE]), "unit": passes.UNITS, "head": names}
+        more["control_effects"] = NamedArray(("measure", "unit", "prompt", "head"), some, labels)
+        more["control_task"] = NamedArray(("prompt",), np.asarray([own.index(name) for name in copied.tasks], np.int32))
+    return more | {
         "effects": NamedArray(
             ("measure", "unit", "prompt", "head"), found.each,
             {"measure": KINDS, "unit": passes.UNITS, "head": names},

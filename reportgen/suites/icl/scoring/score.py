@@ -6,8 +6,10 @@
     base         [version unit prompt] what the answer gets without a change
     screen       [prompt layer head] the gradient screen's estimate of the own mean's effect, nats
     prompt_task  [prompt] number of the task
+    control_effects, control_task  the first two measures of `effects` on the control tasks, and the prompts' tasks
     icl_score    [window layer head] change of the fall of the loss, exact heads
-    vector_curve, vectors, ablation, ablation_random  held-out queries: see held_out.py
+    text_sets    [set window] the same with sets of heads, on the first windows
+    vector_curve, vectors, ablation, ablation_random, everywhere  held-out queries: see held_out.py
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from reportgen.suites.icl.scoring import effects, held_out, passes, results, tex
 from reportgen.suites.icl.scoring.effects import Effects, TaskRun
 from reportgen.suites.icl.scoring.held_out import Ablated, Vectors
 from reportgen.suites.icl.suite import LEAST_SHOTS, OURS, PAPER, SUITE, Settings
-from reportgen.suites.icl.tasks import FORMS, Form, Task, form_of, load_tasks, prepared
+from reportgen.suites.icl.tasks import FORMS, Form, Task, form_of, prepared
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -49,18 +51,19 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
         raise NotApplicable(f"its tokenizer knows none of the prompts that tasks are asked in: {known}")
     tasks, gates = _askable(model, settings, form)
     wanted, settings = settings.shots, _fitted(model, settings, tasks, form)
-    runs = _runs(model, settings, context, form, tasks, gates)
+    every = _runs(model, settings, context, form, tasks, gates)
+    runs, controls = ([run for run in every if run.task.control is control] for control in (False, True))
     told = IclFacts(
         form=form.name, preset=settings.preset, shots=settings.shots, shots_wanted=wanted,
         prompts=settings.prompts, gate=list(gates.values()),
         least_accuracy=facts.Number(settings.accuracy), least_gain=facts.Number(settings.gain),
         heads=model.record.n_layers * model.record.n_heads, flips=settings.flips, resamples=settings.resamples,
-        vectors=settings.random_vectors,
+        vectors=settings.random_vectors, vector_prompts=min(settings.prompts, settings.vector_prompts),
     )  # fmt: skip
     if not runs:
         return _nothing(told)
     told.tokens = facts.Number(float(np.mean([len(p.clean) for run in runs for p in run.prompts])))
-    for run in runs:
+    for run in every:
         run.average()
     estimate = effects.screened(runs, lambda done, total: context.progress(done, total, "gradient screen"))
     names = [run.task.name for run in runs for _ in range(run.n)]
@@ -70,14 +73,17 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
         runs, chosen.exact, settings, context, lambda done, total: context.progress(done, total, "exact effects")
     )
     require_finite(model, "effects of every head", found.each[effects.OWN])
+    copied = effects.of_controls(controls, found, chosen.exact, settings, context.seed)
     more = _held_out(model, runs, estimate, found, induction, form, settings, context)
-    for run in runs:
+    for run in every:
         run.free()
     twin = _twin(model, settings, context, form, [run.task for run in runs])
+    best = found.grid(effects.OWN, 0, (estimate.shape[1], estimate.shape[2])).mean(0)
     text = text_loss.score(
-        model, settings, context.seed, told, lambda done, total: context.progress(done, total, "text")
-    )
-    return results.made(runs, estimate, chosen, found, twin, told, settings, context.seed, *more, text)
+        model, settings, context.seed, told, lambda done, total: context.progress(done, total, "text"),
+        text_loss.text_sets(best, induction, settings, context.seed),
+    )  # fmt: skip
+    return results.made(runs, estimate, chosen, found, copied, twin, told, settings, context.seed, *more, text)
 
 
 def _held_out(
@@ -109,16 +115,18 @@ def _held_out(
 def _askable(model: Model, settings: Settings, form: Form) -> tuple[list[Task], dict[str, Gate]]:
     """The tasks that this tokenizer can be asked, and an entry of the gate for each."""
     tasks, gates = [], {}
-    for task in load_tasks(settings.pairs_dir, settings.only):
+    for task in settings.load():
         found = prepared(task, form, model.tokens)
-        gates[task.name] = Gate(task=task.name, title=task.title, kind=task.kind, pairs=len(task.pairs))
+        gates[task.name] = Gate(
+            task=task.name, title=task.title, kind=task.kind, pairs=len(task.pairs), control=task.control
+        )
         if isinstance(found, str):
             gates[task.name].why = found
         else:
             gates[task.name].pairs = len(found.pairs)
             tasks.append(found)
-    if not tasks:
-        why = next((gate.why for gate in gates.values()), "there is none")
+    if all(task.control for task in tasks):
+        why = next((gate.why for gate in gates.values() if gate.why), "there is none")
         raise NotApplicable(f"no task can be asked with its tokenizer ({why})")
     return tasks, gates
 
@@ -157,7 +165,7 @@ def _runs(
             run.free()
             continue
         runs.append(run)
-        held += keep * sum(passes.numbers(model, side.ids.numel()) for side in (*run.clean, *run.deranged))
+        held += keep * sum(passes.numbers(model, side.ids.numel()) for side in run.deranged)
     context.progress(total, total, "prompts")
     return runs
 
@@ -207,7 +215,7 @@ def _twin(model: Model, settings: Settings, context: Context, form: Form, tasks:
 
 def _nothing(told: IclFacts) -> SuiteResult:
     """The gate alone: the model learns none of the tasks from examples."""
-    asked = [gate for gate in told.gate if not gate.why]
+    asked = [gate for gate in told.gate if not gate.why and not gate.control]
     best = max(asked, key=lambda gate: gate.accuracy - gate.deranged, default=None)
     words = (
         f" Best: {best.title}, {100 * best.accuracy:.0f} % right with intact and {100 * best.deranged:.0f} % with "

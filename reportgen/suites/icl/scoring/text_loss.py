@@ -6,8 +6,8 @@ compared, not single ones, whose loss varies from text to text. Olsson et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,15 @@ from torch import Tensor
 
 from reportgen import stats
 from reportgen.aliases import Bools, Float32s
-from reportgen.scores import HeadScores, NamedArray
+from reportgen.scores import Column, HeadScores, NamedArray, Table
 from reportgen.suites import facts, prose
-from reportgen.suites.icl.facts import IclFacts
+from reportgen.suites.icl.facts import IclFacts, TextSet
+from reportgen.suites.icl.scoring import everywhere
 from reportgen.suites.icl.scoring.effects import spearman
+from reportgen.suites.icl.scoring.held_out import SHARES as SET_SHARES
+from reportgen.suites.icl.scoring.held_out import matched, ranked_sets
 from reportgen.suites.icl.scoring.passes import layers_of
-from reportgen.suites.icl.suite import SUITE, Settings
+from reportgen.suites.icl.suite import FEW, SUITE, Settings
 from reportgen.suites.settings import switched_off
 
 if TYPE_CHECKING:
@@ -38,12 +41,14 @@ GOOD = 0.8  # rank correlation from which the other heads show the estimate
 @dataclass(frozen=True, eq=False)
 class Losses:
     """Change of (late loss - early loss), nats a token: estimate [window layer head], exact the same with NaN for heads
-    that are not exact; whole [window] of the whole model; random [layer head] heads drawn at random."""
+    that are not exact; whole [window] of the whole model; random [layer head] heads drawn at random; sets: name ->
+    [window] of sets of heads, the first windows."""
 
     whole: Float32s
     estimate: Float32s
     exact: Float32s
     random: Bools
+    sets: dict[str, Float32s] = field(default_factory=dict)
 
 
 def spans(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -64,21 +69,23 @@ def fall(logits: Tensor, ids: Tensor) -> Tensor:
     return found[1] - found[0]
 
 
-def measure(model: Model, ids: Tensor, settings: Settings, seed: int, told: Callable[[int, int], None]) -> Losses:
-    """All heads by attribution, the first of them and some at random exactly; ids [window pos], window by window."""
-    record, rows = model.record, [ids[i : i + 1].to(model.device) for i in range(len(ids))]
-    layers = range(record.n_layers)
-    sums = [torch.zeros(record.n_heads, record.d_head, device=model.device) for _ in layers]
-
-    def add(layer: int, z: Tensor) -> None:
-        sums[layer] += z[0, 1:].float().sum(0)
-
-    adding: dict[tuple[str, int], HookFn] = {("z", i): partial(add, i) for i in layers}
-    whole = [fall(model.run(row, adding), row) for row in rows]
-    mean = [total / (len(rows) * (ids.shape[1] - 1)) for total in sums]
+def measure(
+    model: Model, ids: Tensor, settings: Settings, seed: int, told: Callable[[int, int], None],
+    sets: Mapping[str, Bools] | None = None,
+) -> Losses:  # fmt: skip
+    """All heads by attribution, the first of them and some at random exactly, and sets of heads on FEW windows; ids
+    [window pos], window by window."""
+    rows, layers = [ids[i : i + 1].to(model.device) for i in range(len(ids))], range(model.record.n_layers)
+    whole: list[Tensor] = []
+    mean = everywhere.mean_everywhere(model, rows, lambda logits, row: whole.append(fall(logits, row)))
     estimate = np.stack([_estimate(model, row, mean) for row in rows])
     chosen, random = _chosen(estimate, settings, seed)
     exact = np.full(estimate.shape, np.nan, np.float32)
+    edits = {}
+    for layer, head in np.argwhere(chosen).tolist():
+        only = np.zeros(chosen.shape, np.bool_)
+        only[layer, head] = True
+        edits[layer, head] = everywhere.hooks_of(only, mean)
     for number, row in enumerate(rows):
         told(number, len(rows))
         residual: dict[int, Tensor] = {}
@@ -89,17 +96,11 @@ def measure(model: Model, ids: Tensor, settings: Settings, seed: int, told: Call
         model.run(row, {("resid_pre", i): partial(keep, i) for i in layers}, last=True)
         for layer, heads in layers_of(chosen):
             for head in heads:
-                hook = partial(_ablate, mean[layer], head)
-                logits = model.run(row, {("z", layer): hook}, start=(layer, residual[layer]))
+                logits = model.run(row, edits[layer, head], start=(layer, residual[layer]))
                 exact[number, layer, head] = float(fall(logits, row)[0] - whole[number][0])
     told(len(rows), len(rows))
-    return Losses(torch.cat(whole).cpu().numpy(), estimate, exact, random)
-
-
-def _ablate(mean: Tensor, head: int, z: Tensor) -> Tensor:
-    out = z.clone()
-    out[:, 1:, head] = mean[head].to(z.dtype)
-    return out
+    together = everywhere.on_text(model, rows[:FEW], mean, sets or {}, fall)
+    return Losses(torch.cat(whole).cpu().numpy(), estimate, exact, random, together)
 
 
 def _estimate(model: Model, row: Tensor, mean: list[Tensor]) -> Float32s:
@@ -138,10 +139,23 @@ def _chosen(estimate: Float32s, settings: Settings, seed: int) -> tuple[Bools, B
     return (exact | random).reshape(shape), random.reshape(shape)
 
 
+def text_sets(effect: Float32s, induction: Float32s | None, settings: Settings, seed: int) -> dict[str, Bools]:
+    """The highest heads by effect and by induction [layer head], and random sets of the same layers."""
+    if not settings.text_sets:
+        return {}
+    ranked = ranked_sets(effect, induction)
+    at = SET_SHARES.index(everywhere.SHARE)
+    found = {name: ranked[name][at] for name in everywhere.RANKINGS if name in ranked}
+    rng = np.random.default_rng([seed, 63])
+    random = {f"random {i}": matched(found["effect"], rng)[0] for i in range(settings.text_sets)}
+    return found | {name: mask for name, mask in random.items() if mask.any()}
+
+
 def score(
-    model: Model, settings: Settings, seed: int, told: IclFacts, progress: Callable[[int, int], None]
-) -> tuple[HeadScores, NamedArray] | str:
-    """The measure `icl_score` and what it is the mean of, or why there is none."""
+    model: Model, settings: Settings, seed: int, told: IclFacts, progress: Callable[[int, int], None],
+    sets: Mapping[str, Bools] | None = None,
+) -> tuple[HeadScores, dict[str, NamedArray], tuple[Table, ...]] | str:  # fmt: skip
+    """The measure `icl_score`, what it is the mean of, and a table of sets of heads; or why there is none."""
     if not settings.text_windows:
         return switched_off("icl", "text_windows")
     for length in (LENGTH, *SHORTER):
@@ -152,14 +166,47 @@ def score(
         return found
     if found.ids.shape[1] < 40:
         return f"its context of {found.ids.shape[1]} tokens has no early and late part"
-    losses = measure(model, torch.from_numpy(found.ids), settings, seed, progress)
+    losses = measure(model, torch.from_numpy(found.ids), settings, seed, progress, sets)
     if not np.isfinite(losses.estimate).all():
         return "losses on this text are not finite"
     told.text_source, told.text_windows = found.source, len(found.ids)
     told.text_spans = [list(span) for span in spans(found.ids.shape[1])]
     told.text_fall = facts.Number(float(losses.whole.mean()))
     scores = _scores(losses, settings, seed, told)
-    return scores, NamedArray(("window", "layer", "head"), losses.exact)
+    arrays = {"icl_score": NamedArray(("window", "layer", "head"), losses.exact)}
+    if not losses.sets:
+        return scores, arrays, ()
+    names = {"set": tuple(losses.sets)}
+    arrays["text_sets"] = NamedArray(("set", "window"), np.stack(list(losses.sets.values())), names)
+    return scores, arrays, (_tell_sets(losses, settings, seed, told),)
+
+
+def _tell_sets(losses: Losses, settings: Settings, seed: int, told: IclFacts) -> Table:
+    """Fill in the facts of sets of heads on text; their table."""
+    rng, number = np.random.default_rng([seed, 64]), facts.Number
+    heads = max(1, round(everywhere.SHARE * losses.random.size))
+    for name in (name for name in everywhere.RANKINGS if name in losses.sets):
+        each = losses.sets[name].astype(np.float64)[:, None]
+        low, high = stats.bootstrap_interval(each, [0] * len(each), rng, draws=settings.resamples)
+        ends = {"low": number(low[0]), "high": number(high[0])}
+        told.text_sets.append(TextSet(name=name, heads=heads, value=number(each.mean()), **ends))
+    random = np.array([each.mean() for name, each in losses.sets.items() if name.startswith("random")])
+    low, high = np.quantile(random, (0.025, 0.975))
+    told.text_sets.append(
+        TextSet(name="random", heads=heads, value=number(random.mean()), low=number(low), high=number(high))
+    )
+    told.text_random, told.text_set_windows = len(random), len(next(iter(losses.sets.values())))
+    rows = tuple((one.name, one.heads, float(one.value), float(one.low), float(one.high)) for one in told.text_sets)
+    return Table(
+        key="icl/text_sets",
+        title="Sets of heads and the fall of the loss along a text",
+        columns=(Column("heads"), Column("number"), Column("change", "nats a token"), Column("low"), Column("high")),
+        rows=rows,
+        caption="Change of the late minus the early loss with z of all heads of a set at its mean over the text, at "
+        f"all positions but the first; {told.text_set_windows} windows, 95 % intervals over them. Random: "
+        f"{told.text_random} sets with as many heads of each layer as the set by effect, and their middle 95 %.",
+        folded=True,
+    )
 
 
 def _scores(losses: Losses, settings: Settings, seed: int, told: IclFacts) -> HeadScores:
