@@ -100,6 +100,8 @@ def verify(run: Run, asked: Asked, listener: runner.Listener | None = None) -> V
         name: why for name in names if (why := _other_suite(name, records[name]))
     }
     wanted = [name for name in names if name not in refused]
+    for name in wanted:
+        run.result(name)  # a damaged one is refused before anything is scored
     place = weights.find(run.manifest, asked.model, offline=asked.offline) if wanted else weights.Found("", why="")
     if wanted and not place.name:
         return _none(run, names, place.why, refused)
@@ -139,7 +141,8 @@ def _none(run: Run, names: Iterable[str], why: str, refused: Mapping[str, str] |
 
 def _refusal(record: SuiteRecord) -> str:
     """Why the conditions of a stored suite are not known well enough to score it again; empty if they are."""
-    return "the run does not say its seed" if record.seed is None else ""
+    lacks = [name for name in ("seed", "dtype") if getattr(record, name) in (None, "")]
+    return f"an older run: it does not say its {' and '.join(lacks)}" if lacks else ""
 
 
 def _other_suite(name: str, record: SuiteRecord) -> str:

@@ -47,6 +47,11 @@ SMALL: dict[str, dict[str, object]] = {
         "examples_each": 1, "examples_top": 2, "quiet_windows": 0,
     },
     "sparse": {"per_template": 6, "sequences": 8, "draws": 1, "zeroed": False, "resamples": 50},
+    "icl": {
+        "accuracy": 0, "gain": -1, "shots": 3, "prompts": 4, "exact_heads": 1, "verified": 4, "verified_task": 1,
+        "sampled": 8, "random_vectors": 2, "other_tasks": 2, "twin_prompts": 4, "flips": 99, "resamples": 50,
+        "text_windows": 2, "text_verified": 2, "text_sampled": 4, "held_prompts": 4, "ablation_sets": 2,
+    },
 }  # fmt: skip
 
 
@@ -58,15 +63,21 @@ class Difference:
     apart: SuiteApart
 
 
-def score(model: str, out: Path, threads: int, settings: Mapping[str, Mapping[str, object]], *suites: str) -> Run:
+def score(
+    model: str, out: Path, threads: int, settings: Mapping[str, Mapping[str, object]], *suites: str,
+    dtype: str = "auto",
+) -> Run:  # fmt: skip
     """A run without its report; user's caches of features are not used."""
     given = {name: dict(values) for name, values in settings.items() if not suites or name in suites}
     given.setdefault("cognitive", {})["cache"] = False
     if suites and "cognitive" not in suites:
         del given["cognitive"]
     return runner.run(
-        Options(model=model, suites=tuple(suites), settings=given, threads=threads, out=str(out), selftest=False)
-    )
+        Options(
+            model=model, suites=tuple(suites), settings=given, threads=threads, dtype=dtype, out=str(out),
+            selftest=False,
+        )
+    )  # fmt: skip
 
 
 def few_questions(folder: Path, chains: int = 30) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,67 +18,13 @@ from reportgen.errors import ModelError, SettingsError
 from reportgen.manifest import Manifest, SelfTest, SuiteRecord
 from reportgen.runfolder import Run, RunWriter
 from reportgen.scores import SuiteResult
-from reportgen.selftest.record import sources
 from reportgen.verify import weights
 from reportgen.verify.rescore import Asked, Verification, verify
 from reportgen.verify.tolerances import measured, tolerance
 from tests.fixtures import head_scores, suite_result, write_run
-from tests.soak.threads import SMALL
+from tests.verify.spoiled import SUITE, edited, one_higher, raised, rewritten, with_record
 
-SUITE = "attention"
 MINI = Path(runner.__file__).parent / "mini" / "checkpoint"
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Mini through one suite in a second."""
-    out = tmp_path_factory.mktemp("verify")
-    given = {SUITE: dict(SMALL[SUITE])}
-    made = runner.run(Options(model="mini", suites=(SUITE,), settings=given, threads=1, out=str(out), selftest=False))
-    return rewritten(made, self_test=SelfTest("2026-01-01", sources(), {}, 1, []))
-
-
-@pytest.fixture
-def run(scored: Run, tmp_path: Path) -> Run:
-    """A copy to spoil."""
-    shutil.copytree(scored.path, tmp_path / "mini")
-    return Run.open(tmp_path / "mini")
-
-
-def edited(run: Run, change: Callable[[SuiteResult], SuiteResult]) -> Run:
-    """The run with another result, stored as a forger would: digests and all."""
-    record = run.manifest.suites[SUITE]
-    with RunWriter(run.path, run.manifest) as writer:
-        writer.store(SUITE, change(run.result(SUITE)), record)
-    return Run.open(run.path)
-
-
-def rewritten(run: Run, **changes: object) -> Run:
-    """The run with another manifest."""
-    with RunWriter(run.path, run.manifest) as writer:
-        writer.save(msgspec.structs.replace(run.manifest, **changes))
-    return Run.open(run.path)
-
-
-def with_record(run: Run, **changes: object) -> Run:
-    record: SuiteRecord = msgspec.structs.replace(run.manifest.suites[SUITE], **changes)
-    return rewritten(run, suites={SUITE: record})
-
-
-def one_higher(result: SuiteResult) -> SuiteResult:
-    """The first score's L2H3 a thousandth higher."""
-    score = result.scores[0]
-    values = score.values.copy()
-    values[2, 3] += np.float32(0.001)
-    return replace(result, scores=(replace(score, values=values), *result.scores[1:]))
-
-
-@pytest.fixture
-def no_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*given: object) -> Run:
-        raise AssertionError("scored again")
-
-    monkeypatch.setattr(runner, "run", refuse)
 
 
 def only(found: Verification) -> tuple[str, str]:
@@ -153,18 +98,6 @@ def test_another_version_and_another_data_file_are_not_judged(run: Run, no_scori
     found = verify(with_record(run, data=data, settings={"gone": 1}), Asked())
     assert only(found)[0] == "not verifiable"
     assert "no setting 'gone'" in only(found)[1]
-
-
-def raised(by: float) -> Callable[[SuiteResult], SuiteResult]:
-    """L2H3 of the first score higher by a share of its largest value."""
-
-    def change(result: SuiteResult) -> SuiteResult:
-        score = result.scores[0]
-        values = score.values.copy()
-        values[2, 3] += np.float32(by * np.abs(score.values).max())
-        return replace(result, scores=(replace(score, values=values), *result.scores[1:]))
-
-    return change
 
 
 def test_versions_that_nobody_measured_are_judged_only_where_no_rounding_explains_it(run: Run) -> None:

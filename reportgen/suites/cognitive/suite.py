@@ -321,7 +321,7 @@ SUITE = Suite(
     title="Heads for cognitive functions",
     summary="A probe predicts from head outputs at the answer which function a question asks for; importance is each "
     "head's contribution to the correct function. Controls: surface baselines, permuted labels, ablation.",
-    version=3,
+    version=4,
     settings=Settings,
     score="reportgen.suites.cognitive.scoring.score:score",
     figures="reportgen.suites.cognitive.drawing.figures:figures",
@@ -370,7 +370,8 @@ SUITE = Suite(
             "alone",
             "The head alone",
             "area under the ROC curve on the test rows, function c against the others, of log p(c) of a logistic "
-            "regression that sees z_j only (standardised; trained on the train rows, penalty from the validation rows)",
+            "regression that sees z_j only (standardised; trained on the train rows, penalty from the validation "
+            "rows); two rows less than .001 nats apart count as a tie in part",
             "0.5 is chance; 1: this head's output alone identifies the function. The head may still encode the "
             "question's words or the answer's form.",
             "AUC",

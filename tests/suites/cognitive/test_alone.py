@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import mannwhitneyu, rankdata
 
-from reportgen.suites.cognitive.scoring import per_head_probe
+from reportgen.suites.cognitive.scoring import logistic, per_head_probe
 
 CLASSES, HEADS, WIDTH, ROWS = 3, 6, 5, 300
 PLANTED = 4
@@ -68,29 +68,83 @@ def test_intervals_hold_the_area_and_cover_the_truth() -> None:
     for _ in range(200):
         labels = np.arange(90) % CLASSES
         scores = rng.standard_normal((90, 1, CLASSES)) + (labels == 0)[:, None, None]
-        ranks = rankdata(scores, axis=0)
-        area = per_head_probe.areas(ranks, labels[None], CLASSES)[0]
-        low, high = per_head_probe.intervals(ranks, area, labels, [f"c{i // 3}" for i in range(90)], CLASSES)
+        area = per_head_probe.areas(rankdata(scores, axis=0), labels[None], CLASSES)[0]
+        low, high = per_head_probe.intervals(scores, area, labels, [f"c{i // 3}" for i in range(90)], CLASSES)
         assert (low <= area).all()
         assert (area <= high).all()
         hits += low[0, 0] <= 0.760 <= high[0, 0]
     assert hits >= 180
-    perfect = rankdata((np.arange(9) % CLASSES == 0).astype(float)[:, None, None] + np.zeros((9, 1, CLASSES)), axis=0)
-    area = per_head_probe.areas(perfect, (np.arange(9) % CLASSES)[None], CLASSES)[0]
-    low, high = per_head_probe.intervals(perfect, area, np.arange(9) % CLASSES, list("abcabcabc"), CLASSES)
-    assert (area[0, 0], high[0, 0]) == (1.0, 1.0)
-    assert 0.3 < low[0, 0] < 0.6  # three rows without an error say little
 
 
-def test_the_fit_is_at_its_minimum() -> None:
-    own, labels, at, _ = _data(0, 1.5)
-    some, known = own[at["train"]], torch.from_numpy(labels[at["train"]])
-    weights, bias = (w.requires_grad_() for w in per_head_probe.fit(some, known, CLASSES, 0.1))
-    value = per_head_probe.losses(some, known, weights, bias).sum() + 0.05 * weights.square().sum()
-    torch.autograd.backward(value)
-    assert weights.grad is not None
-    assert float(weights.grad.abs().max()) < 1e-3
-    assert float(per_head_probe.losses(some, known, weights, bias).detach()[PLANTED]) < 0.7 < np.log(CLASSES)
+def test_the_interval_of_a_perfect_order_says_little_and_does_not_jump() -> None:
+    labels, chains = np.arange(9) % CLASSES, [f"c{i}" for i in range(9)]
+    scores = (labels == 0).astype(float)[:, None, None] + np.zeros((9, 1, CLASSES))
+
+    def ends() -> tuple[float, float, float]:
+        area = per_head_probe.areas(per_head_probe.soft_ranks(scores), labels[None], CLASSES)[0]
+        low, high = per_head_probe.intervals(scores, area, labels, chains, CLASSES)
+        return float(low[0, 0]), float(area[0, 0]), float(high[0, 0])
+
+    low, area, high = ends()
+    assert (area, high) == (1.0, 1.0)
+    assert 0.3 < low < 0.6  # three rows without an error say little
+    scores[0] = per_head_probe.NEAR * (1 - 1e-4)  # all but above the others
+    near = ends()
+    assert 0 < area - near[1] < 1e-4
+    assert near[0] == pytest.approx(low, abs=0.01)
+
+
+def test_soft_ranks_are_ranks_where_nothing_is_near() -> None:
+    scores = np.random.default_rng(0).integers(0, 20, (50, 3, 2)).astype(float)
+    assert per_head_probe.soft_ranks(scores) == pytest.approx(rankdata(scores, axis=0), abs=1e-6)
+    near = per_head_probe.NEAR
+    assert per_head_probe.soft_ranks(np.array([0.0, near / 2, 5.0])) == pytest.approx([1.25, 1.75, 3])
+
+
+def test_noise_in_the_last_digits_moves_no_area(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features that another order of summation gives: here 1e-6 apart. Fits that stop early turn that into scores."""
+    own, labels, at, chains = _data(2, 0.5)
+    own[:, :, 1] = own[:, :, 0] + 0.01 * own[:, :, 1]  # and some are nearly alike
+    noise = 1e-6 * torch.randn(own.shape, generator=torch.Generator().manual_seed(0))
+
+    def moved() -> float:
+        both = [
+            per_head_probe.measure(
+                some, labels, at, chains, np.zeros(ROWS, np.int64), CLASSES, 0, np.ones(HEADS, bool),
+                np.random.default_rng(0),
+            )
+            for some in (own, own * (1 + noise))
+        ]  # fmt: skip
+        assert both[0].penalty == both[1].penalty
+        ends = max(float(np.abs(getattr(both[0], end) - getattr(both[1], end)).max()) for end in ("low", "high"))
+        return max(ends, float(np.abs(both[0].area - both[1].area).max()))
+
+    assert moved() < 1e-4
+    monkeypatch.setattr(per_head_probe, "NEAR", 1e-12)  # an order that the last digit decides
+    assert moved() < 1e-2
+
+
+def test_the_penalty_is_the_best_on_the_validation_rows() -> None:
+    """Where no head knows anything the strongest; where all do a weaker one."""
+
+    def chosen(signal: float) -> tuple[float, list[float]]:
+        own, labels, at, chains = _data(0, signal)
+        own = own[:, [PLANTED] * HEADS]
+        found = per_head_probe.measure(
+            own, labels, at, chains, np.zeros(ROWS, np.int64), CLASSES, 0, np.ones(HEADS, bool),
+            np.random.default_rng(0),
+        )  # fmt: skip
+        known, some = torch.from_numpy(labels), {part: torch.from_numpy(rows) for part, rows in at.items()}
+        losses = []
+        for penalty in per_head_probe.PENALTIES:
+            fitted = logistic.fit(own[some["train"]], known[some["train"]], CLASSES, penalty)
+            loss = per_head_probe.losses(own[some["validation"]], known[some["validation"]], *fitted)
+            losses.append(float(loss.mean()))
+        return found.penalty, losses
+
+    for signal, best in ((0.0, 0), (1.0, 2)):
+        penalty, losses = chosen(signal)
+        assert per_head_probe.PENALTIES.index(penalty) == int(np.argmin(losses)) == best
 
 
 def test_without_permutations_there_is_no_p() -> None:
