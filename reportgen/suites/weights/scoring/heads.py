@@ -141,12 +141,12 @@ class Products:
     """Sums over the vocabulary, each d_model x d_model, that stand between the two halves of a head.
 
     copying   sum over tokens of (column of U)(row of E): U E
-    matching  E' E, or None where it was not asked for
+    matching  E' E; empty where it was not asked for
     n         tokens in the sums
     """
 
     copying: Tensor
-    matching: Tensor | None
+    matching: Tensor
     n: int
 
 
@@ -172,7 +172,7 @@ def products(
     if centred:
         copying -= torch.outer(sum_u, sum_e / len(ids)).float().to(U.device)
         gram -= torch.outer(sum_e, sum_e / len(ids)).float().to(U.device)
-    return Products(copying, gram if matching else None, len(ids))
+    return Products(copying, gram if matching else gram[:0], len(ids))
 
 
 def _add_gram(gram: Tensor, e: Tensor) -> None:

@@ -35,7 +35,7 @@ from reportgen.suites.weights.scoring.heads import (
 from reportgen.suites.weights.scoring.sink import Sink
 from reportgen.suites.weights.scoring.successor import Successors, Winners
 from reportgen.suites.weights.scoring.suppression import PermutedWords, Suppression, Words, plain_words
-from reportgen.suites.weights.scoring.vocabulary import spans
+from reportgen.suites.weights.scoring.vocabulary import show
 from reportgen.suites.weights.suite import Settings, composition_kinds
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ class Pass:
         self._classes(U)
 
     def _keep(self, made: Products, ending: str = "") -> None:
-        both = {"copying": made.copying, "matching": made.matching}
-        self.between |= {name + ending: K for name, K in both.items() if K is not None}
+        self.between |= {"copying" + ending: made.copying, "matching" + ending: made.matching}
 
     def _chosen(self, raw: Tensor, words: list[int], rng: np.random.Generator) -> Words | None:
         s, out = self.settings, self.out
@@ -252,15 +251,14 @@ class Pass:
 
     def _tokens(self, layer: int, heads: LayerHeads) -> None:
         """Suppression, successors and the sink of one layer."""
-        w, readers = self.weights, [one for one in (self.successors, self.suppression) if one is not None]
+        w, both = self.weights, (self.successors, self.suppression)
+        readers = [one for one in both if one is not None]
         if self.successors is not None:
             self.successors.begin(heads, normalised(w, self.sources.at(layer)))
         if self.suppression is not None:
             self.suppression.begin(heads, w.b_Q(layer))
-        for span in spans(heads.O, self.U) if readers else ():
-            for head in range(len(heads.O)):
-                for one in readers:
-                    one.see(head, span)
+        if readers:
+            show(heads.O, self.U, readers)
         if self.successors is not None:
             self.successors.end(layer, heads)
         if self.suppression is not None:

@@ -6,8 +6,9 @@ in the processor's cache: whole rows of a large vocabulary would go to memory an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +41,20 @@ def spans(O: Tensor, U: Tensor) -> Iterator[Span]:  # noqa: E741
             whole = part.shape[1] == out.shape[1]
             made.append((torch.mm(flat, part, out=out) if whole else flat @ part).view(*O.shape[:2], -1))
         yield Span(starts, tuple(made))
+
+
+class Reader(Protocol):
+    """What looks at every head's logits over the vocabulary."""
+
+    def see(self, head: int, span: Span) -> None: ...
+
+
+def show(O: Tensor, U: Tensor, readers: Sequence[Reader]) -> None:  # noqa: E741
+    """Every span of W_O U, for each head, to each reader."""
+    for span in spans(O, U):
+        for head in range(len(O)):
+            for one in readers:
+                one.see(head, span)
 
 
 class Lowest:
