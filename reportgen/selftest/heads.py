@@ -20,6 +20,7 @@ from reportgen.suites.weights.scoring.composition import Compositions, between, 
 from reportgen.suites.weights.scoring.heads import LayerHeads, fold, normalised, products, read_layer, turned
 from reportgen.suites.weights.scoring.successor import Successors, in_vocabulary, macro
 from reportgen.suites.weights.scoring.suppression import Suppression, Words, shares
+from reportgen.suites.weights.scoring.vocabulary import show
 
 HITS, WORDS = 37, 60
 _KINDS = ("q", "k", "v")
@@ -88,7 +89,7 @@ def _compared(weights: PlainWeights, phases: list[tuple[float, ...] | None]) -> 
     """Largest relative difference of C^2 from the small Grams and from whole matrices, averaged over phases."""
     first, second = (_heads(weights, layer) for layer in (0, 1))
     one, ways = writer(first, torch.float32), readers(second, _KINDS, weights.record.n_ctx)
-    found = {kind: between(one, way)[0] for kind, way in ways.items()}
+    found = {kind: c2 for kind, (c2, _) in between(one, ways).items()}
     sums: dict[tuple[str, int, int], list[float]] = {}
     for at in phases:
         for kind, a, b, over, under in _whole(weights, at):
@@ -126,12 +127,10 @@ def folded_norm(bench: Bench) -> Found:
     made = products(weights.U, weights.embed, ids, centred=True)
     cores = [eigen.ov_core(_heads(of, 1), made.copying) for of in (weights, other)]
     off = float(np.abs(eigen.signed_share(cores[0])[0] - eigen.signed_share(cores[1])[0]).max())
-    for kind in _KINDS:
-        found = [
-            between(writer(_heads(of, 0), torch.float32), readers(_heads(of, 1), _KINDS, 8)[kind])[0]
-            for of in (weights, other)
-        ]
-        off = max(off, float(np.abs(found[0] - found[1]).max()))
+    one, two = (
+        between(writer(_heads(of, 0), torch.float32), readers(_heads(of, 1), _KINDS, 8)) for of in (weights, other)
+    )
+    off = max(off, *(float(np.abs(one[kind][0] - two[kind][0]).max()) for kind in _KINDS))
     return at_most(1e-5, off)
 
 
@@ -161,7 +160,10 @@ def planted_suppressor(bench: Bench) -> Found:
         torch.zeros(2) > 0, torch.zeros(2) > 0, None,
     )  # fmt: skip
     words = Words(torch.arange(WORDS), E[:WORDS], E[:WORDS], E[:WORDS])
-    places = Suppression(words, E, 1).layer(heads, None)
+    suppression = Suppression(words, E, 1, 2)
+    suppression.begin(heads, None)
+    show(heads.O, E, [suppression])
+    places = suppression.end()
     found = [round(float(x) * WORDS) for ranks in (places.ov, places.qk) for x in shares(ranks[:, None], 1)[0]]
     return exactly(f"OV {HITS}, 0; QK {HITS}, 0", f"OV {found[0]}, {found[1]}; QK {found[2]}, {found[3]}")
 
@@ -175,8 +177,7 @@ def planted_successor(bench: Bench) -> Found:
     kept = KeptClass(WordClass("plan", "plan", tuple(f"w{i}" for i in order), cyclic=True), order, order)
     successors = Successors([kept], eye, 1, 3, k=1)
     successors.begin(heads, eye)
-    for head, own in enumerate(maps):
-        successors.see(head, own)
+    show(maps, eye, [successors])
     successors.end(0, heads)
     found = successors.results()
     rows = ["".join(f"{x:g}" for x in macro(found, steps)[0]) for steps in (1, -1, 0)]

@@ -4,7 +4,7 @@ C^2 = ||W_in W_OV1||^2 / (||W_in||^2 ||W_OV1||^2) (Elhage et al. 2021), with W_i
 residual through its queries (Q), keys (K) or values (V). Nothing of the size d x d is made: W_O1 = L B with B's rows
 orthonormal and W_2 = B_2 R with B_2's columns, so that
 
-    C^2 = tr(X N Y N') / (tr X tr Y),  N = B B_2,  X = L' W_V1' W_V1 L,  Y = R D R'
+    C^2 = tr(N' X N Y) / (tr X tr Y),  N = B B_2,  X = L' W_V1' W_V1 L,  Y = R D R'
 
 and D is W_K' W_K (Q), W_Q' W_Q (K) or W_O2 W_O2' (V), d_head x d_head. With rotary positions D is averaged over phases.
 The overlap is ||N||^2 / min(a, b): the projection kernel of the two subspaces over its largest value.
@@ -17,7 +17,7 @@ projection kernel E = a b / d and Var = 2 a b (d-a)(d-b) / (d^2 (d-1)(d+2)).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,20 +92,25 @@ def _spread(gram: Tensor, d: int) -> Floats:
     return (gram.cpu().double().square().sum((1, 2)) - 1 / d).clamp_min(0).numpy()
 
 
-def between(one: Writer, other: Reader) -> tuple[Floats, Floats]:
-    """C^2 and the projection kernel [writing head, reading head] of two layers."""
+def between(one: Writer, others: Mapping[str, Reader]) -> dict[str, tuple[Floats, Floats]]:
+    """C^2 and the projection kernel [writing head, reading head] of two layers, through each way in."""
     heads, d_head = one.X.shape[:2]
-    shared, d = other.basis.shape[:2]
+    flat = torch.cat([other.basis.transpose(0, 1).flatten(1) for other in others.values()], 1)
+    N = (one.basis.to(flat.dtype) @ flat).view(heads, d_head, -1, d_head).permute(2, 0, 1, 3)
+    sizes = [len(other.basis) for other in others.values()]  # N [shared writer d_head d_head]
+    return {
+        kind: _pairs(one, other, own) for (kind, other), own in zip(others.items(), torch.split(N, sizes), strict=True)
+    }
+
+
+def _pairs(one: Writer, other: Reader, N: Tensor) -> tuple[Floats, Floats]:
+    """tr(N' X N Y) and |N|^2 [writing head, reading head]; N [shared writer d_head d_head]."""
+    shared, heads, d_head = N.shape[:3]
     group = len(other.Y) // shared
-    flat = other.basis.transpose(0, 1).reshape(d, -1)  # [d_model shared*d_head]
-    N = (one.basis.to(flat.dtype) @ flat).view(heads, d_head, shared, d_head)
-    left = torch.matmul(one.X, N.reshape(heads, d_head, -1)).view_as(N)
-    columns = N.permute(2, 0, 1, 3)  # [shared writer d_head d_head]
-    right = columns.reshape(shared, 1, -1, d_head) @ other.Y.view(shared, group, d_head, d_head)
-    left = left.permute(2, 0, 1, 3).reshape(shared, 1, heads, -1)
-    c2 = (left * right.view(shared, group, heads, -1)).sum(-1)  # [shared group writer]
-    kernel = columns.square().sum((2, 3))[:, None].expand(-1, group, -1)
-    return tuple(t.reshape(len(other.Y), heads).T.cpu().double().numpy() for t in (c2, kernel))  # type: ignore[return-value]
+    moved = (N.mT @ (one.X @ N)).view(shared, heads, -1)  # N' X N, symmetric as Y is
+    c2 = moved @ other.Y.view(shared, group, d_head * d_head).mT  # [shared writer group]
+    kernel = N.square().sum((2, 3))[..., None].expand(-1, -1, group)
+    return tuple(t.transpose(0, 1).reshape(heads, -1).cpu().double().numpy() for t in (c2, kernel))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +150,9 @@ class Compositions:
         at, broken_ov = len(self.writers), heads.broken_ov.cpu().numpy()
         ways = readers(heads, self.kinds, self.n_ctx) if at else {}
         bad = {"v": broken_ov, "q": heads.broken_qk.cpu().numpy(), "k": heads.broken_qk.cpu().numpy()}
-        for kind, way in ways.items():
-            for before, (sender, lost) in enumerate(self.writers):
-                c2, kernel = between(sender, way)
+        for before, (sender, lost) in enumerate(self.writers):
+            for kind, (c2, kernel) in between(sender, ways).items():
+                way = ways[kind]
                 var = 2 * np.outer(sender.spread, way.spread) / ((d - 1) * (d + 2))
                 gone = lost[:, None] | bad[kind][None]
                 block = np.s_[before * n_heads : (before + 1) * n_heads, at * n_heads : (at + 1) * n_heads]

@@ -144,8 +144,9 @@ def _haar(rows: int, columns: int, g: torch.Generator) -> Tensor:
     return frame
 
 
-def induction_core(reader: LayerHeads, head: int, writer: LayerHeads, sender: int, between: Tensor) -> Tensor:
-    """W_K' (W_V1 W_O1)' (E' E) W_Q [d_head d_head]: matching of what the writer moved (Elhage et al. 2021)."""
-    keys = (writer.O[sender] @ reader.K[head // reader.group]).T  # [d_head d_head]
-    values = writer.V[sender // writer.group].T @ (between @ reader.Q[head])
-    return keys @ values
+def induction_core(Q: Tensor, K: Tensor, O: Tensor, values: Tensor) -> Tensor:  # noqa: E741
+    """W_K' (W_V1 W_O1)' (E' E) W_Q [d_head d_head]: matching of what the writer moved (Elhage et al. 2021).
+
+    Q, K [d_model d_head] of the reader; O [d_head d_model] of the writer, values W_V1' (E' E) [d_head d_model]
+    """
+    return (O @ K).T @ (values @ Q)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reportgen.models.weights import Weights
 
 CHUNK = 4096  # tokens of the vocabulary at once
+BLOCK = 1024  # rows of a Gram matrix at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,27 @@ class LayerHeads:
         return shared.repeat_interleave(self.group, dim=0)
 
 
+def raw_map(weights: Weights, layer: int, name: str) -> Tensor:
+    """One of V, O, Q, K of a layer, from a model or from disk; scales on queries and keys are applied."""
+    read = {"V": weights.W_V, "O": weights.W_O, "Q": weights.W_Q, "K": weights.W_K}
+    W = read[name](layer)
+    if name in "VO":
+        return W
+    scale = weights.qk_norm_scales(layer)["QK".index(name)]
+    return W if scale is None else W * scale[:, None]
+
+
+def folded_map(weights: Weights, layer: int, name: str, raw: Tensor) -> Tensor:
+    """The same with the norm before attention folded into V, Q and K, and the norm behind it into O."""
+    if name == "O":
+        after = weights.post_attn_scale(layer)
+        return raw if after is None else raw * after
+    return _behind_norm(raw, weights.ln1_scale(layer), centred=weights.centres)
+
+
 def read_layer(weights: Weights, layer: int) -> LayerHeads:
-    """A layer's raw maps from a model or from disk, each matrix read once; scales on queries and keys are applied."""
-    V, O, Q, K = weights.W_V(layer), weights.W_O(layer), weights.W_Q(layer), weights.W_K(layer)  # noqa: E741
-    q_scale, k_scale = weights.qk_norm_scales(layer)
-    Q = Q if q_scale is None else Q * q_scale[:, None]
-    K = K if k_scale is None else K * k_scale[:, None]
+    """A layer's raw maps, each read once."""
+    V, O, Q, K = (raw_map(weights, layer, name) for name in "VOQK")  # noqa: E741
     none = torch.zeros(len(O), dtype=torch.bool, device=O.device)
     return _sound(LayerHeads(V, O, Q, K, none, none, weights.rotary(layer)))
 
@@ -78,9 +94,8 @@ def _sound(heads: LayerHeads) -> LayerHeads:
 
 def fold(weights: Weights, layer: int, raw: LayerHeads) -> LayerHeads:
     """The same heads with the norms before and behind attention folded in."""
-    scale, after = weights.ln1_scale(layer), weights.post_attn_scale(layer)
-    V, Q, K = (_behind_norm(W, scale, centred=weights.centres) for W in (raw.V, raw.Q, raw.K))
-    return _sound(replace(raw, V=V, Q=Q, K=K, O=raw.O if after is None else raw.O * after))
+    V, O, Q, K = (folded_map(weights, layer, name, getattr(raw, name)) for name in "VOQK")  # noqa: E741
+    return _sound(replace(raw, V=V, O=O, Q=Q, K=K))
 
 
 def _behind_norm(W: Tensor, scale: Tensor | None, *, centred: bool) -> Tensor:
@@ -126,7 +141,7 @@ class Products:
     """Sums over the vocabulary, each d_model x d_model, that stand between the two halves of a head.
 
     copying   sum over tokens of (column of U)(row of E): U E
-    matching  E' E
+    matching  E' E; empty where it was not asked for
     n         tokens in the sums
     """
 
@@ -135,25 +150,35 @@ class Products:
     n: int
 
 
-def products(U: Tensor, rows: Callable[[Tensor], Tensor], ids: Tensor, *, centred: bool) -> Products:
+def products(
+    U: Tensor, rows: Callable[[Tensor], Tensor], ids: Tensor, *, centred: bool, matching: bool = True
+) -> Products:
     """Products over the tokens `ids`, whose vectors `rows` gives [token d_model]; centred: the means are taken off.
 
     A shift of all columns of U changes no softmax, and the mean of E is in every prompt.
     """
     d = U.shape[0]
-    copying, matching = (torch.zeros(d, d, device=U.device) for _ in range(2))
+    copying, gram = (torch.zeros(d, d, device=U.device) for _ in range(2))
     wide = torch.device("cpu") if U.device.type == "mps" else U.device  # MPS has no float64
     sum_u, sum_e = (torch.zeros(d, dtype=torch.float64, device=wide) for _ in range(2))
     for part in torch.split(ids, CHUNK):
         u, e = U[:, part], rows(part)
         copying += u @ e
-        matching += e.T @ e
+        if matching:
+            _add_gram(gram, e)
         sum_u += u.to(wide).sum(1, dtype=torch.float64)
         sum_e += e.to(wide).sum(0, dtype=torch.float64)
+    gram = gram.triu() + gram.triu(1).T
     if centred:
         copying -= torch.outer(sum_u, sum_e / len(ids)).float().to(U.device)
-        matching -= torch.outer(sum_e, sum_e / len(ids)).float().to(U.device)
-    return Products(copying, matching, len(ids))
+        gram -= torch.outer(sum_e, sum_e / len(ids)).float().to(U.device)
+    return Products(copying, gram if matching else gram[:0], len(ids))
+
+
+def _add_gram(gram: Tensor, e: Tensor) -> None:
+    """Adds e' e, of which what lies on and above the diagonal is used; e [token d_model]."""
+    for a in range(0, len(gram), BLOCK):
+        gram[a : a + BLOCK, a:] += e[:, a : a + BLOCK].T @ e[:, a:]
 
 
 def turned(turn: Rotary, d_head: int, distance: float) -> Tensor:

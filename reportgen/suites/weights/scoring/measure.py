@@ -22,9 +22,12 @@ from reportgen.suites.weights.scoring import eigen, spectrum
 from reportgen.suites.weights.scoring.composition import Composition, Compositions
 from reportgen.suites.weights.scoring.heads import (
     LayerHeads,
+    Products,
     fold,
+    folded_map,
     normalised,
     products,
+    raw_map,
     read_layer,
     unembedding,
     vocabulary_size,
@@ -32,6 +35,7 @@ from reportgen.suites.weights.scoring.heads import (
 from reportgen.suites.weights.scoring.sink import Sink
 from reportgen.suites.weights.scoring.successor import Successors, Winners
 from reportgen.suites.weights.scoring.suppression import PermutedWords, Suppression, Words, plain_words
+from reportgen.suites.weights.scoring.vocabulary import show
 from reportgen.suites.weights.suite import Settings, composition_kinds
 
 if TYPE_CHECKING:
@@ -119,19 +123,22 @@ class Pass:
             return
         if s.raw:
             plain = products(raw, w.embed, ids, centred=False)
-            self.between |= {"copying_raw": plain.copying, "matching_raw": plain.matching}
+            self._keep(plain, "_raw")
         rng = np.random.default_rng([self.seed, 1])
         words = plain_words(w.tokens, size, s.words + s.keys, rng) if s.words else []
         chosen = self._chosen(raw, words, rng) if s.words else None
         del raw  # as large as the vocabulary: one copy at a time
         U = unembedding(w)
         if chosen is not None:
-            self.suppression = Suppression(chosen, U, s.k)
+            self.suppression = Suppression(chosen, U, s.k, self.shape[1])
         own = products(U, lambda part: normalised(w, w.embed(part)), ids, centred=True)
-        self.between |= {"copying": own.copying, "matching": own.matching}
+        self._keep(own)
         self.out.counts["tokens"] = own.n
         self._first_mlp(U, ids, rng)
         self._classes(U)
+
+    def _keep(self, made: Products, ending: str = "") -> None:
+        self.between |= {"copying" + ending: made.copying, "matching" + ending: made.matching}
 
     def _chosen(self, raw: Tensor, words: list[int], rng: np.random.Generator) -> Words | None:
         s, out = self.settings, self.out
@@ -160,7 +167,7 @@ class Pass:
         if most and len(ids) > most:
             ids = torch.from_numpy(np.sort(rng.choice(len(ids), most, replace=False))).to(w.device)
         try:
-            own = products(U, lambda part: normalised(w, w.first_mlp(part)), ids, centred=True)
+            own = products(U, lambda part: normalised(w, w.first_mlp(part)), ids, centred=True, matching=False)
         except NotApplicable as reason:
             self.out.lacking["first_mlp"] = str(reason)
             return
@@ -244,21 +251,21 @@ class Pass:
 
     def _tokens(self, layer: int, heads: LayerHeads) -> None:
         """Suppression, successors and the sink of one layer."""
-        w = self.weights
-        see: Callable[[int, Tensor], None] = lambda *_: None  # noqa: E731
+        w, both = self.weights, (self.successors, self.suppression)
+        readers = [one for one in both if one is not None]
         if self.successors is not None:
             self.successors.begin(heads, normalised(w, self.sources.at(layer)))
-            see = self.successors.see
         if self.suppression is not None:
-            places = self.suppression.layer(heads, w.b_Q(layer), see)
+            self.suppression.begin(heads, w.b_Q(layer))
+        if readers:
+            show(heads.O, self.U, readers)
+        if self.successors is not None:
+            self.successors.end(layer, heads)
+        if self.suppression is not None:
+            places = self.suppression.end()
             self.out.ranks["ov"][:, layer], self.out.ranks["qk"][:, layer] = places.ov, places.qk
             if self.permuted is not None:
                 self.permuted.fill(layer, places.hits)
-        if self.successors is not None:
-            if self.suppression is None:
-                for head, own in enumerate(heads.O):
-                    see(head, own @ self.U)
-            self.successors.end(layer, heads)
         if self.sink is not None:
             words, b_Q = self.sampled.at(layer), w.b_Q(layer)
             self._set("sink_value", layer, self.sink.value(w, layer, heads, words))
@@ -276,22 +283,29 @@ class Pass:
             self._through_writers(self.out.pairs["k"])
 
     def _through_writers(self, k: Composition) -> None:
-        """Matching of the token that each head's strongest key-composition partner writes, layer pair by layer pair."""
+        """Matching of the token that each head's strongest key-composition partner writes; a writer is read once."""
         n_layers, n_heads = self.shape
         scores = np.where(np.isfinite(k.z), k.z, -np.inf)
         best = np.where(np.isfinite(k.z).any(0), scores.argmax(0), -1).reshape(self.shape)
         found = np.full(self.shape, np.nan)
-        for reader_layer in range(1, n_layers):
-            reader = fold(self.weights, reader_layer, read_layer(self.weights, reader_layer))
-            for writer_layer in np.unique(best[reader_layer][best[reader_layer] >= 0] // n_heads).tolist():
-                writer = fold(self.weights, writer_layer, read_layer(self.weights, writer_layer))
-                for head in np.flatnonzero(best[reader_layer] // n_heads == writer_layer).tolist():
-                    if best[reader_layer, head] >= 0:
-                        sender = int(best[reader_layer, head]) % n_heads
-                        core = eigen.induction_core(reader, head, writer, sender, self.between["matching"])
-                        found[reader_layer, head] = eigen.signed_share(core)[0]
+        for writer in np.unique(best[best >= 0] // n_heads).tolist():
+            V, O = self._folded(writer, "VO")  # noqa: E741
+            moved: dict[int, Tensor] = {}  # key-value head -> W_V' E' E
+            for layer in range(writer + 1, n_layers):
+                readers = np.flatnonzero(best[layer] // n_heads == writer).tolist()
+                Q, K = self._folded(layer, "QK") if readers else (V, V)
+                for head in readers:
+                    sender = int(best[layer, head]) % n_heads
+                    group = sender * len(V) // n_heads
+                    if group not in moved:
+                        moved[group] = V[group].T @ self.between["matching"]
+                    core = eigen.induction_core(Q[head], K[head * len(K) // n_heads], O[sender], moved[group])
+                    found[layer, head] = eigen.signed_share(core)[0]
         self.out.grids["induction_matching"] = found
         self.out.senders = best.astype(np.int32)
+
+    def _folded(self, layer: int, names: str) -> tuple[Tensor, ...]:
+        return tuple(folded_map(self.weights, layer, name, raw_map(self.weights, layer, name)) for name in names)
 
 
 def first_token(weights: Weights) -> int:

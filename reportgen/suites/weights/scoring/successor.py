@@ -18,6 +18,7 @@ from torch import Tensor
 from reportgen.aliases import Floats
 from reportgen.suites.weights.classes import KeptClass
 from reportgen.suites.weights.scoring.heads import LayerHeads
+from reportgen.suites.weights.scoring.vocabulary import Lowest, Span
 
 SUCCESSOR, PREDECESSOR, REPEAT = 1, -1, 0
 FIRST_SHIFT = 2
@@ -53,13 +54,13 @@ class Winners:
 class Successors:
     """Takes the layers' heads. Cost: a row over the vocabulary for each head and word of a class.
 
-    Layer by layer: `begin`, `see` each head's W_O U, `end`.
+    Layer by layer: `begin`, `see` each head's span of the vocabulary, `end`.
     """
 
     def __init__(self, classes: Sequence[KeptClass], U: Tensor, n_layers: int, n_heads: int, k: int) -> None:
         """U: folded unembedding [d_model token]; k: how many tokens of the vocabulary are the highest."""
-        self.classes, self.k = classes, min(k, U.shape[1])
-        self.values, self.limit = U.new_zeros(0), U.new_zeros(n_heads, sum(len(one.ids) for one in classes))
+        self.classes, words = classes, sum(len(one.ids) for one in classes)
+        self.lowest = Lowest(n_heads, words, k, U)
         self.ids = torch.tensor([i for one in classes for i in one.ids], dtype=torch.long, device=U.device)
         self.columns = U[:, self.ids]
         ends = np.cumsum([0] + [len(one.ids) for one in classes])
@@ -70,22 +71,28 @@ class Successors:
     def begin(self, heads: LayerHeads, x: Tensor) -> None:
         """A layer that reads x [word d_model], the words of all classes in order."""
         self.values = heads.per_head(x @ heads.V)
+        self.turned = -self.values
+        self.lowest.kept.fill_(torch.inf)
 
-    def see(self, head: int, columns: Tensor) -> None:
-        """The k-th highest logit of the vocabulary in each word's row, less rounding; columns W_O U [d_head token]."""
-        limit = (self.values[head] @ columns).topk(self.k, dim=-1).values[:, -1]
-        self.limit[head] = limit - 1e-6 * limit.abs()
+    def see(self, head: int, span: Span) -> None:
+        """The k highest logits of each word's row, as the lowest of their negatives."""
+        for place, columns in enumerate(span.columns):
+            self.lowest.product(place, self.turned[head], columns[head])
+            self.lowest.seen(place)
+        self.lowest.end(head, len(span.starts))
 
     def end(self, layer: int, heads: LayerHeads) -> None:
         """What the layer's words have their largest logits on."""
         columns = heads.O @ self.columns  # [head d_head word]
+        line = -self.lowest.line
+        limit = line - 1e-6 * line.abs()  # less rounding
         for span, into, among in zip(self.spans, self.winners, self.among, strict=True):
             logits = self.values[:, span] @ columns[:, :, span]  # [head word word]
             top = logits.topk(2, dim=-1)
             tied = top.values[..., 0] == top.values[..., 1]
             best = torch.where(tied, -1, top.indices[..., 0])
             into[:, layer] = best.T.cpu().numpy().astype(np.int16)
-            among[:, :, layer] = (logits >= self.limit[:, span, None]).permute(1, 2, 0).cpu().numpy()
+            among[:, :, layer] = (logits >= limit[:, span, None]).permute(1, 2, 0).cpu().numpy()
 
     def results(self) -> list[Winners]:
         return [Winners(*each) for each in zip(self.classes, self.winners, self.among, strict=True)]

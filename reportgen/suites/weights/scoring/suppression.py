@@ -8,7 +8,7 @@ W_EE is the residual after block 0 where a token attends to itself alone. Norms 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from reportgen.aliases import Floats
 from reportgen.suites.weights.scoring.heads import LayerHeads, normalised
 from reportgen.suites.weights.scoring.successor import counted
+from reportgen.suites.weights.scoring.vocabulary import CHUNK, Lowest, Span, count
 
 if TYPE_CHECKING:
     from reportgen.models.tokens import Tokens
     from reportgen.models.weights import Weights
 
 _PLAIN_WORD = re.compile(r"[A-Za-z]{3,}")
-BLOCK = 64  # columns whose smallest is kept while the k smallest are looked for
 DECILES = 10
 LEAST_GROUP = 20  # words; fewer words have fewer groups
 Ranks = npt.NDArray[np.uint32]
@@ -82,58 +82,65 @@ class Places:
 
 
 class Suppression:
-    """Takes the layers' heads; the logits of one head are held at a time, [word token] float32."""
+    """Takes the layers' heads: `begin` a layer, `see` each head's span of the vocabulary, `end` it."""
 
-    def __init__(self, words: Words, U: Tensor, k: int) -> None:
+    def __init__(self, words: Words, U: Tensor, k: int, n_heads: int) -> None:
         """U: folded unembedding [d_model token]."""
-        self.words, self.U, self.k = words, U, min(k, U.shape[1])
-        steps = -(-U.shape[1] // BLOCK)
-        self.logits = torch.full((len(words.ids), steps * BLOCK), torch.inf, device=U.device)
+        self.words, self.k, n = words, k, len(words.ids)
+        self.columns = U[:, words.ids]
+        self.lowest = Lowest(n_heads, n, k, U)
+        self.flags = U.new_empty(n * max(CHUNK, len(words.keys)))
+        self.below, self.same = (U.new_zeros(n_heads, n) for _ in range(2))
+        self.own: dict[int, tuple[Tensor, Tensor]] = {}  # first column of a chunk -> words' columns in it, and words
+        for start in range(0, U.shape[1], CHUNK):
+            there = torch.nonzero((words.ids >= start) & (words.ids < start + CHUNK))[:, 0]
+            self.own[start] = words.ids[there] - start, there
 
-    def layer(
-        self, heads: LayerHeads, b_Q: Tensor | None, see: Callable[[int, Tensor], None] = lambda *_: None
-    ) -> Places:
-        """Every head's ranks and hits; `see` gets each head and W_O U [d_head token], which are made but once."""
-        n, count = len(self.words.ids), len(heads.O)
-        values = self.words.read @ heads.V  # [n_kv word d_head]
-        keys = self.words.keys @ heads.K
-        ov, qk = (np.zeros((n, count), np.uint32) for _ in range(2))
-        hits = np.zeros((2, n, n, count), np.bool_)
-        for head in range(count):
-            g = head // heads.group
-            columns = heads.O[head] @ self.U
-            see(head, columns)
-            row = values[g] @ columns  # [word token]
-            ov[:, head], hits[0, :, :, head] = self._bottom(row)
-            query = self.words.queries @ heads.Q[head]
-            query = query if b_Q is None else query + b_Q[head]
-            qk[:, head], hits[1, :, :, head] = _top(query @ keys[g].T, self.k)
+    def begin(self, heads: LayerHeads, b_Q: Tensor | None) -> None:
+        """The words' own columns first: their logits are compared with all others."""
+        self.heads, self.b_Q = heads, b_Q
+        self.values = heads.per_head(self.words.read @ heads.V)  # [n_heads word d_head]
+        self.table = self.values @ (heads.O @ self.columns)  # [n_heads word word]
+        self.target = self.table.diagonal(dim1=1, dim2=2).contiguous()  # [n_heads word]
+        for held, empty in ((self.below, 0), (self.same, 0), (self.lowest.kept, torch.inf)):
+            held.fill_(empty)
+
+    def see(self, head: int, span: Span) -> None:
+        """One head's logits of a span, with the words' own columns as `begin` rounded them."""
+        own = self.target[head]
+        for place, (start, columns) in enumerate(zip(span.starts, span.columns, strict=True)):
+            logits = self.lowest.product(place, self.values[head], columns[head])
+            at, word = self.own[start]
+            logits.index_copy_(1, at, self.table[head].index_select(1, word))
+            self.below[head] += count("lt", logits, own, self.flags)
+            self.same[head] += count("eq", logits, own, self.flags)
+            self.lowest.seen(place)
+        self.lowest.end(head, len(span.starts))
+
+    def end(self) -> Places:
+        """Every head's ranks and hits."""
+        n, n_heads = len(self.words.ids), len(self.heads.O)
+        ov = _twice(self.below, self.same).T
+        qk, hits = np.zeros((n, n_heads), np.uint32), np.zeros((2, n, n, n_heads), np.bool_)
+        hits[0] = (self.table <= self.lowest.line[..., None]).permute(1, 2, 0).cpu().numpy()
+        keys = self.words.keys @ self.heads.K
+        for head, Q in enumerate(self.heads.Q):
+            query = self.words.queries @ Q
+            query = query if self.b_Q is None else query + self.b_Q[head]
+            qk[:, head], hits[1, :, :, head] = self._top(query @ keys[head // self.heads.group].T)
         return Places(ov, qk, hits)
 
-    def _bottom(self, row: Tensor) -> tuple[Ranks, npt.NDArray[np.bool_]]:
-        """Ranks from the bottom of own columns, and the words' columns among the k lowest; row [word token]."""
-        own = row.gather(1, self.words.ids[:, None])
-        below, same = (row < own).sum(1), (row == own).sum(1)
-        self.logits[:, : row.shape[1]] = row
-        blocks = self.logits.view(len(row), BLOCK, -1)
-        at = blocks.amin(1).topk(min(self.k, blocks.shape[2]), largest=False).indices  # [word k] blocks of the k lowest
-        few = blocks.gather(2, at[:, None].expand(-1, BLOCK, -1)).flatten(1)
-        line = few.topk(self.k, largest=False).values[:, -1:]
-        hits = row[:, self.words.ids] <= line
-        return _twice(below, same), hits.cpu().numpy()
-
-
-def _top(scores: Tensor, k: int) -> tuple[Ranks, npt.NDArray[np.bool_]]:
-    """Ranks from the top of the own keys, and the words' keys among the k highest; scores [word key]."""
-    own = scores.diagonal()[:, None]
-    line = scores.topk(min(k, scores.shape[1])).values[:, -1:]
-    ranks = _twice((scores > own).sum(1), (scores == own).sum(1))
-    return ranks, (scores[:, : len(scores)] >= line).cpu().numpy()
+    def _top(self, scores: Tensor) -> tuple[Ranks, npt.NDArray[np.bool_]]:
+        """Ranks from the top of the own keys, and the words' keys among the k highest; scores [word key]."""
+        own = scores.diagonal().contiguous()
+        line = scores.topk(min(self.k, scores.shape[1])).values[:, -1:]
+        ranks = _twice(*(count(which, scores, own, self.flags) for which in ("gt", "eq")))
+        return ranks, (scores[:, : len(scores)] >= line).cpu().numpy()
 
 
 def _twice(ahead: Tensor, same: Tensor) -> Ranks:
     """Twice 1 + #ahead + #tied / 2; `same` counts the own column too."""
-    return (2 + 2 * ahead + same - 1).cpu().numpy().astype(np.uint32)
+    return (1 + 2 * ahead.long() + same.long()).cpu().numpy().astype(np.uint32)
 
 
 def shares(ranks: Ranks, k: int) -> Floats:
