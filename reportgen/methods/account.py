@@ -46,7 +46,7 @@ class ComputeRow:
 class Account:
     """All that `reportgen methods` writes.
 
-    done      paragraphs on what was done: the model and the whole first, then each suite
+    done      paragraphs on what was done: the model and the whole first, then each suite, and those that did not score
     compute   a row per suite; total in hours
     answers   (question, draft answer) about error bars, compute and licences
     cites     citation keys, in the order in which they appear
@@ -83,6 +83,8 @@ def account(run: Run, names: Sequence[str] = ()) -> Account:
     records = run.manifest.scored()
     paragraphs = [tuple(_whole(run.manifest, wanted))]
     paragraphs += [tuple(_of_suite(known.get(n), records[n], run.result(n))) for n in wanted]
+    if not names and (left_out := tuple(_left_out(run.manifest))):
+        paragraphs.append(left_out)
     answers = (
         ("Error bars and significance", _error_bars([run.result(name) for name in wanted])),
         ("Compute", _compute_words(run.manifest, wanted)),
@@ -140,7 +142,8 @@ def _of_suite(suite: Suite | None, record: SuiteRecord, result: SuiteResult) -> 
     yield Sentence(f"{suite.title}: {suite.summary.rstrip('.')}.", cites)
     used = [m for m in suite.measures if any(score.measure == m.name for score in result.scores)]
     if not used:
-        yield Sentence("No score of a head was computed.")
+        whys = dict.fromkeys(one.why.rstrip(".") for one in result.not_computed)
+        yield Sentence(f"No score of a head was computed{f': {next(iter(whys))}' if whys else ''}.")
         return
     yield Sentence(f"Scores of each head: {'; '.join(_lower(m.title) for m in used)}. {_examples(result.scores)}.")
     nulls = dict.fromkeys(m.null for m in used if m.null and not m.null.startswith("none"))
@@ -150,6 +153,17 @@ def _of_suite(suite: Suite | None, record: SuiteRecord, result: SuiteResult) -> 
     changed = _changed(suite, record)
     if changed:
         yield Sentence(f"Settings other than those of the preset {record.preset}: {_and(changed)}.")
+
+
+def _left_out(manifest: Manifest) -> Iterator[Sentence]:
+    """Suites of the run that scored nothing, and why: the first sentence of what they said."""
+    known = suites.drawable(manifest.suites)
+    for name, record in manifest.suites.items():
+        if record.status != "done":
+            title = known[name].title if name in known else name
+            ended = "failed" if record.status == "failed" else "was not scored"
+            why = record.error.split(". ")[0].rstrip(".")
+            yield Sentence(f"{title} {ended}{f': {why}' if why else ''}.")
 
 
 def _lower(title: str) -> str:

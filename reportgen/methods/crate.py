@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from reportgen import suites
-from reportgen.files import write_atomic
+from reportgen.files import there, write_atomic
 from reportgen.manifest import Manifest, SuiteRecord
 from reportgen.runfolder import MANIFEST, Run, resume_key
 
@@ -38,6 +38,9 @@ def crate(run: Run) -> Entity:
     files = [_file(run.path, MANIFEST, "The run: model, settings, versions, digests")]
     files += [_file(run.path, f"scores/{name}", f"Scores of {suite}") for suite, r in done.items() for name in r.sha256]
     files += [_file(run.path, f"overlays/{name}", "The user's head sets") for name in manifest.overlays]
+    files += [
+        _file(run.path, f"drawn/{n}.json", f"Figures of {n}") for n in done if there(run.path / f"drawn/{n}.json")
+    ]
     actions = [_action(manifest, name, record) for name, record in done.items()]
     settings = [value for name, record in done.items() for value in _settings(name, record)]
     root: Entity = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,21 @@ def replicate(target: Target, run: Run | None, model: str, why: str = "") -> Rep
     """
     if run is None:
         return Replication(target, model, None, tuple(_left(target, claim, model, why) for claim in target.claim))
-    return Replication(target, model, run, tuple(_answer(target, claim, model, run) for claim in target.claim))
+    answers = (_answer(target, claim, model, run) for claim in target.claim)
+    return Replication(target, model, run, tuple(map(_made_up, answers) if is_made_up(run) else answers))
+
+
+def is_made_up(run: Run) -> bool:
+    """Whether weights or numbers of a run are made up: random ones, say. By chance they pass a rule now and then."""
+    return run.manifest.synthetic or run.model.synthetic
+
+
+def _made_up(answer: Answer) -> Answer:
+    """The answer of a run that is made up: a claim that its numbers meet is not reproduced by them."""
+    if answer.verdict not in ("reproduced", "partly"):
+        return answer
+    why = f"weights or numbers are made up, so that {answer.verdict!r} by the rule is chance"
+    return replace(answer, verdict="not comparable", why="; ".join(filter(None, (why, answer.why))))
 
 
 def model_of(target: Target, run: Run, said: str = "") -> str:
@@ -300,7 +314,8 @@ def lines(found: Replication) -> Iterator[str]:
     cited = short_citation(target.paper) if target.paper else target.source
     yield f"{target.key}: {target.title} ({cited})"
     if found.run is not None:
-        yield f"run: {found.run.path}, {found.run.model.described}"
+        made_up = "; SYNTHETIC: untrained weights or made-up numbers" if is_made_up(found.run) else ""
+        yield f"run: {found.run.path}, {found.run.model.described}{made_up}"
     rows = [COLUMNS, *(tuple(one_line(cell) for cell in _row(answer)) for answer in found.answers)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     for row in rows:
@@ -320,6 +335,7 @@ def as_json(found: Replication) -> dict[str, object]:
     return {
         "target": target.key, "title": target.title, "paper": target.paper, "source": target.source,
         "model": found.model, "run": None if found.run is None else str(found.run.path), "code": found.code,
+        "synthetic": found.run is not None and is_made_up(found.run),
         "claims": [
             {"what": a.what, "published": a.published, "verdict": a.verdict, "why": a.why, **(a.numbers or {})}
             for a in found.answers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reportgen.errors import SettingsError, UserError
+from reportgen.errors import ModelError, SettingsError, UserError
 from reportgen.verbs.options import RunDir
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _score(target: Target, model: str, published: str, out: Path, options: dict[
     from reportgen.config import Options
     from reportgen.console import Reporter
     from reportgen.runfolder import slug_of
+    from reportgen.targets.read import chosen
     from reportgen.targets.replicate import check_model, missing_suites, model_of, replicate
 
     gone = missing_suites(target)
@@ -150,8 +151,14 @@ def _score(target: Target, model: str, published: str, out: Path, options: dict[
         model=scored, suites=names, preset=target.preset, settings=settings, out=str(out), selftest=False,
         name=f"replicate-{target.key}-{slug_of(scored)}"[:120], **options,
     )  # fmt: skip
-    with reporter.live():
-        made = runner.run(asked, reporter)
+    try:
+        with reporter.live():
+            made = runner.run(asked, reporter)
+    except ModelError as error:
+        if published or not chosen(target, scored):
+            raise
+        how = f"reportgen replicate {target.key} FOLDER --published {scored}, or a stored run with --run."
+        raise ModelError(error.problem, f"{error.hint.replace(', or mini', '')} Type: {how}".strip()) from error
     return replicate(target, made, model_of(target, made, published))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from reportgen import suites
 from reportgen.cli import app
 from reportgen.errors import RunError, SettingsError
 from reportgen.methods.account import account, time_words
@@ -20,7 +21,7 @@ from reportgen.methods.crate import CRATE, PROFILE, crate
 from reportgen.methods.write import FORMATS
 from reportgen.published import load_catalogue
 from reportgen.runfolder import Run, RunWriter
-from tests.fixtures import write_run
+from tests.fixtures import write_kept, write_run
 
 SITE = Path(__file__).parents[2] / "site" / "runs"
 SMOL, MINI = SITE / "smollm2-135m-instruct", SITE / "mini"
@@ -55,7 +56,34 @@ def test_a_suite_that_scored_no_head_says_so() -> None:
     run = Run.open(SMOL.parent / "mini")
     assert not run.result("icl").scores  # mini learns none of its tasks
     text = FORMATS["text"](account(run))
-    assert "No score of a head was computed." in text
+    (why,) = {one.why for one in run.result("icl").not_computed}
+    assert f"No score of a head was computed: {why}." in text
+    assert "Retrieval was not scored: its context has 128 tokens, at least 256 are needed." in text
+    assert "Retrieval" not in FORMATS["text"](account(run, ["icl"]))
+    smol = FORMATS["text"](account(Run.open(SMOL)))
+    assert "Sparse against dense circuits was not scored: SmolLM2-135M-Instruct.Q4_1 has no sparse copy." in smol
+
+
+@pytest.mark.parametrize("folder", [SMOL.parent / "mini", SMOL], ids=["mini", "smollm2"])
+def test_every_suite_of_the_published_runs_is_described(folder: Path) -> None:
+    """Title, n and null of each that scored heads; why not, of the others; whose its data are."""
+    run = Run.open(folder)
+    found = account(run)
+    text = FORMATS["text"](found)
+    assert set(run.manifest.suites) == {suite.name for suite in suites.BUILT_IN}
+    licences = dict(found.answers)["Licence of the data"]
+    for suite in suites.BUILT_IN:
+        if suite.name not in run.done():
+            assert f"{suite.title} was not scored: " in text
+            continue
+        (said,) = [" ".join(s.text for s in p) for p in found.done if p[0].text.startswith(f"{suite.title}: ")]
+        assert f"{suite.title}: {suite.licence}" in licences
+        if run.result(suite.name).scores:
+            assert "n = " in said
+            null = any(s.p is not None or s.line is not None for s in run.result(suite.name).scores)
+            assert ("Null" in said) == null
+        assert ".." not in said
+        assert "nan" not in said.split()
     assert "Scores of each head: ." not in text
 
 
@@ -227,6 +255,17 @@ def test_the_crate_has_what_the_profile_requires(folder: Path) -> None:
         assert values[f"run of {suite}, seed"] == run.manifest.scored()[suite].seed
         assert {f"{suite}.{name}" for name in run.manifest.suites[suite].settings} <= values.keys()
     assert any(run.model.content_hash in str(entity.get("identifier")) for entity in known.values())
+
+
+def test_the_crate_has_every_file_of_the_run(tmp_path: Path) -> None:
+    """But for the report, which is drawn from them; figures kept of a user's suite belong to the run."""
+    for run in (write_kept(tmp_path / "kept"), Run.open(MINI), Run.open(SMOL)):
+        found = {entity["@id"]: entity for entity in crate(run)["@graph"]}
+        parts = {part["@id"] for part in found["./"]["hasPart"]}
+        files = {p.relative_to(run.path).as_posix() for p in run.path.rglob("*") if p.is_file() and p.name != ".lock"}
+        assert parts == {name for name in files if not name.startswith("report/") and name != "ro-crate-metadata.json"}
+        assert parts <= set(found)
+    assert "drawn/mine.json" in {e["@id"] for e in crate(Run.open(tmp_path / "kept"))["@graph"]}
 
 
 def test_rocrate_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

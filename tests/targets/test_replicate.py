@@ -82,8 +82,17 @@ def test_real_runs_are_held_against_them(name: str, folder: str, capsys: pytest.
             assert found["verdict"] == "reproduced"
 
 
-def made_up(folder: Path, hub_id: str = "gpt2", settings: dict[str, object] | None = None, low: bool = False) -> Run:
-    """A run of GPT-2's shape in which the published name movers copy names, or (low) nobody knows them."""
+def made_up(
+    folder: Path,
+    hub_id: str = "gpt2",
+    settings: dict[str, object] | None = None,
+    low: bool = False,
+    synthetic: bool = False,
+) -> Run:
+    """A run of GPT-2's shape in which the published name movers copy names, or (low) nobody knows them.
+
+    synthetic  whether it says that it is made up
+    """
     values = np.random.default_rng(0).uniform(0, 0.3, (12, 12)).astype(np.float32)
     for layer, head in ((9, 9), (10, 0), (9, 6)):
         values[layer, head] = 0.05 if low else 0.9
@@ -94,8 +103,8 @@ def made_up(folder: Path, hub_id: str = "gpt2", settings: dict[str, object] | No
     ]
     known = suites.find("relations").make_settings("full", {"k_copying": 1})
     kept = msgspec.to_builtins(known) | (settings or {})
-    record = model_record(12, 12, hub_id=hub_id)
-    with RunWriter(folder, manifest(record)) as writer:
+    record = model_record(12, 12, hub_id=hub_id, synthetic=False)
+    with RunWriter(folder, msgspec.structs.replace(manifest(record), synthetic=synthetic)) as writer:
         writer.store("relations", SuiteResult("relations", tuple(made)), SuiteRecord("done", 1, kept, {}))
         return writer.run
 
@@ -115,6 +124,14 @@ def test_a_published_list_is_found_or_not(tmp_path: Path) -> None:
     assert found.code == 1
     lost = replicate(target, made_up(tmp_path / "b", low=True), "gpt2")
     assert lost.answers[0].verdict == "not"
+
+
+def test_what_is_made_up_reproduces_nothing(tmp_path: Path) -> None:
+    found = replicate(read.load("maps-gpt2"), made_up(tmp_path / "a", synthetic=True), "gpt2")
+    movers = found.answers[0]
+    assert (movers.verdict, movers.ours) == ("not comparable", "AUROC 1.000")
+    assert movers.why.startswith("weights or numbers are made up, so that 'reproduced' by the rule is chance")
+    assert {answer.verdict for answer in found.answers} <= {"not", "not comparable"}
 
 
 def test_other_settings_than_the_source_s_are_not_compared(tmp_path: Path) -> None:

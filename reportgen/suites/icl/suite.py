@@ -250,6 +250,7 @@ SUITE = Suite(
     ),
     data=_files,
     cost=phases,
+    licence="pair lists written for this project (CC0 1.0)",
     reach=reach,
     drops=drops,
     citations=(_TODD, "olsson2022induction"),

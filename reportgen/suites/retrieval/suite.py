@@ -255,6 +255,7 @@ SUITE = Suite(
     ),
     data=_files,
     cost=phases,
+    licence="texts, facts and questions written for this project (CC0 1.0)",
     reach=reach,
     citations=("wu2024retrieval", "zhang2025qrhead", "gema2026locos", "feucht2025dualroute"),
     quick={
