@@ -237,7 +237,7 @@ SUITE = Suite(
             "has at the token before e_1, minus log P(e_1) without; mean over examples",
             "High: the head alone brings the token that followed. Only the highest in attention and random heads are "
             "patched.",
-            "nats", "feucht2025dualroute; log P ours", null=_FLIPS,
+            "nats", "feucht2025dualroute; log P ours", null=_FLIPS.replace("over heads", "over the heads patched"),
         ),
         Measure(
             "prefix", "Induction by a long prefix",
