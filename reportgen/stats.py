@@ -196,12 +196,12 @@ def overlap_by_chance(a: Bools, b: Bools) -> tuple[float, float]:
 
     Chance places each set at random within the layers it has heads in: a hypergeometric count per layer, exact.
     """
-    from scipy.stats import hypergeom
-
     in_a, in_b, heads = a.sum(1), b.sum(1), a.shape[1]
     total = np.ones(1)
     for x, y in zip(in_a.tolist(), in_b.tolist(), strict=True):
-        total = np.convolve(total, hypergeom.pmf(np.arange(min(x, y) + 1), heads, x, y))
+        every = math.comb(heads, y)
+        ways = [math.comb(x, k) * math.comb(heads - x, y - k) / every for k in range(min(x, y) + 1)]
+        total = np.convolve(total, ways)
     return float((in_a * in_b / heads).sum()), float(min(1.0, total[int((a & b).sum()) :].sum()))
 
 
