@@ -478,12 +478,22 @@ class StaticWeights:
 
         Cohere's is multiplied by its factor on the logits.
         """
+        out = _transposed(self._unembed_rows(), self.device)
+        return out.mul_(getattr(self.config, self.layout.logit_scale)) if self.layout.logit_scale else out
+
+    def W_U_of(self, ids: Tensor) -> Tensor:  # noqa: N802
+        """[d_model ...] float32, the columns of W_U of tokens ids [...]; the others are not copied."""
+        tensor = self._unembed_rows()
+        out = tensor[ids.to(tensor.device)].float().movedim(-1, 0).to(self.device)
+        return out * getattr(self.config, self.layout.logit_scale) if self.layout.logit_scale else out
+
+    def _unembed_rows(self) -> Tensor:
+        """[d_vocab d_model] as it is stored."""
         names = [] if self.config.tie_word_embeddings else list(self.layout.unembed)
         for name in [*names, self.layout.embed]:
             tensor = self.source.get(f"{name}.weight")
             if tensor is not None:
-                out = _transposed(tensor, self.device)
-                return out.mul_(getattr(self.config, self.layout.logit_scale)) if self.layout.logit_scale else out
+                return tensor
         raise ModelError(f"{self.record.id} has no unembedding.", "Check that the checkpoint is complete.")
 
     def ln1_scale(self, layer: int) -> Tensor | None:

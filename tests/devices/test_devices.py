@@ -182,7 +182,7 @@ def test_transfers_do_not_grow_with_relations(tmp_path: Path) -> None:
 LOOKS_UP: dict[str, object] = {
     "permutations": 99, "resamples": 50, "random_sets": 2, "sequences": 8, "verified": 4, "sampled": 2,
 }  # fmt: skip
-RETRIEVAL_CAP = 1500
+RETRIEVAL_CAP = 1160  # as CAPS: about a tenth above what was measured
 
 
 @pytest.mark.parametrize("preset", ["own", "locos"])

@@ -174,6 +174,7 @@ def test_w_u_gives_the_logits(family: str, model_of: ModelOf, folder_of: FolderO
     w_u = model.W_U()
     assert w_u.is_contiguous()
     assert w_u.shape == (32, model.record.d_vocab)
+    assert torch.equal(model.W_U_of(IDS), w_u[:, IDS])
     bias = logits - normed @ w_u
     torch.testing.assert_close(bias, bias[:1, :1].expand_as(bias), atol=2e-4, rtol=0)
 
@@ -249,6 +250,7 @@ def test_streamed_weights_are_the_loaded_ones(family: str, model_of: ModelOf, fo
         assert torch.equal(model.W_V(layer), streamed.W_V(layer))
         assert torch.equal(model.W_O(layer), streamed.W_O(layer))
     assert torch.equal(model.W_U(), streamed.W_U())
+    assert torch.equal(model.W_U_of(TOKENS), streamed.W_U_of(TOKENS))
     assert torch.equal(model.embed(TOKENS), streamed.embed(TOKENS))
     if family in FIRST_MLP:
         assert torch.equal(model.first_mlp(TOKENS), streamed.first_mlp(TOKENS))

@@ -164,7 +164,7 @@ _ASSIGNED = (
 )
 _WEIGHTED = "value-weighted attention"
 _FLIPS = "random sign for each example, standardised per head, step-down max-T over heads; one-sided"
-_ENTITIES = "random sign for each entity, standardised per head, step-down max-T over the heads patched; one-sided"
+_PATCHED = "random sign for each {}, standardised per head, step-down max-T over the heads patched; one-sided"
 _OTHERS = "minus the mean over the other facts j of the document"
 
 SUITE = Suite(
@@ -230,7 +230,7 @@ SUITE = Suite(
             "that has at the token before e_1, minus log P(e_2) without; mean over entities",
             "High: what the head alone says where the entity comes next brings its second token, one position on. Only "
             "the highest in attention and random heads are patched.",
-            "nats", "feucht2025dualroute; log P ours", null=_ENTITIES,
+            "nats", "feucht2025dualroute; log P ours", null=_PATCHED.format("entity"),
         ),
         Measure(
             "token_effect", "Token copying by patching",
@@ -238,7 +238,7 @@ SUITE = Suite(
             "has at the token before e_1, minus log P(e_1) without; mean over examples",
             "High: the head alone brings the token that followed. Only the highest in attention and random heads are "
             "patched.",
-            "nats", "feucht2025dualroute; log P ours", null=_FLIPS,
+            "nats", "feucht2025dualroute; log P ours", null=_PATCHED.format("example"),
         ),
         Measure(
             "prefix", "Induction by a long prefix",

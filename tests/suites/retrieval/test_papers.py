@@ -78,6 +78,10 @@ def test_feucht_has_neither_contrast_nor_rule(model: Model, tmp_path: Path) -> N
     token = made["token/random_tokens"]
     assert token.no_null == papers.NO_NULL
     assert float(np.nanmin(token.values)) >= 0
+    effect = made["token_effect/random_tokens"]
+    assert (effect.no_null, effect.p) == (papers.NO_NULL, None)
+    assert effect.label == "Token copying by patching, Feucht et al. (probability)"
+    assert float(np.nanmax(np.abs(effect.values))) < 1
     assert not [s for s in made.head_sets if s.key.endswith("copiers")]
 
 

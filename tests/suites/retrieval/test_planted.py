@@ -11,15 +11,19 @@ import torch
 from reportgen.figures.figure import View
 from reportgen.models.load import set_threads
 from reportgen.models.model import Model
-from reportgen.scores import HeadSet, SuiteResult
+from reportgen.scores import Control, HeadScores, HeadSet, SuiteResult, head_name, parse_head
 from reportgen.suites import facts
 from reportgen.suites.base import Context
 from reportgen.suites.retrieval.drawing.figures import figures
+from reportgen.suites.retrieval.drawing.points import CROSS
 from reportgen.suites.retrieval.facts import RetrievalFacts
 from reportgen.suites.retrieval.scoring import ablation
 from reportgen.suites.retrieval.scoring.documents import Asked
+from reportgen.suites.retrieval.scoring.patched import UNVERIFIED
 from reportgen.suites.retrieval.scoring.score import score
+from reportgen.suites.retrieval.scoring.sets import patched
 from reportgen.suites.retrieval.suite import SUITE
+from tests.figures.samples import rows_of
 from tests.suites.retrieval.toy import COPIER, POINTER, WRONG, planted
 from tests.suites.retrieval.toy import facts as written
 
@@ -114,6 +118,65 @@ def test_figures_say_what_they_show(made: SuiteResult, model: Model) -> None:
     square = drawn["retrieval-table"].data.rows
     own = [row[2] for row in square if row[0] == row[1]]
     assert min(float(x) for x in own if isinstance(x, float)) > 0.99
+
+
+def test_copying_is_drawn_against_what_other_suites_scored(made: SuiteResult, model: Model) -> None:
+    values = np.zeros((2, 4), np.float32)
+    values[COPIER], values[POINTER] = 0.9, 0.5
+    induction = HeadScores("other/induction/words", "Induction (mass)", values, 9, no_null="made up")
+    aie = HeadScores(
+        "third/aie/all", "Effect (nats)", values, 9, no_null="made up", estimated=values == 0.5, estimator="a gradient"
+    )
+    results = {"other": SuiteResult("other", (induction,)), "third": SuiteResult("third", (aie,)), "retrieval": made}
+    drawn = {f.id: f for f in figures(made, View(model.record, overlays=made.head_sets, results=results))}
+    figure = drawn["retrieval-elsewhere"]
+    assert [column.name for column in figure.data.columns[1:4]] == [
+        made["copy/needles"].label,
+        *(s.label for s in (induction, aie)),
+    ]
+    rows = {row[0]: row for row in figure.data.rows}
+    assert rows["L1H0"][2:5] == (pytest.approx(0.9), pytest.approx(0.9), True)
+    assert rows["L1H1"][3] is None  # an estimate
+    assert "Of the 1 highest in copying, among the highest: 1 in induction, 1 in effect." in figure.caption
+    assert {row["shape"] for row in rows_of(figure.chart.to_dict(), "points")} == {"circle", CROSS}
+    assert "retrieval-elsewhere" not in {f.id for f in figures(made, View(model.record, results={"retrieval": made}))}
+
+
+def test_heads_that_are_not_patched_have_no_value_and_say_so(model: Model, tmp_path: Path) -> None:
+    given = {**SMALL, "needles": str(written(tmp_path, 2)), "twins": 0, "random_tokens": False, "shuffled": False,
+             "sequences": 8, "verified": 3, "sampled": 2}  # fmt: skip
+    found = score(model, SUITE.make_settings("quick", given), Context(0, 1))
+    effect, told = found["token_effect/random_tokens"], facts.read(found, RetrievalFacts)
+    one = told.patched[0]
+    assert (one.of, one.entities, len(one.highest), len(one.random)) == ("token", 8, 3, 2)
+    assert one.highest == [head_name(*head) for head in found["token/random_tokens"].ranking()[:3]]
+    assert set(one.highest + one.random) == {head_name(*head) for head in effect.ranking()}
+    assert effect.p is not None
+    assert effect.low is not None
+    assert int(np.isnan(effect.values).sum()) == int(np.isnan(effect.p).sum()) == int(np.isnan(effect.low).sum()) == 3
+    assert set(effect.reasons.values()) == {UNVERIFIED}
+    assert effect.controls[0].value == max(float(effect.values[parse_head(name)]) for name in one.random)
+    stored = found.arrays["patched/token"]
+    assert stored.values.shape == (2, 8, 5)
+    mean = dict(zip(stored.labels["head"], stored.values[0].mean(0).tolist(), strict=True))
+    for head in effect.ranking():
+        assert float(effect.values[head]) == pytest.approx(mean[head_name(*head)], abs=1e-6)
+    off = score(model, SUITE.make_settings("quick", {**given, "verified": 0}), Context(0, 1))
+    assert "patching" in str([x.what for x in off.not_computed])
+    assert not [s for s in off.scores if s.measure.endswith("_effect")]
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "outcome"),
+    [(0.5, 0.01, "passed"), (0.5, 0.2, "failed"), (0.1, 0.01, "failed"), (float("nan"), float("nan"), "not run")],
+)
+def test_a_patched_head_passes_beyond_its_null_and_beyond_random_heads(value: float, p: float, outcome: str) -> None:
+    values, ps = (np.full((1, 2), x, np.float32) for x in (value, p))
+    scores = HeadScores(
+        "retrieval/token_effect/random_tokens", "x", values, 8, p=ps, reasons={"*": UNVERIFIED},
+        controls=(Control("random heads", 0.2),),
+    )  # fmt: skip
+    assert patched(scores, (0, 1), 0.05) == outcome
 
 
 def test_without_the_copier_no_question_is_answered(

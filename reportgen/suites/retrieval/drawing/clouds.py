@@ -24,36 +24,49 @@ from reportgen.suites.retrieval.suite import SUITE, TASK
 
 OWN = ("point", "write")
 ELSEWHERE = ("induction", "aie")  # measures of other suites
+SHORT = {"point": "pointing", "write": "writing", "induction": "induction", "aie": "function vectors"}
 TOP = 0.02  # share of the heads that is called top: three at least, and at most ten per cent
 _NAMED = 3  # heads named in each panel, by either axis
 
 
 def clouds(result: SuiteResult, view: View, told: RetrievalFacts) -> Figure | None:
-    """None where a measure is not computed; attention to the answer stands for copying where that is not."""
-    copy = result.get("copy", TASK)
-    if copy is None or not np.isfinite(copy.values).any():
-        copy = result.get("copy_mass", TASK)
-    own = [result.get(name, TASK) for name in OWN]
+    """Against pointing and writing; None where neither is computed."""
+    copy, own = _copying(result), [result.get(name, TASK) for name in OWN]
     known = [s for s in own if s is not None and np.isfinite(s.values).any()]
-    if copy is None or not known:
-        return None
-    known += _elsewhere(view, copy)
+    return None if copy is None or not known else _figure("retrieval-clouds", copy, known, view, told)
+
+
+def elsewhere(result: SuiteResult, view: View, told: RetrievalFacts) -> Figure | None:
+    """Against induction and function-vector effects; None where no suite of the run has scored them."""
+    copy = _copying(result)
+    known = [] if copy is None else _elsewhere(view, copy)
+    return None if copy is None or not known else _figure("retrieval-elsewhere", copy, known, view, told)
+
+
+def _copying(result: SuiteResult) -> HeadScores | None:
+    """Copying, or attention to the answer where that is not computed."""
+    found = (result.get(name, TASK) for name in ("copy", "copy_mass"))
+    return next((s for s in found if s is not None and np.isfinite(s.values).any()), None)
+
+
+def _figure(key: str, copy: HeadScores, known: Sequence[HeadScores], view: View, told: RetrievalFacts) -> Figure:
     name = captions.model_name(view)
     marked = {head for s in view.sets("retrieval/") if s.key.endswith("/retrieval_heads") for head in s.heads}
     both = [f"{_shared(copy, one)[0]} in {words.lower(one.label)}" for one in known]
+    against = " and ".join(SHORT[s.measure] for s in known)
     return Figure(
-        id="retrieval-clouds",
+        id=key,
         suite=SUITE.name,
-        title=f"{name}: copying, pointing and writing",
+        title=f"{name}: copying against {against}",
         caption=captions.join(
-            f"{copy.label.partition(' (')[0]} of each head of {captions.grid_words(view)} against other scores.",
-            words.questions(told),
+            f"{copy.label.partition(' (')[0]} of each head of {captions.grid_words(view)}.",
+            words.counted(told, copy),
             f"Of the {int(top(copy).sum())} highest in copying, among the highest: {', '.join(both)}.",
             captions.synthetic(view),
         ),
-        alt=f"Scatter of copying against other scores over the heads of {name}.",
+        alt=f"Scatter of copying against {against} over the heads of {name}.",
         chart=later(_chart, copy, known, marked, view.style, synthetic=bool(captions.synthetic(view))),
-        data=_table([copy, *known], marked),
+        data=_table(key.replace("-", "/"), [copy, *known], marked),
         notes=captions.notes(
             *(f"{s.label}: {SUITE.measure(s.measure).formula}." for s in (copy, *known) if s.suite == SUITE.name),
             *(f"{s.label}: of the suite {s.suite}, {s.key}." for s in known if s.suite != SUITE.name),
@@ -105,7 +118,7 @@ def _chart(
     for x in others:
         across = x.exact_values.astype(float)
         known = np.isfinite(across) & np.isfinite(up)
-        ends = axis_of(x.label, across[known]), axis_of(y.label, up[known])
+        ends = axis_of(x.label, across[known]), axis_of(y.label.partition(" (")[0], up[known])
         axes.append(ends)
         kinds = (("other heads", known & ~mark, "circle"), ("retrieval heads", known & mark, CROSS))
         points = [Points(kind, spots(across, up, some), colour, shape)
@@ -121,11 +134,11 @@ def _chart(
     return line_chart(panels, axes, style, synthetic=synthetic, colours=colours, aspect=0.78, **SEVERAL)
 
 
-def _table(scores: Sequence[HeadScores], marked: set[Head]) -> Table:
+def _table(key: str, scores: Sequence[HeadScores], marked: set[Head]) -> Table:
     layers, heads = scores[0].values.shape
     rows: list[tuple[Cell, ...]] = []
     for head in ((layer, h) for layer in range(layers) for h in range(heads)):
         values = [float(s.exact_values[head]) if s.exact[head] else None for s in scores]
         rows.append((head_name(*head), *values, head in marked))
     columns = (Column("head"), *(Column(s.label, digits=4) for s in scores), Column("retrieval head"))
-    return Table("retrieval/clouds", "Copying and other scores", columns, tuple(rows), folded=True)
+    return Table(key, "Copying and other scores", columns, tuple(rows), folded=True)

@@ -8,7 +8,7 @@ from functools import partial
 from reportgen.figures.figure import Maker, OneByOne, View
 from reportgen.scores import SuiteResult
 from reportgen.suites import facts
-from reportgen.suites.retrieval.drawing.clouds import clouds
+from reportgen.suites.retrieval.drawing.clouds import clouds, elsewhere
 from reportgen.suites.retrieval.drawing.maps import maps
 from reportgen.suites.retrieval.drawing.patched import patched_figure
 from reportgen.suites.retrieval.drawing.published import published_figure
@@ -23,5 +23,5 @@ def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     told = facts.read(result, RetrievalFacts)
     yield partial(recall_figure, result, view, told)
     yield from maps(result, view, told)
-    for draw in (removed_figure, patched_figure, clouds, published_figure, table_figure):
+    for draw in (removed_figure, patched_figure, clouds, elsewhere, published_figure, table_figure):
         yield partial(draw, result, view, told)

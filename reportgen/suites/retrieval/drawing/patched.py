@@ -32,7 +32,7 @@ def patched_figure(result: SuiteResult, view: View, told: RetrievalFacts) -> Fig
         suite=SUITE.name,
         title=f"{name}: copying by patching",
         caption=captions.join(
-            f"What patching one head changes, against its attention, in {captions.grid_words(view)}.",
+            f"What patching one head of {name} changes, against its attention.",
             *(_verdict(*pair) for pair in pairs),
             synthetic,
         ),
@@ -57,7 +57,7 @@ def _pair(result: SuiteResult, one: PatchedFacts) -> Pair | None:
 
 
 def _verdict(one: PatchedFacts, _: HeadScores, effect: HeadScores) -> str:
-    """`Concept: n = 48; best L23H2 0.1 [..]; 3 of 64 beat their null; highest random head 0.01.`"""
+    """`Concept: n = 48, best L23H2 0.1, 3 of 64 beat their null, random heads reach 0.01.`"""
     best = effect.ranking()[0]
     parts = [f"n = {effect.n}", f"best {head_name(*best)} {captions.number(effect.values[best])}"]
     if effect.p is not None:
@@ -65,6 +65,11 @@ def _verdict(one: PatchedFacts, _: HeadScores, effect: HeadScores) -> str:
         parts.append(f"{beating} of {int(effect.exact.sum())} beat their null")
     parts += [f"{c.name} reach {captions.number(c.value)}" for c in effect.controls]
     return f"{one.of.capitalize()}: {', '.join(parts)}."
+
+
+def _unit(effect: HeadScores) -> str:
+    """Nats, or the paper's probability."""
+    return effect.label.rpartition("(")[2].rstrip(")")
 
 
 def _chart(pairs: Sequence[Pair], style: Style, *, synthetic: bool) -> alt.LayerChart:
@@ -76,7 +81,7 @@ def _chart(pairs: Sequence[Pair], style: Style, *, synthetic: bool) -> alt.Layer
         random = np.zeros(x.shape, np.bool_)
         for head in one.random:
             random[parse_head(head)] = True
-        ends = axis_of(attention.label, x[known]), axis_of(effect.label, y[known])
+        ends = axis_of(attention.label, x[known]), axis_of(f"Change by the patch ({_unit(effect)})", y[known])
         axes.append(ends)
         kinds = (("highest in attention", known & ~random, "circle"), ("random heads", known & random, CROSS))
         points = [Points(kind, spots(x, y, some), colour, shape)

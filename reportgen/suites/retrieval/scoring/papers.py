@@ -88,7 +88,7 @@ def locos(model: Model, of: Writer, past: Past, doc: Document) -> Floats | None:
     known = torch.tensor([[k < len(span) for k in range(width)] for span in spans], device=model.device).float()
     own = known.sum(1, keepdim=True)  # [question 1] keys of the sentence
     weight = own / (len(doc.ids) + rows + 1 - own)  # [question token]: over the other keys that the query sees
-    toward = of.W_U[:, targets].movedim(0, -1)  # [question token d_model]
+    toward = of.W_U_of(targets).movedim(0, -1)  # [question token d_model]
     group = model.record.n_heads // model.record.n_kv_heads
     values = past.values(keys.flatten())
     readers: dict[int, Tensor] = {}

@@ -6,7 +6,7 @@ was the largest logit: `Read.right` says which tokens that holds for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,18 +33,18 @@ class Writer:
 
     W_O      per layer [head d_head d_model], in float32; empty where another norm stands after it
     scale    [d_model] of the final norm, or None;  centred  whether it takes the mean away;  eps of it
-    W_U      [d_model vocab]
+    W_U_of   tokens [...] -> their columns of W_U [d_model ...]: of few, a whole copy would be as large as the embedding
     """
 
     W_O: list[Tensor]
     scale: Tensor | None
     centred: bool
     eps: float
-    W_U: Tensor
+    W_U_of: Callable[[Tensor], Tensor]
 
     def toward(self, ids: Tensor, others: Tensor) -> Tensor:
         """[row d_model] directions of tokens [row] against the mean of others [row other], before the final norm."""
-        found = self.W_U[:, ids].T - self.W_U[:, others].mean(2).T
+        found = self.W_U_of(ids).T - self.W_U_of(others).mean(2).T
         found = found if self.scale is None else found * self.scale
         return found - found.mean(1, keepdim=True) if self.centred else found
 
@@ -66,7 +66,7 @@ def writer(model: Model) -> Writer:
         model.final_scale(),
         not hasattr(config, "rms_norm_eps"),
         eps,
-        model.W_U().float(),
+        model.W_U_of,
     )
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 UNITS = ("nats", "probability")
 ROWS = 64  # examples of a pass
-LOGITS = 2**25  # float32 logits of a pass: 128 MB
+LOGITS = 2**24  # float32 logits of a pass: 64 MB
 Floats = npt.NDArray[np.float32]
 
 
@@ -164,5 +164,5 @@ class _Rows:
 
 def _read(logits: Tensor, answers: Tensor) -> Tensor:
     """[unit row] log P and P of each row's answer, logits [row vocab]."""
-    log_p = logits.gather(1, answers[:, None])[:, 0] - logits.logsumexp(1)
+    log_p = logits.gather(1, answers[:, None])[:, 0] - torch.stack([row.logsumexp(0) for row in logits])
     return torch.stack([log_p, log_p.exp()])

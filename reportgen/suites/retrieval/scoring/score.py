@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -172,12 +173,14 @@ def run(model: Model, made: Material, settings: Settings, context: Context, *, c
 
 
 def _twin(model: Model, made: Material, context: Context, *, cached: bool) -> list[Read]:
-    """The same documents, read by a random twin; after the model's own weights for writing are let go."""
+    """The same documents, read by a random twin, whose weights are let go at once."""
     twin = random_twin(model, context.seed)
     of, found = writer(twin), list[Read]()
     for index, doc in enumerate(made.documents):
         found.append(read(twin, of, doc, cached=cached))
         context.progress(index + 1, len(made.documents), "random twin")
+    del twin, of
+    gc.collect()  # its modules refer to each other
     return found
 
 
