@@ -85,6 +85,7 @@ class Model(StaticWeights):
         vocab: Tensor | None = None,
         past: Past | None = None,
         beside: Mapping[str, Tensor] | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """Logits [batch pos vocab] float32 of ids [batch pos] with temporary `hooks`.
 
@@ -98,12 +99,14 @@ class Model(StaticWeights):
         past    the positions before [row pos]; ids, hooks and start are of the continuation, [variant*row pos] with
                 variants outermost. Only where `keeps_past`
         beside  position_ids and attention_mask of ids that are no row of text (prefix_cache.py)
+        at      positions [place] to unembed, in place of all: [batch place vocab]
 
         Raises NotApplicable for writes that the family does not support, ValueError for an unknown kind or layer.
         """
         hooks, before = _started(hooks or {}, start)
+        keep = int(last) if at is None else at.to(self.device)
         with self._skipped(before), self._given(attention or {}), self._unembedding(vocab):
-            return self._forward(ids, hooks, grad=grad, past=past, logits_to_keep=int(last), **(beside or {})).float()
+            return self._forward(ids, hooks, grad=grad, past=past, logits_to_keep=keep, **(beside or {})).float()
 
     def run_until(
         self, ids: Tensor, hooks: Hooks, layer: int, *, start: Start | None = None, attention: Given | None = None,

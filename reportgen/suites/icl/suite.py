@@ -28,6 +28,7 @@ OURS, PAPER = "own", "todd"
 PAPERS = (10, 25)  # Todd et al. 2023, compute_indirect_effect: examples, and prompts a task
 OVERLAP = 1.1  # heads that the rankings choose together, over those of the first
 FEW = 8  # prompts of a task, and windows of text, on which sets of heads are ablated at all positions
+READ = 120  # positions of a window of text whose logits are read
 FIXED = 30_000  # calls between the passes
 
 
@@ -161,7 +162,7 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
         Phase(
             "text",
             tokens=512 * (s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)) + 0.7 * on_text),
-            logits=512 * (s.text_windows * (8 + s.text_verified + s.text_sampled) + on_text),
+            logits=READ * (s.text_windows * (8 + s.text_verified + s.text_sampled) + on_text),
             calls=cost.passes(record, s.text_windows * (8 + 0.5 * (s.text_verified + s.text_sampled)) + on_text),
         ),
         Phase(

@@ -58,6 +58,15 @@ def test_what_the_plain_run_gives(model: Model, side: Side) -> None:
     assert runs_beside(model, LENGTH)
 
 
+def test_logits_at_some_positions_are_those_of_all(model: Model, side: Side) -> None:
+    at = torch.tensor([1, 4, LENGTH - 1])
+    torch.testing.assert_close(model.run(side.ids, at=at), model.run(side.ids)[:, at], atol=2e-5, rtol=1e-5)
+    residual: list[torch.Tensor] = []
+    model.run(side.ids, {("resid_pre", 1): lambda stream: residual.append(stream.clone())}, last=True)
+    got = model.run(side.ids, start=(1, residual[0]), at=at)
+    torch.testing.assert_close(got, model.run(side.ids)[:, at], atol=2e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("how", ["beside", "repeated", "uncached"])
 def test_every_head_as_in_whole_patched_runs(model: Model, side: Side, how: str) -> None:
     given = donors(model)

@@ -10,13 +10,18 @@ from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.suites.icl.facts import IclFacts
 from reportgen.suites.icl.scoring.everywhere import hooks_of, mean_everywhere
-from reportgen.suites.icl.scoring.text_loss import fall, measure, score, spans, text_sets
+from reportgen.suites.icl.scoring.text_loss import fall, measure, reading, score, spans, text_sets
 from reportgen.suites.icl.suite import SUITE
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load("mini", device="cpu")
+
+
+def along(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """The fall, from the logits of all positions."""
+    return fall(logits[:, reading(ids.shape[1])], ids)
 
 
 def test_early_and_late_tokens() -> None:
@@ -29,7 +34,7 @@ def test_the_fall_is_the_late_loss_minus_the_early_one() -> None:
     logits = torch.randn(1, 100, 7, generator=torch.Generator().manual_seed(0))
     each = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="none")  # of tokens 1 to 99
     want = each[79:99].mean() - each[9:14].mean()
-    torch.testing.assert_close(fall(logits, ids)[0], want)
+    torch.testing.assert_close(fall(logits[:, reading(100)], ids)[0], want)
 
 
 def test_exact_changes_are_those_of_plain_runs(model: Model) -> None:
@@ -56,7 +61,7 @@ def test_exact_changes_are_those_of_plain_runs(model: Model) -> None:
 
         for window in range(2):
             row = ids[window : window + 1]
-            change = fall(model.run(row, {("z", layer): write}), row) - fall(model.run(row), row)
+            change = along(model.run(row, {("z", layer): write}), row) - along(model.run(row), row)
             assert found.exact[window, layer, head] == pytest.approx(float(change), abs=2e-4)
 
 
@@ -90,7 +95,9 @@ def test_sets_of_heads_on_text_are_those_of_plain_runs_and_of_one_head_its_own(m
     np.testing.assert_allclose(found.sets["one"], alone.exact[:, layer, head], atol=2e-4)
     mean = mean_everywhere(model, [row[None] for row in ids])
     for window, row in enumerate(ids):
-        change = fall(model.run(row[None], hooks_of(several, mean)), row[None]) - fall(model.run(row[None]), row[None])
+        change = along(model.run(row[None], hooks_of(several, mean)), row[None]) - along(
+            model.run(row[None]), row[None]
+        )
         assert found.sets["several"][window] == pytest.approx(float(change), abs=2e-4)
 
 

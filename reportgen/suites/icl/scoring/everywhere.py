@@ -21,7 +21,7 @@ from reportgen.suites.icl.suite import FEW
 from reportgen.suites.icl.tasks import Prompt
 
 if TYPE_CHECKING:
-    from reportgen.models.model import HookFn, Model
+    from reportgen.models.model import HookFn, Hooks, Model, Start
 
 PROMPTS = FEW  # held-out prompts of a task, and deranged ones that a head's mean is over
 SHARE = 0.02  # of the heads
@@ -29,10 +29,9 @@ RANKINGS = ("effect", "induction")
 
 
 def mean_everywhere(
-    model: Model, ids: Sequence[Tensor], seen: Callable[[Tensor, Tensor], None] | None = None
+    model: Model, ids: Sequence[Tensor], run: Callable[[Tensor, Hooks], object] | None = None
 ) -> list[Tensor]:
-    """Per layer [head d_head]: mean z over all positions but the first of texts ids [row pos]; `seen` gets the logits
-    of all positions, and the ids."""
+    """Per layer [head d_head]: mean z over all positions but the first of texts ids [row pos]; `run` runs them."""
     layers, record = range(model.record.n_layers), model.record
     sums = [torch.zeros(record.n_heads, record.d_head, device=model.device) for _ in layers]
 
@@ -41,9 +40,7 @@ def mean_everywhere(
 
     hooks: dict[tuple[str, int], HookFn] = {("z", i): partial(add, i) for i in layers}
     for some in ids:
-        logits = model.run(some, hooks, last=seen is None)
-        if seen is not None:
-            seen(logits, some)
+        run(some, hooks) if run is not None else model.run(some, hooks, last=True)
     count = sum(len(some) * (some.shape[1] - 1) for some in ids)
     return [total / count for total in sums]
 
@@ -80,10 +77,10 @@ def on_prompts(
 
 
 def on_text(
-    model: Model, rows: Sequence[Tensor], mean: Sequence[Tensor], sets: Mapping[str, Bools],
-    score: Callable[[Tensor, Tensor], Tensor],
+    rows: Sequence[Tensor], mean: Sequence[Tensor], sets: Mapping[str, Bools],
+    score: Callable[[Tensor, Hooks, Start | None], Tensor],
 ) -> dict[str, Float32s]:  # fmt: skip
-    """Per set of heads [layer head] the change [window] of `score` (logits, ids) -> [row] of windows ids [1 pos]."""
+    """Per set of heads [layer head] the change [window] of `score`(ids, hooks, start) -> [row] on windows [1 pos]."""
     found = {name: np.zeros(len(rows), np.float32) for name in sets}
     first = {name: int(np.flatnonzero(mask.any(1))[0]) for name, mask in sets.items()}
     edits = {name: hooks_of(mask, mean) for name, mask in sets.items()}
@@ -93,12 +90,8 @@ def on_text(
         def keep(layer: int, stream: Tensor, residual: dict[int, Tensor] = residual) -> None:
             residual[layer] = stream.detach().clone()
 
-        keeping: dict[tuple[str, int], HookFn] = {
-            ("resid_pre", i): partial(keep, i) for i in sorted(set(first.values()))
-        }
-        got = [score(model.run(row, keeping), row)[0]]
-        for name, edit in edits.items():
-            got.append(score(model.run(row, edit, start=(first[name], residual[first[name]])), row)[0])
+        got = [score(row, {("resid_pre", i): partial(keep, i) for i in set(first.values())}, None)[0]]
+        got += [score(row, edit, (first[name], residual[first[name]]))[0] for name, edit in edits.items()]
         whole, *changed = torch.stack(got).tolist()
         for name, value in zip(sets, changed, strict=True):
             found[name][number] = value - whole

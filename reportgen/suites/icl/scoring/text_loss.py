@@ -29,7 +29,7 @@ from reportgen.suites.icl.suite import FEW, SUITE, Settings
 from reportgen.suites.settings import switched_off
 
 if TYPE_CHECKING:
-    from reportgen.models.model import HookFn, Model
+    from reportgen.models.model import HookFn, Hooks, Model, Start
 
 TASK = "natural_text"
 LENGTH, EARLY, LATE = 512, (40, 60), (400, 500)
@@ -59,14 +59,17 @@ def spans(length: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (tenth, tenth + max(2, length // 20)), (length - 2 * tenth, length)
 
 
+def reading(length: int) -> Tensor:
+    """[place] the positions whose logits are read: those before the early and the late tokens."""
+    return torch.cat([torch.arange(first - 1, last - 1) for first, last in spans(length)])
+
+
 def fall(logits: Tensor, ids: Tensor) -> Tensor:
-    """[row] mean loss of the late tokens minus that of the early ones; logits [row pos vocab]."""
-    found = []
-    for first, last in spans(ids.shape[1]):
-        some = logits[:, first - 1 : last - 1]
-        own = some.gather(-1, ids[:, first:last, None])[..., 0]
-        found.append((some.logsumexp(-1) - own).mean(1))
-    return found[1] - found[0]
+    """[row] mean loss of the late tokens minus that of the early ones; logits [row place vocab] at `reading`."""
+    tokens = [ids[:, first:last] for first, last in spans(ids.shape[1])]
+    each = logits.logsumexp(-1) - logits.gather(-1, torch.cat(tokens, 1)[..., None])[..., 0]
+    early = tokens[0].shape[1]
+    return each[:, early:].mean(1) - each[:, :early].mean(1)
 
 
 def measure(
@@ -76,9 +79,13 @@ def measure(
     """All heads by attribution, the first of them and some at random exactly, and sets of heads on FEW windows; ids
     [window pos], window by window."""
     rows, layers = [ids[i : i + 1].to(model.device) for i in range(len(ids))], range(model.record.n_layers)
-    whole: list[Tensor] = []
-    mean = everywhere.mean_everywhere(model, rows, lambda logits, row: whole.append(fall(logits, row)))
-    estimate = np.stack([_estimate(model, row, mean) for row in rows])
+    at, whole = reading(ids.shape[1]).to(model.device), list[Tensor]()
+
+    def change_of(row: Tensor, hooks: Hooks, start: Start | None = None) -> Tensor:
+        return fall(model.run(row, hooks, start=start, at=at), row)
+
+    mean = everywhere.mean_everywhere(model, rows, lambda row, hooks: whole.append(change_of(row, hooks)))
+    estimate = np.stack([_estimate(model, row, mean, at) for row in rows])
     chosen, random = _chosen(estimate, settings, seed)
     exact = np.full(estimate.shape, np.nan, np.float32)
     edits = {}
@@ -96,14 +103,14 @@ def measure(
         model.run(row, {("resid_pre", i): partial(keep, i) for i in layers}, last=True)
         for layer, heads in layers_of(chosen):
             for head in heads:
-                logits = model.run(row, edits[layer, head], start=(layer, residual[layer]))
-                exact[number, layer, head] = float(fall(logits, row)[0] - whole[number][0])
+                got = change_of(row, edits[layer, head], (layer, residual[layer]))
+                exact[number, layer, head] = float(got[0] - whole[number][0])
     told(len(rows), len(rows))
-    together = everywhere.on_text(model, rows[:FEW], mean, sets or {}, fall)
+    together = everywhere.on_text(rows[:FEW], mean, sets or {}, change_of)
     return Losses(torch.cat(whole).cpu().numpy(), estimate, exact, random, together)
 
 
-def _estimate(model: Model, row: Tensor, mean: list[Tensor]) -> Float32s:
+def _estimate(model: Model, row: Tensor, mean: list[Tensor], at: Tensor) -> Float32s:
     """[layer head] of one window: (mean - z) . d fall / d z, summed over positions."""
     parts = []
     for share in SHARES:
@@ -120,7 +127,7 @@ def _estimate(model: Model, row: Tensor, mean: list[Tensor]) -> Float32s:
         hooks: dict[tuple[str, int], HookFn] = {
             ("z", i): partial(move, i, seen=seen, changes=changes, share=share) for i in range(len(mean))
         }
-        gradients = torch.autograd.grad(fall(model.run(row, hooks, grad=True), row).sum(), seen)
+        gradients = torch.autograd.grad(fall(model.run(row, hooks, grad=True, at=at), row).sum(), seen)
         parts.append(
             torch.stack([(g.float() * c.float()).sum((0, 1, 3)) for g, c in zip(gradients, changes, strict=True)])
         )
