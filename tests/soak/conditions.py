@@ -5,8 +5,8 @@
     python -m tests.soak.conditions score out/c --dtype float64
     python -m tests.soak.conditions compare out/a out/b
 
-A folder gets a run of mini with the settings of tests/soak/threads.py and one of each family asked for, random tiny
-checkpoints that are made once, in the folder `--checkpoints`.
+A folder gets a run of mini with the settings of tests/soak/threads.py, or with `--family gpt2` one of that family's
+tiny random checkpoint, which is made once, in the folder `--checkpoints`.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ def main() -> None:
     if said.verb == "compare":
         print(table(compared(said.first, said.other)))
         return
-    memory.DTYPES["float64"] = torch.float64
     said.out.mkdir(parents=True, exist_ok=True)
-    settings = {name: dict(SMALL[name]) for name in said.suite or SMALL}
-    settings.get("cognitive", {})["data"] = str(few_questions(said.out))
-    score("mini", said.out, 1, settings, *settings, dtype=said.dtype)
     for family in said.family:
         folder = said.checkpoints / family
         if not folder.exists():
             spoken_folder(family, folder)
         small_run(folder, said.out / "families")
+    if not said.family:
+        memory.DTYPES["float64"] = torch.float64
+        settings = {name: dict(SMALL[name]) for name in said.suite or SMALL}
+        settings.get("cognitive", {})["data"] = str(few_questions(said.out))
+        score("mini", said.out, 1, settings, *settings, dtype=said.dtype)
 
 
 def compared(first: Path, other: Path) -> list[tuple[str, Difference]]:
