@@ -76,4 +76,10 @@ def test_the_page_says_the_tolerance() -> None:
         assert f"| {suite} | {limits.values:g} | {limits.intervals:g} | {limits.p:g} | {limits.rest:g} |" in page
     code = measured().code
     assert f"| any, other sources | {code.values:g} | {code.intervals:g} | {code.p:g} | {code.rest:g} |" in page
+    torch = measured().torch
+    limits = torch.limits
+    numbers = f"{limits.values:g} | {limits.intervals:g} | {limits.p:g} | {limits.rest:g}"
+    assert f"| torch {torch.oldest} to {torch.newest} | {numbers} |" in page
+    for suite in torch.suites:
+        assert f"| torch 2.6.0 and 2.13.0, mini | {suite} |" in page
     assert set(SUITES) < set(measured().threads)

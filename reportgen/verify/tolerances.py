@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -37,11 +38,34 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(self.values, self.intervals)
 
 
+class Torch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What two versions of torch from `oldest` to `newest` may differ by, in the suites measured."""
+
+    oldest: str
+    newest: str
+    suites: tuple[str, ...]
+    limits: Limits
+
+    def holds(self, suite: str, *versions: str) -> bool:
+        """Whether this was measured for `suite`, and all of these versions are in its range."""
+        return suite in self.suites and all(
+            _number(self.oldest) <= _number(version) <= _number(self.newest) for version in versions
+        )
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """(2, 13) of "2.13.0+cpu"; () where there is no such number, which is below all."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(int(part) for part in found.groups()) if found else ()
+
+
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """tolerances.toml: `same` for equal conditions, `code` for other sources of reportgen, `threads` by suite."""
+    """tolerances.toml: `same` for equal conditions, `code` for other sources of reportgen, `torch` for other versions,
+    `threads` by suite."""
 
     same: Limits
     code: Limits
+    torch: Torch
     threads: dict[str, Limits]
 
 
@@ -77,7 +101,12 @@ def tolerance(suite: str, stored: SuiteRecord, now: SuiteRecord, *, same_code: b
     if not same_code:
         limits = limits.or_larger(found.code)
         why.append("other sources of reportgen, or a run of several commands")
-    differ = unmeasured(stored, now)
+    versions = [record.versions.get("torch", "") for record in (stored, now)]
+    known = versions[0] != versions[1] and found.torch.holds(suite, *versions)
+    if known:
+        limits = limits.or_larger(found.torch.limits)
+        why.append(f"torch {versions[0]} stored, {versions[1]} now")
+    differ = _unmeasured(stored, now, [name for name in NUMERIC if not (known and name == "torch")])
     if stored.threads != now.threads:
         threads = f"{stored.threads} threads stored, {now.threads} now"
         limits = limits.or_larger(found.threads.get(suite, found.code))
@@ -87,11 +116,11 @@ def tolerance(suite: str, stored: SuiteRecord, now: SuiteRecord, *, same_code: b
     return Tolerance(limits, "; ".join(why) or "the same code, packages, device, dtype and threads")
 
 
-def unmeasured(stored: SuiteRecord, now: SuiteRecord) -> list[str]:
+def _unmeasured(stored: SuiteRecord, now: SuiteRecord, packages: Sequence[str]) -> list[str]:
     """What differs between two scorings that docs/repeatability.md has no measurement of, in words."""
     found = [f"{name} {getattr(stored, name)} stored, {getattr(now, name)} now" for name in ("device", "dtype")
              if getattr(stored, name) != getattr(now, name)]  # fmt: skip
-    for name in NUMERIC:
+    for name in packages:
         before, after = (record.versions.get(name, "") for record in (stored, now))
         if before != after:
             found.append(f"{name} {before or 'unknown'} stored, {after or 'unknown'} now")

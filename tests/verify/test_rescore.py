@@ -219,12 +219,21 @@ def test_the_tolerance_follows_what_differs() -> None:
     record = SuiteRecord("done", 1, {}, {}, device="cpu", dtype="float32", threads=1, versions={"torch": "2.13.0"})
     two = msgspec.structs.replace(record, threads=2)
     gpu = msgspec.structs.replace(record, device="cuda:0")
+    older = msgspec.structs.replace(record, versions={"torch": "2.6.0+cu124"})
     drawn = msgspec.structs.replace(record, versions={"torch": "2.13.0", "altair": "6.0"})
     known, suite = measured(), next(iter(measured().threads))
     assert tolerance(suite, record, record, same_code=True).limits == known.same
     assert tolerance(suite, record, drawn, same_code=True).limits == known.same  # what only draws changes no score
     assert tolerance(suite, record, two, same_code=True).limits == known.threads[suite]
     assert tolerance(suite, record, two, same_code=True).measured
+    assert tolerance(suite, record, older, same_code=True).limits == known.torch.limits
+    assert tolerance(suite, record, older, same_code=True).why == "torch 2.13.0 stored, 2.6.0+cu124 now"
+    for version in ("2.5.1", "2.14.0", "3.0", "nightly", ""):
+        strange = msgspec.structs.replace(record, versions={"torch": version})
+        assert not tolerance(suite, record, strange, same_code=True).measured
+    assert not tolerance("mine", record, older, same_code=True).measured
+    newer = msgspec.structs.replace(older, versions={"torch": "2.6.0", "numpy": "3.0"})
+    assert not tolerance(suite, record, newer, same_code=True).measured
     both = tolerance(suite, record, two, same_code=False).limits
     assert (both.values, both.rest) == (known.code.values, max(known.code.rest, known.threads[suite].rest))
     assert not tolerance("mine", record, two, same_code=True).measured

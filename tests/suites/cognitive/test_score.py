@@ -20,6 +20,7 @@ from reportgen.suites.base import Context
 from reportgen.suites.cognitive.facts import CognitiveFacts
 from reportgen.suites.cognitive.scoring import dataset, prompts, results, score
 from reportgen.suites.cognitive.scoring.ablation_tests import AblationVerdict
+from reportgen.suites.cognitive.scoring.per_head_probe import NEAR
 from reportgen.suites.cognitive.suite import SUITE, preset
 from reportgen.suites.facts import encoded, read
 from tests.suites.cognitive import toy
@@ -138,7 +139,7 @@ def test_each_head_alone(result: SuiteResult) -> None:
     for c, task in enumerate(result.tasks("alone")):
         scores = result[f"alone/{task}"]
         mine, rest = stored[label == c][..., c], stored[label != c][..., c]
-        above = (mine[:, None] > rest[None]).mean((0, 1)) + 0.5 * (mine[:, None] == rest[None]).mean((0, 1))
+        above = np.clip(0.5 + (mine[:, None] - rest[None]) / (2 * NEAR), 0, 1).mean((0, 1))
         assert np.allclose(scores.values, above, atol=1e-5)
         assert scores.p is not None
     beyond = result.facts["alone"]["beyond"]  # type: ignore[index]
