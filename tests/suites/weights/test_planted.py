@@ -126,3 +126,25 @@ def test_streamed_weights_give_the_same(made: tuple[str, Path, SuiteResult]) -> 
     assert [s.key for s in other.scores] == [s.key for s in result.scores]
     for one, two in zip(result.scores, other.scores, strict=True):
         np.testing.assert_allclose(one.values, two.values, atol=1e-5)
+
+
+def test_heads_that_read_the_same_directions(made: tuple[str, Path, SuiteResult]) -> None:
+    """Overlap of value subspaces: shared dimensions over those of the smaller one; 1 for a copy, and for a part."""
+    family, folder, result = made
+    at = list(planted.ids(folder).values())
+    shown, read, first = set(at[: planted.SHOWN]), set(at[: 17]), set(range(planted.D_HEAD))
+    heads = [None, None, None, None, shown, shown, read, read, first, first, read, read]
+    per = 2 if family == "llama" else 1
+    reads = heads[::per]
+    found = result.arrays["overlap/values"].values.astype(float)
+    for i, a in enumerate(reads):
+        for j, b in enumerate(reads):
+            if i == j or a is None or b is None:
+                assert np.isnan(found[i, j])
+            else:  # LayerNorm takes the mean off, which moves a subspace that is not contained a little
+                want = len(a & b) / min(len(a), len(b))
+                assert found[i, j] == pytest.approx(want, abs=2e-3 if want == 1 or family == "llama" else 0.2)
+    facts = read_facts(result)
+    assert {(one.one, one.other) for one in facts.values.top if one.overlap > 0.99} == {
+        (a, b) for a, b in named_pairs(per) if reads_alike(heads, a, b)
+    }
