@@ -43,18 +43,8 @@ def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     yield partial(_successor, result, view)
     yield partial(_sink, result, view)
     yield partial(scatters.found_figure, result, view)
-    further = (
-        _values,
-        _forms,
-        _matching,
-        scatters.profile_figure,
-        _halves,
-        _classes,
-        _write,
-        _identity,
-        _spectrum,
-        _queries,
-    )
+    single = (_halves, _classes, _write, _identity, _values, _spectrum, _queries)
+    further = (_forms, _matching, scatters.profile_figure, *single)
     yield from (supplementary(partial(make, result, view)) for make in further)
 
 
