@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from msgspec import field
 
+from reportgen.scores import head_name
 from reportgen.suites.facts import FactRecord
 
 
 class Pair(FactRecord):
-    """A writer and a reader that pass both lines; rank among all pairs of the kind by z within the two layers."""
+    """A writer and a reader that pass both lines; rank among all pairs of the kind by z within the two layers.
+
+    raw_rank   the same with raw weights
+    """
 
     writer: str
     reader: str
@@ -16,6 +20,7 @@ class Pair(FactRecord):
     z: float
     within: float
     rank: int
+    raw_rank: int | None = None
 
 
 class Kind(FactRecord):
@@ -27,6 +32,8 @@ class Kind(FactRecord):
     median     of the excess;  twin, twin_beyond  the random twin's median and pairs beyond the line on p
     overlap_z  median z of the overlap of subspaces
     top        pairs with the largest z within the two layers that are beyond both lines
+    raw        rank correlation over pairs of C^2 with raw and with folded weights;  raw_within  its median over pairs
+               of layers, within each
     """
 
     pairs: int = 0
@@ -38,7 +45,36 @@ class Kind(FactRecord):
     twin: float | None = None
     twin_beyond: int | None = None
     overlap_z: float | None = None
+    raw: float | None = None
+    raw_within: float | None = None
     top: list[Pair] = []
+
+
+class ValuePair(FactRecord):
+    """Two key-value heads (their query heads) and the overlap of their value subspaces."""
+
+    one: str
+    other: str
+    overlap: float
+    z: float | None = None
+
+
+class Values(FactRecord):
+    """Overlap of value subspaces.
+
+    groups, pairs  key-value heads and their pairs;  beyond  pairs beyond the family-wise line on z, `line`
+    median, z      of all pairs;  twin, twin_beyond  the random twin's median z and pairs beyond the line
+    """
+
+    groups: int = 0
+    pairs: int = 0
+    beyond: int = 0
+    line: float = 0.0
+    median: float | None = None
+    z: float | None = None
+    twin: float | None = None
+    twin_beyond: int | None = None
+    top: list[ValuePair] = []
 
 
 class ClassFacts(FactRecord):
@@ -89,4 +125,12 @@ class WeightsFacts(FactRecord):
     inactive: list[str] = []
     classes: dict[str, ClassFacts] = field(default_factory=dict)
     composition: dict[str, Kind] = field(default_factory=dict)
+    values: Values = field(default_factory=Values)
     twin_seed: int | None = None
+
+
+def group_name(index: int, n_kv: int, n_heads: int) -> str:
+    """Key-value head number `index`, layer by layer, by its query heads: L3H6, or L3H6-8."""
+    layer, at = divmod(index, n_kv)
+    group = n_heads // n_kv
+    return head_name(layer, at * group) + (f"-{(at + 1) * group - 1}" if group > 1 else "")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KINDS = ("q", "k", "v")
 MOST_PRODUCTS = 2e13  # multiply-adds of Q-composition above which `auto` leaves it out
 FIXED = 20_000  # calls between the layers
+LARGE = 1 << 30  # bytes of float32 bases, above which they are kept in bfloat16
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,16 @@ def composition_kinds(record: ModelRecord, s: Settings) -> tuple[str, ...]:
     return KINDS if pair_products(record, "q") <= MOST_PRODUCTS else ("k", "v")
 
 
+def large(record: ModelRecord, heads: int) -> bool:
+    """Whether orthonormal bases of so many heads of every layer are kept in half precision."""
+    return 4 * record.n_layers * heads * record.d_head * record.d_model > LARGE
+
+
+def raw_composition(record: ModelRecord, s: Settings) -> bool:
+    """Whether pairs are composed with raw weights, too: not where that would hold more than LARGE bytes again."""
+    return s.raw and bool(composition_kinds(record, s)) and not large(record, record.n_heads)
+
+
 def pair_products(record: ModelRecord, kind: str) -> float:
     """Multiply-adds of one kind of composition over all pairs of layers."""
     r, layer_pairs = record, record.n_layers * (record.n_layers - 1) / 2
@@ -86,11 +97,12 @@ def phases(record: ModelRecord, s: Settings) -> tuple[Phase, ...]:
     words = width * (r.d_model * (r.d_vocab + s.words + s.keys) + s.words * (r.d_vocab + s.keys) + ordered * r.d_vocab)
     eigen = 25 * r.d_head**3 * heads * (4 + 3 * s.rotations / r.n_heads + 13)
     pairs = sum(pair_products(r, kind) for kind in composition_kinds(r, s))
+    values = (r.n_layers * r.n_kv_heads * r.d_head) ** 2 * r.d_model / 2
     return (
         Phase("other", products=passes * (sums + tokens * (block + r.d_model**2)), calls=FIXED),
         Phase(
             "layers",
-            products=passes * ((words if s.words else 0) + pairs) + eigen,
+            products=passes * ((words if s.words else 0) + pairs + values) + raw_composition(r, s) * pairs + eigen,
             elements=passes * 4 * heads * s.words * r.d_vocab + heads * s.permutations * s.words * 2,
             calls=passes * heads * 300 + FIXED,
         ),
@@ -275,6 +287,15 @@ MEASURES = (
              range=(0.0, float("inf"))),
     _weights("qk_slow", "Content at long range", "share of ||W_Q W_K'||^2 in dimensions that never go round within the "
              "context", "High: the head can match content at any distance.", "ours", _DESCRIBED),
+    _weights(
+        "value_overlap", "Overlap of value subspaces",
+        "largest ||B_1' B_2||^2 / min(a, b) with another key-value head's W_V, B orthonormal bases of a and b "
+        "dimensions, norms folded",
+        "Near 1: another head reads the same directions, so one may stand in for the other. Near d_head / d_model: it "
+        "reads directions of its own.", "yamagiwa2026kernel; within W_V ours",
+        "a uniform rotation between the two subspaces: exact mean and variance, normal tail, Bonferroni over all pairs "
+        "of key-value heads, one-sided", **_SHARE,
+    ),
     _weights("composition_in", "Composition with earlier heads", "mean over earlier heads of C^2 d_model - 1, by input",
              "High: the head reads what earlier heads write, through its queries (q), keys (k) or values (v).",
              "elhage2021framework, Measuring head composition; excess ours", _COMPOSED),
@@ -286,7 +307,7 @@ SUITE = Suite(
     name="weights",
     title="Weights alone",
     summary="What the weights say about every head and every pair of heads, without a prompt.",
-    version=2,
+    version=3,
     settings=Settings,
     score="reportgen.suites.weights.scoring.score:score",
     figures="reportgen.suites.weights.drawing.figures:figures",

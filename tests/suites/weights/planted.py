@@ -49,6 +49,7 @@ def write(family: str, folder: Path) -> Path:
     L1H2  successor, all but the last LATE days                              L1H3  predecessor
     L2H0  identity on 32 dimensions                                          L2H1  the same dimensions, moved on by one
     L2H2, L2H3  keys read what L1H0 and L1H1 write; L2H0 and L2H1's read dimensions that nobody writes
+    Values of L1 and L2H0, L2H1 read words; those of L2H2 and L2H3 dimensions of no word
     """
     tiny_folder(family, folder, words=WORDS, **FIELDS[family])
     tensors = {name: torch.zeros_like(t) for name, t in load_file(folder / "model.safetensors").items()}
@@ -72,17 +73,22 @@ def write(family: str, folder: Path) -> Path:
     eye = torch.eye(D)
     moved = torch.zeros(D_HEAD, D)
     moved[range(D_HEAD), [(i + 1) % D_HEAD for i in range(D_HEAD)]] = 1.0
-    first, others = eye[:, :D_HEAD], _picks(range(len(at) * 2, len(at) * 2 + SHOWN))
+    first, others = eye[:, :D_HEAD], _picks(unread(at))
     plan = {
         (1, 0): (shown, shown, shown, -shown.T), (1, 1): (0 * shown, shown, shown, shown.T),
         (1, 2): (read, read, read, _steps(forward, steps)), (1, 3): (read, read, read, _steps(backward, steps)),
         (2, 0): (shown, others, first, first.T), (2, 1): (shown, others, first, moved),
-        (2, 2): (others, shown, read, 0.01 * shown.T), (2, 3): (others, shown, read, 0.01 * shown.T),
+        (2, 2): (others, shown, others, 0.01 * shown.T), (2, 3): (others, shown, others, 0.01 * shown.T),
     }  # fmt: skip
     for (layer, head), maps in plan.items():
         _put(tensors, family, layer, head, *maps)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def unread(at: dict[str, int]) -> range:
+    """Dimensions of no word, which the values of L2H2 and L2H3 read."""
+    return range(len(at) * 2, len(at) * 2 + SHOWN)
 
 
 def _picks(dimensions: Sequence[int]) -> Tensor:

@@ -126,3 +126,29 @@ def test_streamed_weights_give_the_same(made: tuple[str, Path, SuiteResult]) -> 
     assert [s.key for s in other.scores] == [s.key for s in result.scores]
     for one, two in zip(result.scores, other.scores, strict=True):
         np.testing.assert_allclose(one.values, two.values, atol=1e-5)
+
+
+def test_heads_that_read_the_same_directions(made: tuple[str, Path, SuiteResult]) -> None:
+    """Overlap of value subspaces: shared dimensions over those of the smaller one; 1 for a copy, and for a part."""
+    family, folder, result = made
+    ids, per = planted.ids(folder), 2 if family == "llama" else 1
+    at, decoy = list(ids.values()), set(planted.unread(ids))
+    nothing: set[int] = set()
+    shown, ordered = set(at[: planted.SHOWN]), set(at[: len([*planted.NUMBERS, *planted.DAYS])])
+    first = set(range(planted.D_HEAD))
+    reads = [*[nothing] * 4, shown, shown, ordered, ordered, first, first, decoy, decoy][::per]  # by head
+    found = result.arrays["overlap/values"].values.astype(float)
+    want = np.array([[len(a & b) / max(1, min(len(a), len(b))) for b in reads] for a in reads])
+    empty = np.array([not a for a in reads])
+    none = np.eye(len(reads), dtype=np.bool_) | empty | empty[:, None]  # layer 0 reads nothing
+    np.testing.assert_array_equal(np.isnan(found), none)
+    # LayerNorm takes the mean off, which turns a subspace a little unless the other is contained in it
+    np.testing.assert_allclose(found[~none], want[~none], atol=2e-3 if family == "llama" else 0.2)
+    same = ~none & (want == 1)
+    np.testing.assert_allclose(found[same], 1, atol=1e-3)
+    assert (found[~none & ~same] < 0.9).all()
+    assert same.any()
+    assert (~none & ~same).any()
+    facts = read(result, WeightsFacts).values
+    assert facts.pairs == int((~none).sum()) // 2
+    assert sum(one.overlap > 0.999 for one in facts.top) == int(same.sum()) // 2

@@ -43,7 +43,8 @@ def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     yield partial(_successor, result, view)
     yield partial(_sink, result, view)
     yield partial(scatters.found_figure, result, view)
-    further = (_forms, _matching, scatters.profile_figure, _halves, _classes, _write, _identity, _spectrum, _queries)
+    single = (_halves, _classes, _write, _identity, _values, _spectrum, _queries)
+    further = (_forms, _matching, scatters.profile_figure, *single)
     yield from (supplementary(partial(make, result, view)) for make in further)
 
 
@@ -295,6 +296,27 @@ def _identity(result: SuiteResult, view: View) -> Figure | None:
     return _single(
         result, view, "identity", marked(view),
         f"Largest possible value: sqrt(d_head / d_model) = {top}." if top else "", shared(facts),
+    )  # fmt: skip
+
+
+def _values(result: SuiteResult, view: View) -> Figure | None:
+    """Each head's most similar other value subspace."""
+    facts = facts_of(result)
+    of = facts.values
+    alike = ", ".join(f"{one.one} and {one.other} {captions.number(one.overlap)}" for one in of.top[:4])
+    twin = "" if of.twin is None else (
+        f"Random twin: median z {captions.number(of.twin)}, {captions.plural(of.twin_beyond or 0, 'pair')} beyond."
+    )  # fmt: skip
+    middle = "" if of.median is None or of.z is None else (
+        f"Median overlap {captions.number(of.median)}, z {captions.number(of.z)}; expected d_head / d_model = "
+        f"{captions.number(pairs.null_of(facts)[0])}."
+    )  # fmt: skip
+    return _single(
+        result, view, "value_overlap", marked(view),
+        f"{of.beyond:,} of {of.pairs:,} pairs of key-value heads are beyond the family-wise line z > {of.line:.2f}.",
+        middle, twin, f"Most alike: {alike}." if alike else "",
+        "All directions of a subspace count alike, whatever the head makes of them and wherever it attends.",
+        shared(facts), more=f"Most alike: {of.top[0].one} and {of.top[0].other}." if of.top else "",
     )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.figures.markers import role
 from reportgen.scores import Column, Head, HeadSet, SuiteResult, Table, head_name, parse_head
 from reportgen.suites.weights.drawing.matrix import MOST, PairMatrix, matrix
-from reportgen.suites.weights.drawing.words import facts_of, formulas, shared
-from reportgen.suites.weights.facts import Kind, Pair, WeightsFacts
+from reportgen.suites.weights.drawing.words import facts_of, formulas, lower, shared
+from reportgen.suites.weights.facts import Kind, Pair, WeightsFacts, group_name
 
 KINDS = {"k": "keys", "q": "queries", "v": "values"}  # keys first: induction
 FORMULA = "C² = ||W_in W_OV1||² / (||W_in||² ||W_OV1||²), W_in the reader's map through its {}; norms folded."
@@ -40,7 +40,7 @@ def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     yield from (supplementary(partial(_matrix, result, view, kind)) for kind in there[1:])
     if there:
         yield partial(_heads, result, view)
-        yield supplementary(partial(_overlap, result, view))
+    yield supplementary(partial(_overlap, result, view))
 
 
 def _grid(result: SuiteResult, kind: str, name: str) -> npt.NDArray[np.float64] | None:
@@ -53,13 +53,17 @@ def _grid(result: SuiteResult, kind: str, name: str) -> npt.NDArray[np.float64] 
 
 @dataclass(frozen=True)
 class Known:
-    """A pair of heads that prompts named: previous-token head and induction head; `rank` among `pairs` of a kind."""
+    """A pair of heads that prompts named: previous-token head and induction head; `rank` among `pairs` of a kind.
+
+    z_rank  by z;  raw_rank  as `rank`, with raw weights
+    """
 
     writer: Head
     reader: Head
     rank: int
     pairs: int
     z_rank: int
+    raw_rank: int | None
 
 
 def induction_pairs(result: SuiteResult, view: View, kind: str = "k") -> list[Known]:
@@ -68,15 +72,21 @@ def induction_pairs(result: SuiteResult, view: View, kind: str = "k") -> list[Kn
     if within is None or z is None:
         return []
     by_role = {name: _heads_of(view, name) for name in ("previous_token", "induction")}
+    raw = _grid(result, kind, "raw")
     n_heads, count = view.model.n_heads, int(np.isfinite(z).sum())
     found = []
     for writer in by_role["previous_token"]:
         for reader in by_role["induction"]:
             at = (writer[0] * n_heads + writer[1], reader[0] * n_heads + reader[1])
             if max(at) < len(z) and np.isfinite(z[at]) and np.isfinite(within[at]):
-                places = [1 + int((np.nan_to_num(g, nan=-np.inf) > g[at]).sum()) for g in (within, z)]
-                found.append(Known(writer, reader, places[0], count, places[1]))
+                ranks = [None if g is None else _place(g, at) for g in (within, z, raw)]
+                found.append(Known(writer, reader, ranks[0] or 0, count, ranks[1] or 0, ranks[2]))
     return sorted(found, key=lambda one: one.rank)
+
+
+def _place(grid: npt.NDArray[np.float64], at: tuple[int, int]) -> int:
+    """Rank of a pair, 1 for the largest."""
+    return 1 + int((np.nan_to_num(grid, nan=-np.inf) > grid[at]).sum())
 
 
 def _heads_of(view: View, name: str) -> list[Head]:
@@ -102,7 +112,8 @@ def _all_known(found: Sequence[Known]) -> str:
         return "The run has no previous-token and induction heads in this order of layers, so no pair to look for."
     middle = float(np.median([one.rank / one.pairs for one in found]))
     words = [
-        f"{head_name(*one.writer)} to {head_name(*one.reader)} {one.rank:,} (by z {one.z_rank:,})" for one in found[:8]
+        f"{head_name(*one.writer)} to {head_name(*one.reader)} {one.rank:,} (by z {one.z_rank:,}"
+        + (")" if one.raw_rank is None else f", raw weights {one.raw_rank:,})") for one in found[:8]
     ]  # fmt: skip
     return (
         f"Ranks of the {captions.plural(len(found), 'pair')} of previous-token and induction heads that prompts found, "
@@ -137,8 +148,20 @@ def _null(facts: WeightsFacts, of: Kind, kind: str) -> list[str]:
         FORMULA.format(KINDS[kind]),
         f"{_NULL} {of.pairs:,} pairs.",
         f"{_SECOND} ≥ {of.within:.2f}.",
-        middle, twin, phases, shared(facts, values=kind == "v", keys=kind == "k"),
+        middle, twin, _raw(of), phases, shared(facts, values=kind == "v", keys=kind == "k"),
     ]  # fmt: skip
+
+
+def _raw(of: Kind) -> str:
+    """How far raw weights give the same order of pairs."""
+    if of.raw is None:
+        return ""
+    within = "" if of.raw_within is None else f"; within two layers {captions.number(of.raw_within)} (median)"
+    ranks = [f"{p.writer} to {p.reader} {p.raw_rank:,}" for p in of.top[:4] if p.raw_rank is not None]
+    named = f" Ranks with raw weights of the strongest: {', '.join(ranks)}." if ranks else ""
+    return (
+        f"Rank correlation over pairs of C² with raw and with folded weights: {captions.number(of.raw)}{within}.{named}"
+    )
 
 
 def _both(result: SuiteResult, kind: str, of: Kind) -> npt.NDArray[np.bool_]:
@@ -190,7 +213,7 @@ def _matrix(result: SuiteResult, view: View, kind: str) -> Figure | None:
 
 def _pair_table(result: SuiteResult, view: View, kind: str, given: PairMatrix) -> Table:
     """The pairs drawn, with every number of them."""
-    grids = {name: _grid(result, kind, name) for name in ("excess", "z", "within", "overlap", "overlap_z")}
+    grids = {name: _grid(result, kind, name) for name in ("excess", "z", "within", "overlap", "raw")}
     pairs, _ = given.drawn()
     n = view.model.n_heads
     names = [head_name(*divmod(i, n)) for i in range(len(given.values))]
@@ -323,36 +346,40 @@ def _heads(result: SuiteResult, view: View) -> Figure | None:
 def _overlap(result: SuiteResult, view: View) -> Figure | None:
     """How the overlap of subspaces is distributed over pairs, with its null's density."""
     facts = facts_of(result)
-    kinds = [kind for kind in KINDS if _grid(result, kind, "overlap") is not None and facts.composition[kind].pairs]
-    if not kinds or not facts.d_model:
+    grids = {KINDS[kind]: _grid(result, kind, "overlap") for kind in KINDS if facts.composition.get(kind, Kind()).pairs}
+    values = {f"Through {name}": grid for name, grid in grids.items() if grid is not None}
+    alike = value_overlap(result)
+    if alike is not None:
+        values["W_V with W_V"] = alike
+    if not values or not facts.d_model:
         return None
     synthetic = view.synthetic or view.model.synthetic
-    values = {kind: np.asarray(_grid(result, kind, "overlap")) for kind in kinds}
+    mean, sd = null_of(facts)
     rows, words = [], []
-    for kind, grid in values.items():
-        z = _grid(result, kind, "overlap_z")
+    for name, grid in values.items():
         at = np.unravel_index(int(np.argmax(np.where(np.isfinite(grid), grid, -np.inf))), grid.shape)
-        a, b = (head_name(*divmod(int(i), view.model.n_heads)) for i in at)
-        known = np.isfinite(grid)
-        middle = float(np.median(z[known])) if z is not None else math.nan
-        rows.append((KINDS[kind], int(known.sum()), float(np.median(grid[known])), middle, a, b, float(grid[at])))
-        words.append(f"{KINDS[kind]} {a} to {b} {captions.number(float(grid[at]))}")
-    columns = (Column("through"), Column("pairs"), Column("median overlap", digits=4), Column("median z"),
-               Column("writer"), Column("reader"), Column("largest overlap", digits=4))  # fmt: skip
+        own = view.model.n_kv_heads if grid is alike else view.model.n_heads
+        a, b = (group_name(int(i), own, view.model.n_heads) for i in at)
+        known, most = grid[np.isfinite(grid)], float(grid[at])
+        middle = float(np.median(known))
+        rows.append((name, known.size, middle, (middle - mean) / sd, a, b, most))
+        words.append(f"{lower(name)} {a}, {b} {captions.number(most)}")
+    columns = (Column("subspaces"), Column("pairs"), Column("median overlap", digits=4), Column("median z"),
+               Column("first"), Column("second"), Column("largest overlap", digits=4))  # fmt: skip
     return Figure(
         id="weights-overlap",
         suite=result.suite,
         title=f"{captions.model_name(view)}: overlap of what heads write and read",
         caption=captions.join(
-            f"Overlap of the subspace an earlier head writes with the one a later head reads, over pairs of heads of "
-            f"{captions.grid_words(view)}; expected {captions.number(facts.d_head / facts.d_model)}.",
+            f"Overlap of the subspace an earlier head writes with the one a later head reads, and of two W_V, in "
+            f"{captions.grid_words(view)}; expected {captions.number(mean)}.",
             f"Largest: {'; '.join(words)}.", captions.synthetic(view),
         ),
         alt="Histograms of the overlap of subspaces with the density under random rotations.",
         chart=later(_histograms, values, facts, view, synthetic=synthetic),
-        data=Table("weights/overlap", "Overlap of subspaces by way in", columns, tuple(rows)),
+        data=Table("weights/overlap", "Overlap of subspaces", columns, tuple(rows)),
         notes=captions.notes(
-            "Overlap: ||B_O1 B_in2||² / d_head with orthonormal bases: the mean squared cosine of the principal angles "
+            "Overlap: ||B_1' B_2||² / d_head with orthonormal bases: the mean squared cosine of the principal angles "
             "(projection kernel, Yamagiwa et al. 2026).",
             "Dashed: normal density with the exact mean a b / (d min(a, b)) and variance under a uniform rotation.",
             "All d_head directions count alike: a head that hardly uses some overlaps as much through them.",
@@ -362,11 +389,26 @@ def _overlap(result: SuiteResult, view: View) -> Figure | None:
     )  # fmt: skip
 
 
+def value_overlap(result: SuiteResult) -> npt.NDArray[np.float64] | None:
+    """[group other] of a stored run, each pair once; None where it has none."""
+    stored = result.arrays.get("overlap/values")
+    if stored is None or stored.values.ndim != 2 or stored.values.shape[0] != stored.values.shape[1]:
+        return None
+    upper = np.triu(np.ones(stored.values.shape, np.bool_), 1)
+    once = np.where(upper, stored.values.astype(np.float64), np.nan)
+    return once if np.isfinite(once).any() else None
+
+
+def null_of(facts: WeightsFacts) -> tuple[float, float]:
+    """Mean and sd of the overlap of two subspaces of d_head dimensions under a uniform rotation."""
+    a, d = facts.d_head, facts.d_model
+    return a / d, math.sqrt(2) * (d - a) / (d * math.sqrt((d - 1) * (d + 2)))
+
+
 def _histograms(
     values: dict[str, npt.NDArray[np.float64]], facts: WeightsFacts, view: View, *, synthetic: bool
 ) -> alt.LayerChart:
-    a, d = facts.d_head, facts.d_model
-    mean, sd = a / d, math.sqrt(2) * (d - a) / (d * math.sqrt((d - 1) * (d + 2)))
+    mean, sd = null_of(facts)
     every = np.concatenate([grid[np.isfinite(grid)] for grid in values.values()])
     low, high = min(float(every.min()), mean - 4 * sd), max(float(np.quantile(every, 0.999)), mean + 4 * sd)
     edges = np.linspace(low, high, BINS + 1)
@@ -374,13 +416,13 @@ def _histograms(
     panels, tallest = [], 0.0
     fine = np.linspace(mean - 4 * sd, mean + 4 * sd, 81)
     bell = np.exp(-0.5 * ((fine - mean) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
-    for i, (kind, grid) in enumerate(values.items()):
+    for i, (name, grid) in enumerate(values.items()):
         known = grid[np.isfinite(grid)]
         counts = np.histogram(np.clip(known, low, high), edges)[0] / (len(known) * (edges[1] - edges[0]))
         x, y = np.repeat(edges, 2)[1:-1], np.repeat(counts, 2)
         share = np.sqrt(y / bell.max())
-        panels.append(CurvePanel(f"Through {KINDS[kind]}", f"{len(known):,} pairs", [
-            Curve("pairs of heads", x.tolist(), share.tolist(), colours[i % len(colours)]),
+        panels.append(CurvePanel(name, f"{len(known):,} pairs", [
+            Curve("pairs", x.tolist(), share.tolist(), colours[i % len(colours)]),
             Curve("random rotation", fine.tolist(), np.sqrt(bell / bell.max()).tolist(), "#767676", dash=(3, 2)),
         ]))  # fmt: skip
         tallest = max(tallest, float(share.max()), 1.0)

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from reportgen.aliases import Floats
 from reportgen.suites.weights.scoring.heads import LayerHeads, phase_averaged, qr
+from reportgen.suites.weights.suite import LARGE
 
 KINDS = ("q", "k", "v")
 FEWEST = 8  # pairs of two layers that a median and a MAD are taken over
 MAD = 1.4826  # a normal distribution's sd over its MAD
-LARGE = 1 << 30  # bytes of kept bases, above which they are kept in bfloat16
 Pairs = npt.NDArray[np.float32]  # [writer reader], NaN where the writer is in no earlier layer
 
 

@@ -32,11 +32,12 @@ from reportgen.suites.weights.scoring.heads import (
     unembedding,
     vocabulary_size,
 )
+from reportgen.suites.weights.scoring.redundancy import ValueOverlap, ValueSpaces
 from reportgen.suites.weights.scoring.sink import Sink
 from reportgen.suites.weights.scoring.successor import Successors, Winners
 from reportgen.suites.weights.scoring.suppression import PermutedWords, Suppression, Words, plain_words
 from reportgen.suites.weights.scoring.vocabulary import show
-from reportgen.suites.weights.suite import Settings, composition_kinds
+from reportgen.suites.weights.suite import Settings, composition_kinds, raw_composition
 
 if TYPE_CHECKING:
     from reportgen.models.weights import Weights
@@ -55,7 +56,8 @@ class Measured:
     nulls     name -> [draw layer head], from rotations
     ranks     "ov", "qk" -> [word layer head] twice the mid-rank;  permuted  [2 draw layer*head]
     winners   of every usable class
-    pairs     kind -> composition [writer reader]
+    pairs     kind -> composition [writer reader];  raw  the same of raw weights
+    values    overlap of value subspaces
     profile   [layer head distance] matching at a distance
     lacking   what could not be computed -> why
     """
@@ -68,6 +70,8 @@ class Measured:
     permuted: Floats | None = None
     winners: list[Winners] = field(default_factory=list)
     pairs: dict[str, Composition] = field(default_factory=dict)
+    raw: dict[str, Composition] = field(default_factory=dict)
+    values: ValueOverlap | None = None
     profile: Floats | None = None
     senders: npt.NDArray[np.int32] | None = None
     lacking: dict[str, str] = field(default_factory=dict)
@@ -96,7 +100,11 @@ class Pass:
             named = {name: K for name, K in self.between.items() if not name.endswith("_raw")}
             self.null = eigen.RotatedNull(named, r.d_model, r.d_head, settings.rotations, seed)
         kinds = composition_kinds(r, settings)
-        self.pairs = Compositions(*self.shape, r.d_head, r.d_model, kinds, r.n_ctx) if kinds else None
+        self.pairs, self.raw_pairs = (
+            Compositions(*self.shape, r.d_head, r.d_model, kinds, r.n_ctx) if wanted else None
+            for wanted in (bool(kinds), raw_composition(r, settings))
+        )
+        self.values = ValueSpaces(r.n_layers, r.n_kv_heads, r.d_head, r.d_model)
 
     def run(self) -> Measured:
         """All layers, then what looks back at earlier ones."""
@@ -107,8 +115,10 @@ class Pass:
             self._eigen(layer, raw, heads)
             self._spectrum(layer, heads)
             self._tokens(layer, heads)
-            if self.pairs is not None:
-                self.pairs.add(heads)
+            for pairs, own in ((self.pairs, heads), (self.raw_pairs, raw)):
+                if pairs is not None:
+                    pairs.add(own)
+            self.values.add(heads)
             self.tick()
         self._finish()
         return self.out
@@ -279,6 +289,10 @@ class Pass:
             self.out.permuted = self.permuted.shares()
         if self.pairs is not None:
             self.out.pairs = self.pairs.results()
+        if self.raw_pairs is not None:
+            self.out.raw = self.raw_pairs.results()
+        self.out.values = self.values.results()
+        self.out.grids["value_overlap"] = self.out.values.nearest(self.shape[1])[0]
         if "k" in self.out.pairs and "matching" in self.between and self.nulls:
             self._through_writers(self.out.pairs["k"])
 

@@ -13,8 +13,10 @@ from scipy.stats import norm
 from reportgen.aliases import Bools, Floats
 from reportgen.scores import Control, HeadScores, head_name
 from reportgen.stats import permutation_p, step_down_max_t, wilson
+from reportgen.suites.weights.found import spearman
 from reportgen.suites.weights.scoring import successor
 from reportgen.suites.weights.scoring.measure import INACTIVE, Measured
+from reportgen.suites.weights.scoring.redundancy import ValueOverlap
 from reportgen.suites.weights.scoring.successor import PREDECESSOR, REPEAT, SUCCESSOR
 from reportgen.suites.weights.scoring.suppression import shares
 from reportgen.suites.weights.suite import GINIBRE, MEASURES, SUITE, Settings
@@ -25,7 +27,8 @@ TASKS = {
     "suppression": "words", "suppression_ov": "words", "suppression_qk": "words",
     "successor": "classes", "successor_strict": "classes", "predecessor": "classes", "repeat": "classes",
     "sink_value": "position_0", "sink_key": "position_0", "sink_write": "position_0",
-    "identity": "residual", "ov_norm": "map", "qk_norm": "map", "ov_rank": "map", "ov_rank_99": "map", "qk_slow": "map",
+    "identity": "residual", "value_overlap": "residual", "ov_norm": "map", "qk_norm": "map",
+    "ov_rank": "map", "ov_rank_99": "map", "qk_slow": "map",
 }  # fmt: skip
 READS_BOTH = ("suppression", "induction_matching")
 READS_QK = ("matching", "matching_raw", "suppression_qk", "sink_key", "qk_norm", "qk_slow", *READS_BOTH)
@@ -131,9 +134,18 @@ def _plain(found: Measured, twin: Measured | None, lost: Lost, d_model: int) -> 
             count = int((np.isfinite(values) & ~gone).sum())
             alone = 2 * norm.sf(np.abs(values) / sd)
             own = {"p": np.minimum(1, count * alone), "p_each": alone, "no_null": WHOLE}
+        elif name == "value_overlap" and found.values is not None:
+            own = _nearest(found.values, values.shape[1])
         n = found.counts["mlp_tokens" if name == "copying_mlp" else "tokens"] if TASKS[name] == "vocabulary" else 1
         made[name] = _scores(name, values, lost, n, None if twin is None else twin.grids.get(name), **own)
     return made
+
+
+def _nearest(values: ValueOverlap, n_heads: int) -> dict[str, Any]:
+    """p of each head's most similar value subspace among all others, and corrected over every pair of groups."""
+    alone = norm.sf(values.nearest(n_heads)[1])
+    count, others = values.pairs, len(values.z) - 1
+    return {"p": np.minimum(1, count * alone), "p_each": np.minimum(1, others * alone), "no_null": WHOLE}
 
 
 def _described(name: str) -> str:
@@ -239,3 +251,23 @@ def rank_correlations(grids: Mapping[str, Floats], pairs: Sequence[tuple[str, st
             some = known.sum() > 2 and np.ptp(grids[a][known]) > 0 and np.ptp(grids[b][known]) > 0
             found[f"{a}~{b}"] = float(spearmanr(grids[a][known], grids[b][known]).statistic) if some else None
     return found
+
+
+def descending(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """1 for the largest number, and so on, in the shape of `values`; NaN comes last."""
+    order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), axis=None, kind="stable")
+    ranks = np.empty(values.size, np.int64)
+    ranks[order] = np.arange(1, values.size + 1)
+    return ranks.reshape(values.shape)
+
+
+def agreement(
+    one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], n_heads: int
+) -> tuple[float | None, float | None]:
+    """Rank correlation of two grids [writer reader]: over all pairs, and its median over pairs of layers."""
+    layers = len(one) // n_heads
+    a, b = (grid.reshape(layers, n_heads, layers, n_heads).transpose(0, 2, 1, 3) for grid in (one, other))
+    blocks = [spearman(a[i, j], b[i, j]) for i, j in zip(*np.triu_indices(layers, 1), strict=True)]
+    known = [rho for rho in blocks if np.isfinite(rho)]
+    whole = spearman(one, other)
+    return (whole if np.isfinite(whole) else None), (float(np.median(known)) if known else None)

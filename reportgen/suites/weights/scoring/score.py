@@ -7,8 +7,9 @@ Arrays:
                                   of the vocabulary, and of its own key from the top of the keys
     winners/CLASS                 [word layer head] int16, index of the class's word with the largest logit; -1: a tie
     profile                       [layer head distance] matching at a distance, rotary models
-    composition/KIND/NAME         [writer reader] float16, heads layer by layer: excess, z, within, overlap, overlap_z;
-                                  NaN where the writer is in no earlier layer
+    composition/KIND/NAME         [writer reader] float16, heads layer by layer: excess, z, within, overlap, and raw
+                                  (within, of raw weights); NaN where the writer is in no earlier layer
+    overlap/values                [group other] float16, key-value heads layer by layer: overlap of value subspaces
     sender                        [layer head] int32, layer*n_heads + head of the strongest key-composition partner; -1
 """
 
@@ -26,11 +27,11 @@ from reportgen.scores import Column, HeadScores, HeadSet, NamedArray, NotCompute
 from reportgen.suites.base import Context
 from reportgen.suites.facts import encoded
 from reportgen.suites.settings import switched_off
-from reportgen.suites.weights.facts import ClassFacts, Kind, Pair, WeightsFacts
+from reportgen.suites.weights.facts import ClassFacts, Kind, Pair, ValuePair, Values, WeightsFacts, group_name
 from reportgen.suites.weights.scoring import eigen, measure, results, successor
 from reportgen.suites.weights.scoring.composition import Composition
 from reportgen.suites.weights.scoring.measure import Measured, Pass
-from reportgen.suites.weights.suite import KINDS, MEASURES, Settings, composition_kinds
+from reportgen.suites.weights.suite import KINDS, MEASURES, Settings, composition_kinds, raw_composition
 
 if TYPE_CHECKING:
     from reportgen.models.weights import Weights
@@ -68,15 +69,17 @@ def score(model: Weights, settings: Settings, context: Context) -> SuiteResult:
         twin.counts["d_head"] = model.record.d_head
     scores = results.all_scores(found, twin, settings, context.seed, model.record.d_model)
     kinds = {
-        kind: _kind(one, twin.pairs.get(kind) if twin else None, model, settings) for kind, one in found.pairs.items()
+        kind: _kind(one, found.raw.get(kind), twin.pairs.get(kind) if twin else None, model, settings)
+        for kind, one in found.pairs.items()
     }
+    values = _values(found, twin, model, settings)
     return SuiteResult(
         suite="weights",
         scores=tuple(scores),
         head_sets=tuple(_sets(scores, settings)),
-        tables=(*_tables(found, kinds),),
+        tables=(*_tables(found, kinds, values),),
         arrays=_arrays(found),
-        facts=encoded(_facts(model, found, kinds, settings, context.seed, twin is not None)),
+        facts=encoded(_facts(model, found, kinds, values, settings, context.seed, twin is not None)),
         notes=tuple(_notes(model, found)),
         not_computed=tuple(_left_out(model, scores, found, settings, twins=twin_of is not None)),
     )
@@ -91,7 +94,7 @@ def _twin(model: Weights) -> Any:
     return lambda seed: cast("Weights", random_twin(cast("Any", model), seed))
 
 
-def _kind(one: Composition, twin: Composition | None, model: Weights, s: Settings) -> Kind:
+def _kind(one: Composition, raw: Composition | None, twin: Composition | None, model: Weights, s: Settings) -> Kind:
     """Counts beyond the lines, and the strongest pairs."""
     n_heads, known = model.record.n_heads, one.known
     count = int(known.sum())
@@ -102,6 +105,7 @@ def _kind(one: Composition, twin: Composition | None, model: Weights, s: Setting
     both = beyond & (np.nan_to_num(one.within, nan=-np.inf) >= within)
     ordered = np.argsort(-np.where(np.isfinite(one.within), one.within, -np.inf), axis=None, kind="stable")
     top: list[Pair] = []
+    places = None if raw is None else results.descending(raw.within)
     for rank, flat in enumerate(ordered.tolist(), start=1):
         if len(top) == s.pairs or rank > int(both.sum()) + count // 2:
             break
@@ -115,14 +119,41 @@ def _kind(one: Composition, twin: Composition | None, model: Weights, s: Setting
                     reader=names[1],
                     **dict(zip(("excess", "z", "within"), numbers, strict=True)),
                     rank=rank,
+                    raw_rank=None if places is None else int(places[at]),
                 )
             )
+    whole, blocks = (None, None) if raw is None else results.agreement(one.excess, raw.excess, n_heads)
     of_twin = None if twin is None or not twin.known.any() else twin
     return Kind(
         pairs=count, beyond=int(beyond.sum()), beyond_both=int(both.sum()), log_p=log_p, within=within,
         median=float(np.median(one.excess[known])), overlap_z=float(np.nanmedian(one.overlap_z[known])), top=top,
+        raw=whole, raw_within=blocks,
         twin=None if of_twin is None else float(np.median(of_twin.excess[of_twin.known])),
         twin_beyond=None if of_twin is None else int((of_twin.log_p[of_twin.known] <= log_p).sum()),
+    )  # fmt: skip
+
+
+def _values(found: Measured, twin: Measured | None, model: Weights, s: Settings) -> Values:
+    """Counts beyond the line, and the pairs of key-value heads that read most alike."""
+    one, r = found.values, model.record
+    if one is None or not one.pairs:
+        return Values(groups=r.n_layers * r.n_kv_heads)
+    upper = np.triu_indices(len(one.z), 1)
+    overlap, z = one.overlap[upper], one.z[upper]
+    known, line = np.isfinite(overlap), float(norm.isf(s.alpha / one.pairs))
+    order = np.argsort(-np.where(known, overlap, -np.inf), kind="stable")[: min(s.pairs, one.pairs)]
+    names = [group_name(i, r.n_kv_heads, r.n_heads) for i in range(len(one.z))]
+    top = [
+        ValuePair(one=names[upper[0][i]], other=names[upper[1][i]], overlap=float(overlap[i]), z=float(z[i]))
+        for i in order.tolist()
+    ]
+    other = None if twin is None or twin.values is None else twin.values.z[upper]
+    some = other is not None and np.isfinite(other).any()
+    return Values(
+        groups=len(one.z), pairs=one.pairs, beyond=int((z > line).sum()), line=line, top=top,
+        median=float(np.median(overlap[known])), z=float(np.median(z[known])),
+        twin=float(np.nanmedian(other)) if other is not None and some else None,
+        twin_beyond=int((other > line).sum()) if other is not None and some else None,
     )  # fmt: skip
 
 
@@ -161,9 +192,14 @@ def _arrays(found: Measured) -> dict[str, NamedArray]:
         distances = {"distance": tuple(str(d) for d in eigen.DISTANCES)}
         arrays["profile"] = NamedArray((*both, "distance"), found.profile.astype(np.float32), distances)
     for kind, pairs in found.pairs.items():
-        for name in ("excess", "z", "within", "overlap", "overlap_z"):
-            grid = np.clip(getattr(pairs, name), -6e4, 6e4).astype(np.float16)
-            arrays[f"composition/{kind}/{name}"] = NamedArray(("writer", "reader"), grid)
+        grids = {name: getattr(pairs, name) for name in ("excess", "z", "within", "overlap")}
+        if kind in found.raw:
+            grids["raw"] = found.raw[kind].within
+        for name, grid in grids.items():
+            half = np.clip(grid, -6e4, 6e4).astype(np.float16)
+            arrays[f"composition/{kind}/{name}"] = NamedArray(("writer", "reader"), half)
+    if found.values is not None and found.values.pairs:
+        arrays["overlap/values"] = NamedArray(("group", "other"), found.values.overlap.astype(np.float16))
     if found.senders is not None:
         arrays["sender"] = NamedArray(both, found.senders)
     return arrays
@@ -173,6 +209,7 @@ def _facts(
     model: Weights,
     found: Measured,
     kinds: dict[str, Kind],
+    values: Values,
     s: Settings,
     seed: int,
     twin: bool,
@@ -195,7 +232,7 @@ def _facts(
         beginning=model.tokens.text(measure.first_token(model) if token is None else token), note=found.note,
         spread=spread, narrow=narrow, spearman=results.rank_correlations(found.grids, CORRELATED),
         inactive=[head_name(int(a), int(b)) for a, b in np.argwhere(lost.inactive)],
-        classes=_class_facts(found), composition=kinds, twin_seed=seed + 1 if twin else None,
+        classes=_class_facts(found), composition=kinds, values=values, twin_seed=seed + 1 if twin else None,
     )  # fmt: skip
 
 
@@ -213,25 +250,29 @@ def _class_facts(found: Measured) -> dict[str, ClassFacts]:
     return out
 
 
-def _tables(found: Measured, kinds: dict[str, Kind]) -> list[Table]:
+def _tables(found: Measured, kinds: dict[str, Kind], values: Values) -> list[Table]:
     tables = []
     columns = (Column("through"), Column("rank"), Column("writer"), Column("reader"), Column("excess"), Column("z"),
-               Column("z within layers"))  # fmt: skip
+               Column("z within layers"), Column("rank, raw weights"))  # fmt: skip
     rows = [
-        (kind, pair.rank, pair.writer, pair.reader, pair.excess, pair.z, pair.within)
+        (kind, pair.rank, pair.writer, pair.reader, pair.excess, pair.z, pair.within, pair.raw_rank)
         for kind, of in kinds.items() for pair in of.top[:10]
     ]  # fmt: skip
     if rows:
         caption = "The ten strongest pairs of each kind beyond both lines, by z within their two layers."
         tables.append(Table("weights/pairs", "Pairs of heads that compose", columns, tuple(rows), caption))
+    if values.top:
+        columns = (Column("heads"), Column("and heads"), Column("overlap", digits=4), Column("z"))
+        lines = tuple((pair.one, pair.other, pair.overlap, pair.z) for pair in values.top[:10])
+        tables.append(Table("weights/values", "Value subspaces that overlap most", columns, lines, folded=True))
     facts = _class_facts(found)
     if facts:
         columns = (Column("class"), Column("words"), Column("listed"), Column("chance"), Column("best head"),
                    Column("successors"), Column("its predecessors"))  # fmt: skip
-        lines = tuple(
+        of_classes = tuple(
             (f.title, f.words, f.listed, f.chance, f.best, f.best_share, f.best_predecessor) for f in facts.values()
         )
-        tables.append(Table("weights/classes", "Classes of words in order", columns, lines, folded=True))
+        tables.append(Table("weights/classes", "Classes of words in order", columns, of_classes, folded=True))
     return tables
 
 
@@ -264,6 +305,9 @@ def _left_out(
                 "it takes more than an hour here; type --set weights.composition=q,k,v"
             )  # fmt: skip
             out.append(NotComputed(f"composition through {kind}", why))
+    if kinds and s.raw and not raw_composition(model.record, s):
+        why = "a model of this size is composed with folded weights alone"
+        out.append(NotComputed("composition with raw weights", why))
     if not twins:
         streamed = "not computed: streamed weights have no model to initialise"
         out.append(
