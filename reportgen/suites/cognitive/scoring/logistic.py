@@ -38,7 +38,7 @@ def fit(
     """
     truth = one_hot(labels, classes).double().T.contiguous()
     each = max(1, TOGETHER // (8 * own.shape[0] * (own.shape[2] + 1)))
-    found = [_fitted(some.movedim(0, 1).double(), truth, penalty, settled) for some in own.split(each, dim=1)]
+    found = [_fitted(some.movedim(0, 1).double(), truth, penalty, settled) for some in torch.split(own, each, dim=1)]
     return torch.cat([weights for weights, _ in found]), torch.cat([bias for _, bias in found])
 
 
