@@ -49,7 +49,7 @@ def test_a_subspace_is_told_whatever_its_basis_and_a_part_of_it_by_its_own_dimen
     sd = np.sqrt(2 * a * b * (D - a) * (D - b) / (D**2 * (D - 1) * (D + 2)))
     assert found.z[0, 3] == pytest.approx((2 - a * b / D) / sd, rel=1e-4)
     most, _ = found.nearest(4)  # two query heads to a group
-    np.testing.assert_allclose(most, [[1, 1, 0, 0], [1, 1, 2 / 3, 2 / 3]], atol=1e-5)
+    np.testing.assert_allclose(most, np.array([[1, 1, 0, 0], [1, 1, 2 / 3, 2 / 3]]), atol=1e-5)
 
 
 def test_a_value_matrix_of_zeros_has_no_subspace() -> None:
@@ -65,6 +65,8 @@ def test_orders_of_pairs_compared() -> None:
     one[:3, 3:] = np.arange(9).reshape(3, 3)
     assert descending(one)[0, 3] == 9
     assert descending(one)[2, 5] == 1
-    assert agreement(one, one * 2, 3) == (pytest.approx(1), pytest.approx(1))
-    assert agreement(one, -one, 3) == (pytest.approx(-1), pytest.approx(-1))
+    for sign in (1.0, -1.0):
+        whole, within = agreement(one, 2 * sign * one, 3)
+        assert whole == pytest.approx(sign)
+        assert within == pytest.approx(sign)
     assert agreement(one, np.full_like(one, np.nan), 3) == (None, None)

@@ -20,7 +20,7 @@ from reportgen.figures.head_maps import HeadMap, maps
 from reportgen.figures.markers import role
 from reportgen.scores import Column, Head, HeadSet, SuiteResult, Table, head_name, parse_head
 from reportgen.suites.weights.drawing.matrix import MOST, PairMatrix, matrix
-from reportgen.suites.weights.drawing.words import facts_of, formulas, lower, shared
+from reportgen.suites.weights.drawing.words import facts_of, formulas, shared
 from reportgen.suites.weights.facts import Kind, Pair, WeightsFacts, group_name
 
 KINDS = {"k": "keys", "q": "queries", "v": "values"}  # keys first: induction
@@ -363,7 +363,7 @@ def _overlap(result: SuiteResult, view: View) -> Figure | None:
         known, most = grid[np.isfinite(grid)], float(grid[at])
         middle = float(np.median(known))
         rows.append((name, known.size, middle, (middle - mean) / sd, a, b, most))
-        words.append(f"{lower(name)} {a}, {b} {captions.number(most)}")
+        words.append(f"{name.removeprefix('Through ')} {a}, {b} {captions.number(most)}")
     columns = (Column("subspaces"), Column("pairs"), Column("median overlap", digits=4), Column("median z"),
                Column("first"), Column("second"), Column("largest overlap", digits=4))  # fmt: skip
     return Figure(
@@ -371,7 +371,7 @@ def _overlap(result: SuiteResult, view: View) -> Figure | None:
         suite=result.suite,
         title=f"{captions.model_name(view)}: overlap of what heads write and read",
         caption=captions.join(
-            f"Overlap of the subspace an earlier head writes with the one a later head reads, and of two W_V, in "
+            f"Overlap of what an earlier head writes with what a later one reads, and of two W_V, in "
             f"{captions.grid_words(view)}; expected {captions.number(mean)}.",
             f"Largest: {'; '.join(words)}.", captions.synthetic(view),
         ),

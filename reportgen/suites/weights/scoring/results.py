@@ -266,8 +266,9 @@ def agreement(
 ) -> tuple[float | None, float | None]:
     """Rank correlation of two grids [writer reader]: over all pairs, and its median over pairs of layers."""
     layers = len(one) // n_heads
-    a, b = (grid.reshape(layers, n_heads, layers, n_heads).transpose(0, 2, 1, 3) for grid in (one, other))
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    a, b = (grid.reshape(layers, n_heads, layers, n_heads).transpose(0, 2, 1, 3) for grid in (first, second))
     blocks = [spearman(a[i, j], b[i, j]) for i, j in zip(*np.triu_indices(layers, 1), strict=True)]
     known = [rho for rho in blocks if np.isfinite(rho)]
-    whole = spearman(one, other)
+    whole = spearman(first, second)
     return (whole if np.isfinite(whole) else None), (float(np.median(known)) if known else None)

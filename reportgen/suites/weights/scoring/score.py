@@ -262,17 +262,17 @@ def _tables(found: Measured, kinds: dict[str, Kind], values: Values) -> list[Tab
         caption = "The ten strongest pairs of each kind beyond both lines, by z within their two layers."
         tables.append(Table("weights/pairs", "Pairs of heads that compose", columns, tuple(rows), caption))
     if values.top:
-        columns = (Column("heads"), Column("and heads"), Column("overlap", digits=4), Column("z"))
-        lines = tuple((pair.one, pair.other, pair.overlap, pair.z) for pair in values.top[:10])
-        tables.append(Table("weights/values", "Value subspaces that overlap most", columns, lines, folded=True))
+        names = (Column("heads"), Column("and heads"), Column("overlap", digits=4), Column("z"))
+        alike = tuple((pair.one, pair.other, pair.overlap, pair.z) for pair in values.top[:10])
+        tables.append(Table("weights/values", "Value subspaces that overlap most", names, alike, folded=True))
     facts = _class_facts(found)
     if facts:
-        columns = (Column("class"), Column("words"), Column("listed"), Column("chance"), Column("best head"),
-                   Column("successors"), Column("its predecessors"))  # fmt: skip
-        of_classes = tuple(
+        of_class = (Column("class"), Column("words"), Column("listed"), Column("chance"), Column("best head"),
+                    Column("successors"), Column("its predecessors"))  # fmt: skip
+        lines = tuple(
             (f.title, f.words, f.listed, f.chance, f.best, f.best_share, f.best_predecessor) for f in facts.values()
         )
-        tables.append(Table("weights/classes", "Classes of words in order", columns, of_classes, folded=True))
+        tables.append(Table("weights/classes", "Classes of words in order", of_class, lines, folded=True))
     return tables
 
 
