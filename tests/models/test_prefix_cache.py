@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,21 @@ def test_branches_are_whole_prompts_in_every_family(family: str, tmp_path: Path)
         prompts = torch.cat([text[:, : branch.start].expand(len(branch.ids), -1), branch.ids], dim=1)
         whole = model.run(prompts, hooks)[:, branch.start :]
         torch.testing.assert_close(logits, whole, atol=5e-5, rtol=1e-4)
+
+
+def test_keys_and_values_are_given_back_with_the_past(tmp_path: Path) -> None:
+    """Without waiting for the collection of garbage: suites make and drop hundreds of them."""
+    model = tiny("qwen2", tmp_path)
+    past = Past(model, torch.arange(2, 10)[None])
+    past.run(torch.tensor([[3]]))
+    keys = weakref.ref(past.cache.layers[0].keys)
+    gc.disable()
+    try:
+        assert keys() is not None
+        del past
+        assert keys() is None
+    finally:
+        gc.enable()
 
 
 def test_a_continuation_beyond_the_context_is_refused(tmp_path: Path) -> None:
