@@ -53,9 +53,10 @@ class Past:
     @torch.no_grad()
     def _prefill(self) -> Any:
         cache = self._extended()
+        layers = cache.layers  # not the cache, which would then hold itself and be freed late
 
         def update(keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-            held = cache.layers[layer]  # keys [row kv pos d_head]
+            held = layers[layer]  # keys [row kv pos d_head]
             old = (_again(held.keys, len(keys)), _again(held.values, len(keys)))
             return torch.cat([old[0], keys], dim=-2), torch.cat([old[1], values], dim=-2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,20 @@ def test_continuations_are_exact_in_every_family(family: str, tmp_path: Path) ->
         torch.testing.assert_close(one.run(ids[:, -3:], hooks, last=True), whole[:, -1:], atol=5e-5, rtol=1e-4)
     torch.testing.assert_close(model.run(ids), model.run(ids))
     assert not torch.allclose(model.run(ids)[:, -1], whole[:, -1])  # no hook is left behind
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_past_is_freed_with_its_last_name(family: str, tmp_path: Path) -> None:
+    """Not when Python next looks for circles: keys and values of texts would pile up until then."""
+    past = Past(tiny(family, tmp_path), torch.zeros(1, 5, dtype=torch.long))
+    held = weakref.ref(past.cache)
+    assert held() is not None
+    gc.disable()
+    try:
+        del past
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
