@@ -145,18 +145,19 @@ def scored(folder: Path, slug: str, p: float, **record: object) -> Run:
 def test_other_runs_of_the_model_are_ways_named_by_what_differs(tmp_path: Path) -> None:
     one = scored(tmp_path, "one", 0.01)
     others = [
-        scored(tmp_path, "seed", 0.01, seed=1),
+        scored(tmp_path, "seed", 0.01, seed=1, threads=5),
         scored(tmp_path, "half", 0.9, dtype="bfloat16"),
         scored(tmp_path, "k", 0.01, settings={"k": 5}),
         scored(tmp_path, "both", 0.01, settings={"k": 5}, seed=2),
         scored(tmp_path, "again", 0.01),
+        scored(tmp_path, "threads", 0.01, threads=5),
     ]
     (found,) = findings(one, [one, *others, RUN])  # RUN is another model
     assert [(way.setting, way.held) for way in found.ways] == [
-        ("seed", 1), ("dtype", 0), ("k", 1), (SEVERAL, 1), ("scored again", 1),
+        ("seed", 1), ("dtype", 0), ("k", 1), (SEVERAL, 1), ("scored again", 1), ("threads", 1),
     ]  # fmt: skip
     assert found.ways[1].value == "bfloat16 (half)"
-    assert found.counts() == (4, 5, 0, 25)
+    assert found.counts() == (5, 6, 0, 30)
     assert findings(one) == []
 
 
