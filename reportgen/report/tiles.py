@@ -95,13 +95,13 @@ def _share_shapes(root: ET.Element, figure_id: str) -> None:
     for path in root.iter(f"{{{SVG}}}path"):
         place = _PLACE.fullmatch(path.get("transform", ""))
         if place and len(path.get("d", "")) >= LONG_SHAPE:
-            shapes.setdefault(path.attrib["d"], []).append((path, *place.groups()))
+            shapes.setdefault(path.attrib["d"], []).append((path, place[1], place[2]))
     common = {d: marks for d, marks in shapes.items() if len(marks) >= SHARED_SHAPE_FROM}
     if not common:
         return
     defs = ET.Element(f"{{{SVG}}}defs")
-    for number, (d, marks) in enumerate(common.items()):
-        name = f"{figure_id}-shape{number}"
+    for i, (d, marks) in enumerate(common.items()):
+        name = f"{figure_id}-shape{i}"
         ET.SubElement(defs, f"{{{SVG}}}path", {"id": name, "d": d})
         for mark, x, y in marks:
             colours = {key: value for key, value in mark.attrib.items() if key not in ("d", "transform")}
