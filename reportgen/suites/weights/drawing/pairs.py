@@ -382,6 +382,7 @@ def _overlap(result: SuiteResult, view: View) -> Figure | None:
             "Overlap: ||B_1' B_2||² / d_head with orthonormal bases: the mean squared cosine of the principal angles "
             "(projection kernel, Yamagiwa et al. 2026).",
             "Dashed: normal density with the exact mean a b / (d min(a, b)) and variance under a uniform rotation.",
+            "The axis ends at the 99.9 % quantile of all pairs; the last bin holds the larger ones.",
             "All d_head directions count alike: a head that hardly uses some overlaps as much through them.",
             "d_head is more than half of d_model: the null is not normal." if 2 * facts.d_head > facts.d_model else "",
             shared(facts, keys=True),
