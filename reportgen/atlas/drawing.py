@@ -43,8 +43,8 @@ def holding(
         title=f"{model}: {TITLE}",
         caption=join(
             f"{plural(len(drawn), 'set')} of heads of {model} under {_times(drawn)} ({_kinds(settings)}).",
-            f"Above the line: {held} of n = {asked} pairs of head and setting, all heads of a set in {whole} of {ways} "
-            f"cases; all other heads, {others} of {of}.",
+            f"Above the line: {held:,} of n = {asked:,} pairs of head and setting, all heads of a set in {whole:,} of "
+            f"{ways:,} cases; all other heads, {others:,} of {of:,}.",
             f"{len(order) - len(drawn)} more sets are in the table." if len(order) > len(drawn) else "",
             "SYNTHETIC: untrained weights or made-up numbers." if synthetic else "",
         ),

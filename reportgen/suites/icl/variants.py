@@ -42,7 +42,7 @@ def _over_tasks(effects: Floats, kept: list[np.ndarray[tuple[int], np.dtype[np.b
 
 
 def _titles(result: SuiteResult) -> list[str]:
-    """The tasks that passed the gate, in the order of the prompts."""
+    """The tasks that passed the gate, in the order of the prompts; controls are no part of any mean."""
     rows = result.facts.get("gate")
     told = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return [str(row["title"]) for row in told if row.get("passed") and row.get("title")]
+    return [str(row["title"]) for row in told if row.get("passed") and not row.get("control") and row.get("title")]
