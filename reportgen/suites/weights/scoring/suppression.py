@@ -111,7 +111,7 @@ class Suppression:
         for place, (start, columns) in enumerate(zip(span.starts, span.columns, strict=True)):
             logits = self.lowest.product(place, self.values[head], columns[head])
             at, word = self.own[start]
-            logits.index_copy_(1, at, self.table[head].index_select(1, word))
+            logits[:, at] = self.table[head][:, word]  # not index_copy_, which MPS has no kernel for
             self.below[head] += count("lt", logits, own, self.flags)
             self.same[head] += count("eq", logits, own, self.flags)
             self.lowest.seen(place)
