@@ -27,11 +27,12 @@ from reportgen.figures.curves import (
 )
 from reportgen.figures.geometry import POINTS_PER_INCH, Bar
 from reportgen.figures.head_maps import colour, colour_bar
+from reportgen.figures.head_points import CROSS
 from reportgen.figures.heatmap import WATERMARK
 from reportgen.figures.small_multiples import Page, SmallPlot, axis_titles, frames, watermarks
 from reportgen.figures.theme import Style
 
-_SHAPES = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8")  # a second kind is told apart without its colour
+_SHAPES = ("circle", CROSS)  # a second kind is told apart without its colour
 _MARKS = ("\u25cb", "\u00d7")
 _MOST = 350  # distinct points of one kind in a panel, above which they are put on a grid
 _GRID = 48

@@ -38,15 +38,9 @@ from reportgen.suites.base import Measure, Suite
 # What drawing a run needs, gathered and cleaned once: suites, results, head sets, style.
 
 
-class RunLike(Protocol):
+class RunLike(Scored, Protocol):
     """What a report needs of a run (implemented by reportgen.runfolder.Run)."""
 
-    @property
-    def path(self) -> Path: ...
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def results(self) -> Mapping[str, SuiteResult]: ...
     def overlay_files(self) -> list[Path]: ...
     def beside(self) -> tuple[Sequence[Scored], Mapping[str, str]]: ...
 

@@ -1,7 +1,11 @@
-"""How well a score ranks the heads of a set: AUROC against sets drawn within the same layers. Numpy only."""
+"""How well a score ranks the heads of a set: AUROC against sets drawn within the same layers; which heads are top.
+
+Numpy only.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +15,17 @@ from reportgen.scores import HeadScores, HeadSet
 from reportgen.stats import mid_ranks, wilson
 
 DRAWS = 4_999
+TOP = 0.02  # share of the heads that is called top
+
+
+def top(values: Floats, share: float = TOP) -> Bools:
+    """[layer head] the highest `share` of the heads with a value, at least three and at most ten per cent."""
+    known = int(np.isfinite(values).sum())
+    count = max(1, min(max(3, math.ceil(share * known)), known // 10 or 1))
+    order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), axis=None, kind="stable")[:count]
+    found = np.zeros(values.size, np.bool_)
+    found[order] = True
+    return found.reshape(values.shape)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from reportgen.figures.curves import (
 )
 from reportgen.figures.figure import Figure, Maker
 from reportgen.figures.head_maps import HeadMap, maps
+from reportgen.figures.head_points import CROSS
 from reportgen.figures.points import Appearing, appearances
 from reportgen.figures.theme import Style
 from reportgen.runfolder import slug_of
@@ -226,7 +227,7 @@ def best(training: Training, suite: str, tracks: Sequence[Track], style: Style, 
 
 
 TOP, MOST_FOLLOWED = 0.02, 10  # share of the heads that are followed, three at least, and at most so many
-_MARKS = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8")
+_MARKS = ("circle", CROSS)
 
 
 def highest(point: StepPoint) -> list[Head]:

@@ -16,9 +16,9 @@ from reportgen.aliases import Bools, Floats
 from reportgen.scores import HeadScores, HeadSet, SuiteResult, parse_head
 from reportgen.stats import interval_of, mid_ranks, overlap_by_chance
 from reportgen.suites.icl.suite import SUITE
+from reportgen.suites.ranked import TOP, top
 
 INDUCTION = "induction"  # the measure of an earlier suite
-TOP = 0.02  # share of the heads that is called top
 DRAWS = 2000
 
 
@@ -84,16 +84,6 @@ def _means(result: SuiteResult, effects: str, names: str) -> tuple[Floats, list[
         return None
     means = np.stack([own[of == task].mean(0) for task in np.unique(of)])
     return means, [parse_head(name) for name in stored.labels.get("head", ())]
-
-
-def top(values: Floats, share: float = TOP) -> Bools:
-    """[layer head] the highest `share` of the heads with a value, at least three and at most ten per cent."""
-    known = int(np.isfinite(values).sum())
-    count = max(1, min(max(3, math.ceil(share * known)), known // 10 or 1))
-    order = np.argsort(-np.where(np.isfinite(values), values, -np.inf), axis=None, kind="stable")[:count]
-    found = np.zeros(values.size, np.bool_)
-    found[order] = True
-    return found.reshape(values.shape)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from reportgen.errors import NotApplicable
 from reportgen.figures.figure import KeptDrawing, View
 from reportgen.models.load import load
 from reportgen.scores import HeadScores, HeadSet, SuiteResult
-from reportgen.suites import facts
+from reportgen.suites import facts, ranked
 from reportgen.suites.base import Context
 from reportgen.suites.icl import found
 from reportgen.suites.icl.drawing.figures import figures
@@ -131,7 +131,7 @@ def test_heads_that_copy_by_another_suite_are_ringed(made: tuple[SuiteResult, Vi
     other = SuiteResult("retrieval", (copies, concepts), (of,))
     rings = found.rings({"retrieval": other}, (shape[0], shape[1]))
     assert [ring.name for ring in rings] == ["copying from a text, top 2 %", "copying concepts"]
-    np.testing.assert_array_equal(rings[0].member, found.top(values.astype(np.float64)))
+    np.testing.assert_array_equal(rings[0].member, ranked.top(values.astype(np.float64)))
     assert sorted(map(tuple, np.argwhere(rings[1].member).tolist())) == sorted(heads)
     assert found.rings({"retrieval": other}, (1, 1)) == []
     plain, ringed = (

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from reportgen.figures.figure import View
+from reportgen.figures.head_points import CROSS
 from reportgen.models.load import set_threads
 from reportgen.models.model import Model
 from reportgen.scores import Control, HeadScores, HeadSet, SuiteResult, head_name, parse_head
 from reportgen.suites import facts
 from reportgen.suites.base import Context
 from reportgen.suites.retrieval.drawing.figures import figures
-from reportgen.suites.retrieval.drawing.points import CROSS
 from reportgen.suites.retrieval.facts import RetrievalFacts
 from reportgen.suites.retrieval.scoring import ablation
 from reportgen.suites.retrieval.scoring.documents import Asked

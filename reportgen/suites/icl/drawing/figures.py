@@ -12,6 +12,7 @@ from reportgen.figures import captions, theme
 from reportgen.figures.chart_data import table
 from reportgen.figures.curves import Axis, Curve, CurvePanel, Points, even, line_chart
 from reportgen.figures.figure import Figure, Maker, OneByOne, View, later, supplementary
+from reportgen.figures.head_points import CROSS
 from reportgen.figures.heatmap import heatmap
 from reportgen.figures.theme import Style
 from reportgen.scores import HeadScores, SuiteResult
@@ -36,7 +37,7 @@ def figures(result: SuiteResult, view: View) -> Iterator[Maker]:
     yield partial(held_out.ablation_figure, result, view)
 
 
-_DOTS = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8")
+_DOTS = ("circle", CROSS)
 
 
 def _gate(result: SuiteResult, view: View) -> Figure | None:

@@ -10,13 +10,14 @@ import numpy as np
 from reportgen.figures import captions, theme
 from reportgen.figures.curves import GREY, Axis, Band, Curve, CurvePanel, Points, even, line_chart
 from reportgen.figures.figure import Figure, View, later
+from reportgen.figures.head_points import CROSS, DIAMOND
 from reportgen.figures.theme import Style
 from reportgen.scores import Column, NamedArray, SuiteResult, Table
 from reportgen.suites.icl.drawing import words
 from reportgen.suites.icl.facts import IclFacts, Outcome
 from reportgen.suites.icl.suite import SUITE
 
-_MARKS = ("M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8", "circle", "M0,-1L1,0L0,1L-1,0Z")
+_MARKS = (CROSS, "circle", DIAMOND)
 _DASHES: tuple[tuple[float, ...], ...] = ((1.5, 1.5), (), (3, 2), (5, 2), (1, 2))
 
 

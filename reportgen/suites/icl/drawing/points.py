@@ -10,14 +10,14 @@ import numpy as np
 
 from reportgen.aliases import Floats
 from reportgen.figures import captions, theme
-from reportgen.figures.curves import GREY, Axis, Curve, CurvePanel, Label, Points, axis_of, even, line_chart, spots
+from reportgen.figures.curves import GREY, Axis, Curve, CurvePanel, Points, axis_of, even, line_chart, spots
 from reportgen.figures.figure import Figure, View, later
+from reportgen.figures.head_points import CROSS, DIAMOND, named
 from reportgen.figures.theme import Style
 from reportgen.scores import Cell, Column, Head, HeadScores, SuiteResult, Table, head_name
 from reportgen.stats import overlap_by_chance
 from reportgen.suites.icl.drawing import words
 from reportgen.suites.icl.found import (
-    TOP,
     Agreement,
     Depth,
     Ring,
@@ -26,12 +26,12 @@ from reportgen.suites.icl.found import (
     induction_of,
     rings,
     task_means,
-    top,
 )
 from reportgen.suites.icl.suite import SUITE, TASK
+from reportgen.suites.ranked import TOP, top
 
 _DEPTHS = ("first third of the layers", "middle third", "last third")
-_SHAPES = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8", "M0,-1L1,0L0,1L-1,0Z")
+_SHAPES = ("circle", CROSS, DIAMOND)
 _RINGS = (("circle", 2.1), (_SHAPES[2], 3.2))  # shape, and how far round the mark
 _NAMED = 5  # heads named in a panel, by either score
 
@@ -127,26 +127,10 @@ def _scatter(
     ]
     if float(np.nanmin(y)) < 0:
         lines.append(Curve("", (across.low, across.high), (0.0, 0.0), "#9a9a9a", dash=(1.5, 1.5), width=0.5))
-    named: list[Head] = [*aie.ranking()[:_NAMED], *(h for h in induction.ranking() if known[h])][: 2 * _NAMED]
-    labels = _labels(list(dict.fromkeys(named)), x, y, across, up, style)
+    best: list[Head] = [*aie.ranking()[:_NAMED], *(h for h in induction.ranking() if known[h])][: 2 * _NAMED]
+    labels = named(best, x, y, (across, up), style, clear=(0.12, 0.05))
     panel = CurvePanel("", "", lines, points=dots, labels=labels)
     return line_chart([panel], [(across, up)], style, synthetic=synthetic, aspect=0.7, widest=46.0)
-
-
-def _labels(heads: list[Head], x: Floats, y: Floats, across: Axis, up: Axis, style: Style) -> list[Label]:
-    """Names of heads that stand clear of those named before."""
-    found: list[Label] = []
-    for head in heads:
-        a, b = float(x[head]), float(y[head])
-        near = [
-            abs(across.share(a) - across.share(o.x)) < 0.12 and abs(up.share(b) - up.share(o.y)) < 0.05 for o in found
-        ]
-        if any(near):
-            continue
-        name = head_name(*head)
-        left = across.share(a) > 0.8
-        found.append(Label(name, a, b, right=-theme.text_width(name, 0.88 * style.font_size) - 4.0 if left else 4.0))
-    return found
 
 
 def _table(induction: HeadScores, aie: HeadScores, others: Sequence[Ring] = ()) -> Table:
@@ -209,7 +193,7 @@ def _depths(induction: HeadScores, aie: HeadScores, of: Depth, style: Style, *, 
         y = axis_of(scores.label.partition(" (")[0], values[known])
         middle_line = Curve("", (middle, middle), (y.low, y.high), GREY, dash=(3, 2), width=0.9)
         best = scores.ranking()[:3]
-        labels = _labels(best, at, values, x, y, style)
+        labels = named(best, at, values, (x, y), style, clear=(0.12, 0.05))
         dots = [Points("", spots(at, values, known), colour, shape)]
         panels.append(CurvePanel(scores.label, "", [middle_line], points=dots, labels=labels))
         axes.append((x, y))

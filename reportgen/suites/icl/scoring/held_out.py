@@ -20,12 +20,12 @@ from reportgen.scores import Cell, Column, NamedArray, Table, head_name
 from reportgen.stats import bootstrap_interval
 from reportgen.suites import facts
 from reportgen.suites.icl.facts import IclFacts, Outcome
-from reportgen.suites.icl.found import TOP
 from reportgen.suites.icl.scoring import everywhere, passes
 from reportgen.suites.icl.scoring.effects import TaskRun, other_tasks, task_rng
 from reportgen.suites.icl.scoring.passes import Side
 from reportgen.suites.icl.suite import PAPER, Settings
 from reportgen.suites.icl.tasks import Form, Prompt, prompts
+from reportgen.suites.ranked import TOP
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model

@@ -14,18 +14,18 @@ from reportgen.aliases import Bools
 from reportgen.figures import captions, theme
 from reportgen.figures.curves import GREY, SEVERAL, Curve, CurvePanel, Points, axis_of, line_chart, spots
 from reportgen.figures.figure import Figure, View, later
+from reportgen.figures.head_points import CROSS, named, zero_lines
 from reportgen.figures.theme import Style
 from reportgen.scores import Cell, Column, Head, HeadScores, SuiteResult, Table, head_name
 from reportgen.stats import overlap_by_chance
+from reportgen.suites.ranked import TOP, top
 from reportgen.suites.retrieval.drawing import words
-from reportgen.suites.retrieval.drawing.points import CROSS, named, zero_lines
 from reportgen.suites.retrieval.facts import RetrievalFacts
 from reportgen.suites.retrieval.suite import SUITE, TASK
 
 OWN = ("point", "write")
 ELSEWHERE = ("induction", "aie")  # measures of other suites
 SHORT = {"point": "pointing", "write": "writing", "induction": "induction", "aie": "function vectors"}
-TOP = 0.02  # share of the heads that is called top: three at least, and at most ten per cent
 _NAMED = 3  # heads named in each panel, by either axis
 
 
@@ -61,7 +61,7 @@ def _figure(key: str, copy: HeadScores, known: Sequence[HeadScores], view: View,
         caption=captions.join(
             f"{copy.label.partition(' (')[0]} of each head of {captions.grid_words(view)}.",
             words.counted(told, copy),
-            f"Of the {int(top(copy).sum())} highest in copying, among the highest: {', '.join(both)}.",
+            f"Of the {int(_top(copy).sum())} highest in copying, among the highest: {', '.join(both)}.",
             captions.synthetic(view),
         ),
         alt=f"Scatter of copying against {against} over the heads of {name}.",
@@ -86,18 +86,14 @@ def _elsewhere(view: View, copy: HeadScores) -> list[HeadScores]:
     return [s for s in found if s is not None]
 
 
-def top(scores: HeadScores) -> Bools:
+def _top(scores: HeadScores) -> Bools:
     """[layer head] the highest share of the heads that have an exact value."""
-    known = int(scores.exact.sum())
-    member = np.zeros(scores.values.shape, np.bool_)
-    for head in scores.ranking()[: max(1, min(max(3, int(np.ceil(TOP * known))), known // 10 or 1))]:
-        member[head] = True
-    return member
+    return top(scores.exact_values.astype(np.float64))
 
 
 def _shared(one: HeadScores, other: HeadScores) -> tuple[int, float, float]:
     """Heads that are top by both, how many chance gives within layers, and p of at least as many."""
-    a, b = top(one), top(other)
+    a, b = _top(one), _top(other)
     expected, p = overlap_by_chance(a, b)
     return int((a & b).sum()), expected, p
 
@@ -123,7 +119,7 @@ def _chart(
         kinds = (("other heads", known & ~mark, "circle"), ("retrieval heads", known & mark, CROSS))
         points = [Points(kind, spots(across, up, some), colour, shape)
                   for (kind, some, shape), colour in zip(kinds, colours, strict=True) if some.any()]  # fmt: skip
-        edges = [float(s.values[top(s)].min()) for s in (x, y)]
+        edges = [float(s.values[_top(s)].min()) for s in (x, y)]
         lines = zero_lines(across[known], up[known], *ends)
         lines += [
             Curve("", (edges[0], edges[0]), (ends[1].low, ends[1].high), GREY, dash=(3, 2), width=0.7),

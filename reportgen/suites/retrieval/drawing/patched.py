@@ -10,10 +10,10 @@ import numpy as np
 from reportgen.figures import captions, theme
 from reportgen.figures.curves import GREY, SEVERAL, Curve, CurvePanel, Points, axis_of, line_chart, spots
 from reportgen.figures.figure import Figure, View, later
+from reportgen.figures.head_points import CROSS, named, zero_lines
 from reportgen.figures.theme import Style
 from reportgen.scores import Cell, Column, HeadScores, SuiteResult, Table, head_name, parse_head
 from reportgen.suites.retrieval.drawing import words
-from reportgen.suites.retrieval.drawing.points import CROSS, named, zero_lines
 from reportgen.suites.retrieval.facts import PatchedFacts, RetrievalFacts
 from reportgen.suites.retrieval.suite import SUITE
 

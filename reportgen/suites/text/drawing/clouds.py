@@ -12,6 +12,7 @@ import numpy as np
 from reportgen.figures import captions, theme
 from reportgen.figures.curves import Axis, Curve, CurvePanel, Label, Points, axis_of, line_chart, spots
 from reportgen.figures.figure import Figure, View, later
+from reportgen.figures.head_points import CROSS
 from reportgen.figures.theme import Style
 from reportgen.scores import Cell, Column, FloatGrid, Head, HeadScores, SuiteResult, Table, head_name
 from reportgen.suites.text.drawing import caption_text as words
@@ -24,7 +25,7 @@ SHORT = {
     "entropy": "Relative entropy", "reach": "Reach (tokens)", "previous": "Previous token",
     "output_norm": "Output norm", "dla_abs": "Size of the direct effect", "duplicate": "Duplicate token",
 }  # fmt: skip
-_SHAPES = ("circle", "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8")
+_SHAPES = ("circle", CROSS)
 _NAMED = 2  # heads named in each panel, by either axis
 ORDER = ("previous", "induction", "copy_next", "duplicate", "entropy", "dla_abs")  # what the order of words could make
 CONTROL = "shuffled text"

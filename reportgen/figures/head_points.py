@@ -1,4 +1,4 @@
-"""Marks that the scatters of this suite share."""
+"""What scatters of heads share: shapes of marks, names of heads that stand clear of each other, lines at zero."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from reportgen.figures.theme import Style
 from reportgen.scores import Head, head_name
 
 CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
+DIAMOND = "M0,-1L1,0L0,1L-1,0Z"
 _FAINT = "#9a9a9a"
 
 
-def named(heads: Iterable[Head], x: Floats, y: Floats, axes: tuple[Axis, Axis], style: Style) -> list[Label]:
-    """Names of heads that stand clear of those named before, each on the side of its point where there is room."""
+def named(
+    heads: Iterable[Head], x: Floats, y: Floats, axes: tuple[Axis, Axis], style: Style,
+    clear: tuple[float, float] = (0.16, 0.06),
+) -> list[Label]:  # fmt: skip
+    """Names of heads that stand clear of those named before, each on the side of its point where there is room.
+
+    clear  the shares of the axes across and up within which two names would touch
+    """
     found: list[Label] = []
     for head in dict.fromkeys(heads):
         a, b = float(x[head]), float(y[head])
         near = (
-            abs(axes[0].share(a) - axes[0].share(o.x)) < 0.16 and abs(axes[1].share(b) - axes[1].share(o.y)) < 0.06
+            abs(axes[0].share(a) - axes[0].share(o.x)) < clear[0]
+            and abs(axes[1].share(b) - axes[1].share(o.y)) < clear[1]
             for o in found
         )
         if any(near):
