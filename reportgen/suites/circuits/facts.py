@@ -56,6 +56,7 @@ class Rephrased(FactRecord):
     n: int | None = None
     templates: list[str] = []
     accuracy: float | None = None
+    tried: int | None = None  # heads whose direct effects were measured
     again: list[str] | None = None
     new: list[str] | None = None
 
@@ -179,6 +180,7 @@ class KnockedOut(FactRecord):
     accuracy_after: float
     m_before: float | None = None
     m_after: float | None = None
+    tried: int | None = None  # heads whose direct effects were measured
     n_backups: int | None = None
     n_taking_over: int | None = None
 

@@ -123,6 +123,12 @@ class Settings:
         "knock the movers out and measure all heads again",
         off="heads that take over when the movers are knocked out",
     )
+    direct_again: int = setting(
+        0,
+        "heads whose direct effects are measured again, in other words (and the circuit's) and without the movers: "
+        "the first by gradient",
+        zero="all",
+    )
     rephrased: int = setting(
         100, "prompts in other words, to see who is selected again", off="the tasks in other words"
     )
@@ -189,6 +195,7 @@ QUICK: dict[str, object] = {
     "senders": 16,
     "through_movers": ("q",),
     "through_those": ("kv",),
+    "direct_again": 64,
     "rephrased": 48,
     "curve_prompts": 12,
     "random_sets": 20,
@@ -199,6 +206,7 @@ QUICK: dict[str, object] = {
 }
 _LEFT_OUT = """\
 half the prompts (32 instead of 100 for total effects and paths, or 16 if they are long)
+direct effects in other words and without the movers of heads after the first 64 by gradient, in models of more
 2,000 instead of 10,000 draws of the sign-flip null, 1,000 instead of 5,000 bootstrap draws
 denoising
 paths into the movers' keys and values; the next heads' keys and values separately; paths from all but 16 heads

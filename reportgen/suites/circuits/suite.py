@@ -57,7 +57,8 @@ def _direct(record: ModelRecord, s: Settings) -> Phase:
     """One position per prompt and head through the MLPs, again for ablated movers and other words; whole passes of the
     prompts for these and the twins, of which a few heads are tried."""
     heads = record.n_layers * record.n_heads
-    prompts = heads * (s.prompts * (1 + s.backups) + s.rephrased) + s.verified * s.prompts * s.twins
+    again = min(heads, s.direct_again or heads)
+    prompts = heads * s.prompts + again * (s.prompts * s.backups + s.rephrased) + s.verified * s.prompts * s.twins
     whole = 2 * (s.prompts * (1 + s.twins + HALF * s.backups) + s.rephrased) * LENGTH
     rounds = (1 + s.twins + s.backups + bool(s.rephrased)) * record.n_layers
     return Phase(

@@ -119,6 +119,28 @@ def test_knocking_the_mover_out_brings_the_backup(result: SuiteResult) -> None:
     assert abs(again[:, 2, 0]).max() < 1e-5  # an ablated head is the same on both prompts
 
 
+def test_a_few_heads_by_gradient_give_the_same_circuit_and_backups(model: Model) -> None:
+    """Where a few heads are measured again, the sets are those of all heads; p is paid for the others."""
+    settings = dataclasses.replace(QUICKLY, flips=300, rephrased=32)
+    every, few = (score(model, dataclasses.replace(settings, direct_again=most), CONTEXT) for most in (0, 4))
+    assert sets(few) == sets(every)
+    assert sets(few)["backups"] == ((3, 0),)
+    told = [read(result, CircuitFacts).tasks["ioi"] for result in (every, few)]
+    knocked, again = ([of.knock_out for of in told], [of.rephrased for of in told])
+    assert [of and of.tried for of in knocked] == [16, 4]
+    assert again[0] is not None
+    assert again[1] is not None
+    assert again[0].tried == 16
+    assert 4 <= (again[1].tried or 0) <= 6  # and the circuit's two
+    assert again[1].again == again[0].again == ["L2H0", "L2H1"]
+    assert again[1].new == again[0].new == []
+    values = few.arrays["ioi/direct_knocked_out"].values
+    known = np.isfinite(values[0])
+    np.testing.assert_allclose(values[:, known], every.arrays["ioi/direct_knocked_out"].values[:, known], atol=1e-5)
+    rules = [next(s.rule for s in result.head_sets if s.key == "circuits/ioi/backups") for result in (every, few)]
+    assert ["16/4" in rule for rule in rules] == [False, True]
+
+
 def test_a_random_twin_does_not_do_the_task_and_its_heads_do_nothing(result: SuiteResult) -> None:
     twin = facts(result)["twin"]
     assert isinstance(twin, dict)

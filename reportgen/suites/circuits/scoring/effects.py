@@ -35,6 +35,7 @@ from reportgen.suites.circuits.tasks.task import Task
 if TYPE_CHECKING:
     from reportgen.models.model import HookFn, Model
 
+Floats = npt.NDArray[np.floating]
 LOGIT_BUDGET = 2**26  # logits per forward pass: 256 MB as float32
 
 
@@ -56,11 +57,11 @@ def direct_effects(
     clean: Trace,
     corrupted: Trace,
     progress: Callable[[int, int, str], None] = lambda *_: None,
-    most: int = 0,
+    choose: Callable[[Floats], Bools] | None = None,
 ) -> Direct:
     """Path patching sender -> logits, for every prompt and every head: exact, whatever the model's size.
 
-    most  above 0: of so many heads alone, those of largest mean effect by gradient; NaN for the others
+    choose  gets the mean effects by gradient [layer head] and says which heads are measured; NaN for the others
 
     Raises NotApplicable when holding every head at its clean output does not give the clean run back.
     """
@@ -71,7 +72,7 @@ def direct_effects(
     error = float((m_clean - clean.m).abs().max())
     if error > _tolerance(model, clean):
         raise NotApplicable(f"with every head held at its clean output the metric is off by up to {error:.2g}")
-    wanted = _largest(frozen.estimates(), most) if most else np.ones((layers, heads), bool)
+    wanted = choose(frozen.estimates().mean(0)) if choose else np.ones((layers, heads), bool)
     for layer in np.flatnonzero(wanted.any(1)).tolist():
         progress(layer, layers, f"{task.title}: direct effects")
         senders = np.flatnonzero(wanted[layer]).tolist()
@@ -81,12 +82,11 @@ def direct_effects(
     return Direct(effects, error)
 
 
-def _largest(estimates: PerPrompt, most: int) -> Bools:
-    """The heads [layer head] of largest |mean|."""
-    sizes = np.abs(estimates.mean(0))
-    found = np.zeros(sizes.size, bool)
-    found[np.argsort(-sizes.ravel(), kind="stable")[:most]] = True
-    return found.reshape(sizes.shape)
+def highest(values: Floats, most: int) -> Bools:
+    """The `most` heads of highest value [layer head]; all of them for 0."""
+    found = np.zeros(values.size, bool)
+    found[np.argsort(-values.ravel(), kind="stable")[: most or values.size]] = True
+    return found.reshape(values.shape)
 
 
 class _Frozen:
@@ -314,7 +314,6 @@ def _estimate(model: Model, batch: Batch, rows: Tensor, metric: Metric, shares: 
 # on which the rank correlation of estimate and exact value is taken. The others keep their estimate, which is marked
 # as one and has no interval and no p: whatever selects or names heads takes exact values alone.
 
-Floats = npt.NDArray[np.floating]
 GOOD = 0.8  # rank correlation below which attribution is called poor
 
 

@@ -111,11 +111,13 @@ def backup_sets(
     """Those of the heads in `found` that do what a mover does, by attention and writing, and the others."""
     task, heads = found.task, tuple(found.writes)
     percent, gone = f"{settings.effect_share:.0%}", ", ".join(head_name(*head) for head in movers)
-    how = ABLATED[settings.ablation]
+    how, tried = ABLATED[settings.ablation], int(np.isfinite(gain.value).sum())
+    all_heads = gain.value.size
+    some = f", times {all_heads}/{tried}: measured are the {tried} heads that gradients rank first by both"
     rule = (
         f"with the {task.mover.one}s ({gone}) {how} at every position, direct effect >= {percent} of the intact "
         f"gap and larger than before by >= {percent} of it, adjusted p of the gain <= {settings.alpha:g} (sign-flip "
-        f"max-T over prompts); {task.mover.one}s excluded"
+        f"max-T over prompts{'' if tried == all_heads else some}); {task.mover.one}s excluded"
     )
     stability = {head: float(gain.stability[head]) for head in heads}
     same = replicated(gain, settings.effect_share)
