@@ -20,6 +20,7 @@ _CONTEXTS = ("a", "the", ",", "The")
 _DOCUMENT_MARKS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _alphabet: Any = bytes_to_unicode  # untyped upstream
 _BYTE_OF = {char: byte for byte, char in _alphabet().items()}
+KEPT, KEPT_LENGTH = 2**16, 512  # texts whose ids are kept, and their characters at most
 _META_SPACE = "\u2581"  # SentencePiece's mark for a space
 
 
@@ -37,6 +38,7 @@ class Tokens:
         self.size = len(tokenizer)
         self.unk_id: int | None = tokenizer.unk_token_id
         self._rows: int | None = None  # of the embedding, where they are known
+        self._known: dict[str, tuple[int, ...]] = {}
         self._word_ids: dict[str, int | None] = {}
         self._specials = {int(i) for i in tokenizer.all_special_ids}  # unknown, BOS, padding, ...
         self.bos_id, self.bos_rule = self._bos(bos, adds_bos)
@@ -81,13 +83,17 @@ class Tokens:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, no special tokens added. NotApplicable where one of its tokens has no row in the embedding."""
-        ids = [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+        ids = self._known.get(text)
+        if ids is None:
+            ids = tuple(int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            if len(text) <= KEPT_LENGTH and len(self._known) < KEPT:
+                self._known[text] = ids  # every suite reads its lists twice: what will be left out, then the scores
         if self._rows is not None and (lost := next((i for i in ids if i >= self._rows), None)) is not None:
             token = self._tokenizer.convert_ids_to_tokens(lost)
             raise NotApplicable(
                 f"The token {token!r} (id {lost}) has no row in this model's embedding ({self._rows} rows)."
             )
-        return ids
+        return list(ids)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of a prompt: BOS by the model's rule, then the text."""

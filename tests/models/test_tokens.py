@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from reportgen.errors import ModelError, NotApplicable
 from reportgen.models.load import read_tokens
-from reportgen.models.tokens import Tokens
+from reportgen.models.tokens import KEPT_LENGTH, Tokens
 from reportgen.selftest.models import BOS, UNK
 from tests.tiny import WORDS, word_tokenizer
 
@@ -54,6 +54,26 @@ def test_word_level_words_start_with_their_space() -> None:
     assert token is not None
     assert tokens.text(token) == " Mary"
     assert tokens.encode(" Mary") == [token] != tokens.encode("Mary")
+
+
+def test_a_text_is_tokenized_once_and_its_ids_are_a_list_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, asked = Tokens(word_tokenizer()), list[str]()
+    tokenizer = tokens._tokenizer
+    monkeypatch.setattr(tokens, "_tokenizer", lambda text, **how: asked.append(text) or tokenizer(text, **how))
+    first = tokens.encode("the Mary gave")
+    first.append(-1)
+    assert tokens.encode("the Mary gave") == first[:-1]
+    long = "the " * KEPT_LENGTH
+    assert tokens.encode(long) == tokens.encode(long)
+    assert asked == ["the Mary gave", long, long]  # long texts are not kept
+
+
+def test_ids_kept_before_the_rows_are_known_are_checked_by_them() -> None:
+    tokens = Tokens(word_tokenizer())
+    (token,) = tokens.encode(" Mary")
+    tokens.keep_within(token, lambda *_: None)
+    with pytest.raises(NotApplicable, match="no row"):
+        tokens.encode(" Mary")
 
 
 @pytest.mark.parametrize("word", ["Zanzibar", "", " Mary", "Mary ", "Mary John", BOS, "\n"])
