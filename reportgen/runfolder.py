@@ -41,7 +41,8 @@ from reportgen.files import (
 )
 from reportgen.manifest import SCHEMA_VERSION, Manifest, ModelRecord, SuiteRecord
 from reportgen.published import load_user, sets_for
-from reportgen.scores import Head, HeadScores, Rows, SuiteResult, head_name, parse_head, rows_of
+from reportgen.rows import Rows, rows_of
+from reportgen.scores import Head, HeadScores, SuiteResult, head_name, parse_head
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*")
 MANIFEST = "run.json"

@@ -14,8 +14,9 @@ import reportgen
 from reportgen.errors import SettingsError, UnknownScore
 from reportgen.manifest import SuiteRecord
 from reportgen.report.render import scores_csv
+from reportgen.rows import ROW_COLUMNS
 from reportgen.runfolder import RunWriter
-from reportgen.scores import ROW_COLUMNS, SuiteResult
+from reportgen.scores import SuiteResult
 from tests.fixtures import head_scores, manifest, write_run
 
 MINI = Path(__file__).parents[1] / "site" / "runs" / "mini"

@@ -29,8 +29,9 @@ from reportgen.report.document import Plate, Report
 from reportgen.report.html import Around, page
 from reportgen.report.paper import numbers_tex
 from reportgen.report.pdf import document
+from reportgen.rows import ROW_COLUMNS, note_of
 from reportgen.runfolder import owned
-from reportgen.scores import ROW_COLUMNS, FloatGrid, HeadScores, SuiteResult, head_name, note_of
+from reportgen.scores import FloatGrid, HeadScores, SuiteResult, head_name
 
 # scores.csv: every head score of a run, one row per head. Byte-identical for the same run.
 

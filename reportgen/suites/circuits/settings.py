@@ -152,7 +152,11 @@ class Settings:
     text_file: str = setting("", "UTF-8 text to use instead of the shipped passage", option="text")
     text_windows: int = setting(48, "windows of text", off="loss on natural text")
     text_tokens: int = setting(64, "tokens in a window", least=2, needs="a loss is of the next token")
-    text_verified: int = setting(0, "heads whose effect on text is computed exactly", zero="all, up to exact_heads")
+    text_verified: int = setting(
+        0,
+        "heads per ranking whose effect on text is exact, in models of more than four times as many; others: estimates",
+        zero="as total effects: all, up to exact_heads",
+    )
     batch: int = setting(64, "prompts per forward pass", least=1, needs="a forward pass takes a prompt")
 
     def __post_init__(self) -> None:
@@ -165,6 +169,12 @@ class Settings:
     def reads_text(self) -> bool:
         """Whether heads are also ablated on natural text."""
         return self.text and self.text_windows > 0
+
+    @property
+    def exact_on_text(self) -> tuple[int, int]:
+        """Heads up to which a model has all of them ablated exactly on text, and heads per ranking above that."""
+        first = self.text_verified
+        return (4 * first, first) if first else (self.exact_heads, self.verified)
 
     def _check_files(self) -> None:
         """A user's files are read here, before any model is loaded. DataError names the place."""
@@ -203,6 +213,7 @@ QUICK: dict[str, object] = {
     "added": 2,
     "sampled": 12,
     "text_windows": 16,
+    "text_verified": 16,
 }
 _LEFT_OUT = """\
 half the prompts (32 instead of 100 for total effects and paths, or 16 if they are long)
@@ -211,7 +222,7 @@ direct effects in other words and without the movers of heads after the first 64
 denoising
 paths into the movers' keys and values; the next heads' keys and values separately; paths from all but 16 heads
 399 random head sets per circuit (20 here, so no p below 1/21), and all sets at other sizes
-two thirds of the windows of natural text
+two thirds of the windows of natural text; exact effects on it of all heads of a model of 65 to 256
 a third and a fourth head added to a circuit that keeps too little"""
 LEFT_OUT = tuple(_LEFT_OUT.splitlines())
 

@@ -114,7 +114,8 @@ def _curve(record: ModelRecord, s: Settings) -> Phase:
 def _text(record: ModelRecord, s: Settings, heads: int) -> tuple[Phase, ...]:
     if not s.reads_text:
         return ()
-    exact = s.text_verified or (heads if heads <= s.exact_heads else 2 * s.verified + s.sampled)
+    limit, first = s.exact_on_text
+    exact = heads if heads <= limit else min(heads, 2 * first + s.sampled)
     positions = s.text_windows * s.text_tokens
     passes = HALF * _passes(exact * positions, exact) + 12
     total, direct = (

@@ -19,7 +19,7 @@ from reportgen.suites.circuits.scoring import natural_text as text
 from reportgen.suites.circuits.scoring import passes
 from reportgen.suites.circuits.scoring.natural_text import TASK, natural_text, read, with_rung
 from reportgen.suites.circuits.scoring.task_runs import TaskOutcome
-from reportgen.suites.circuits.settings import Settings
+from reportgen.suites.circuits.settings import QUICK, Settings
 from reportgen.suites.prose import PASSAGES
 from tests.tiny import tiny_folder, word_tokenizer
 
@@ -154,6 +154,19 @@ def test_the_part_has_scores_tables_and_facts(model: Model, tmp_path: Path) -> N
     assert np.isnan(stored[:, ~known]).all()
     assert found.scores[2].no_null
     assert len(found.tables[0].rows) == int(known.sum())
+
+
+def test_a_small_model_has_all_heads_ablated_exactly(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("the king and the queen went to the store in Paris " * 30, "utf-8")
+    heads = model.record.n_layers * model.record.n_heads
+    for first, every in ((heads // 4, True), (heads // 4 - 1, False)):
+        settings = Settings(text_file=str(path), text_tokens=16, flips=50, resamples=50, text_verified=first, sampled=0)
+        found = natural_text(model, settings, Context(seed=0, threads=1)).natural_text
+        assert found is not None
+        assert (found.n_exact == heads) is every
+    assert Settings(**QUICK).exact_on_text == (64, 16)
+    assert Settings().exact_on_text == (256, 16)
 
 
 def test_a_set_passes_on_natural_text_only_with_all_its_heads() -> None:

@@ -245,10 +245,9 @@ def natural_text(model: Model, settings: Settings, context: Context) -> TaskOutc
 
 
 def _choice(settings: Settings, total: Float32s, direct: Float32s, rng: np.random.Generator) -> Choice:
-    """Heads to compute exactly: by the model's size, or the first `text_verified` by either estimate and others."""
+    """Heads to compute exactly: all of a small model, else the first by either estimate and some at random."""
     rankings = [total.mean(0), direct.mean(0)]
-    most = settings.text_verified
-    verified, limit = (most, 0) if most else (settings.verified, settings.exact_heads)
+    limit, verified = settings.exact_on_text
     return choose_exact(rankings[0].shape, rankings, limit, verified, settings.sampled, rng)
 
 
