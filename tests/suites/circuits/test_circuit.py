@@ -54,6 +54,9 @@ def test_effects_of_noise_stay_out_and_planted_ones_come_in() -> None:
     assert circuit(found, 0.02, 0.05).heads() == ((0, 0), (2, 3))
     assert found.p[1, 1] == pytest.approx(1.0, abs=0.2)
     assert found.p[1, 2] == 1.0
+    assert found.p_each is not None
+    assert found.p_each[1, 1] == found.p_each[1, 2] == 1.0
+    assert found.p_each[0, 0] == found.p_each[2, 3] == 1 / 501
     assert found.value[0, 0] == pytest.approx(0.5, abs=0.1)
     assert found.stability[0, 0] == found.stability[2, 3] == 1.0
     np.testing.assert_allclose(found.raw, found.value * 4.0)

@@ -91,15 +91,15 @@ def ratio_of_means(
 
 def _p(effects: Floats, flips: int, rng: np.random.Generator, floor: float, family: int) -> tuple[Floats, Floats]:
     """p [layer head], two-sided, adjusted over heads and of each alone: clean and corrupted swapped per prompt, alike
-    for all heads."""
+    for all heads. A head whose mean is no larger than `floor`, rounding, has p = 1 alone."""
     flat = effects.reshape(len(effects), -1)
     known = np.isfinite(flat).all(0)
     p, each = np.full((2, flat.shape[1]), np.nan)
     if known.any():
         measured = flat[:, known]
-        null = np.abs(sign_flip_null(measured, flips, rng)).astype(np.float32)
-        p[known] = step_down_max_t(np.abs(measured.mean(0)), null, floor=floor)
-        each[known] = permutation_p(np.abs(measured.mean(0)), null)
+        null, sizes = np.abs(sign_flip_null(measured, flips, rng)).astype(np.float32), np.abs(measured.mean(0))
+        p[known] = step_down_max_t(sizes, null, floor=floor)
+        each[known] = np.where(sizes > floor, permutation_p(sizes, null), 1.0)
     scaled: Floats = np.minimum(p * (family / max(1, known.sum())), 1.0)
     return scaled.reshape(effects.shape[1:]), each.reshape(effects.shape[1:])
 
