@@ -120,12 +120,12 @@ class Settings:
     )
     backups: bool = setting(
         True,
-        "knock the movers out and measure all heads again",
+        "knock the movers out and measure heads again",
         off="heads that take over when the movers are knocked out",
     )
     direct_again: int = setting(
         0,
-        "heads whose direct effects are measured again, in other words (and the circuit's) and without the movers: "
+        "heads whose direct effects are measured again without the movers and, with the circuit's, in other words: "
         "the first by gradient",
         zero="all",
     )

@@ -15,7 +15,7 @@ from reportgen.models.load import load
 from reportgen.models.model import Model
 from reportgen.suites.base import Context
 from reportgen.suites.circuits.scoring import passes
-from reportgen.suites.circuits.scoring.effects import direct_effects, highest, total_effects
+from reportgen.suites.circuits.scoring.effects import direct_effects, total_effects
 from reportgen.suites.circuits.scoring.faithfulness import Ablation
 from reportgen.suites.circuits.scoring.missed_heads import MissedHeadSearch
 from reportgen.suites.circuits.scoring.passes import Batches, Metric, patched
@@ -246,8 +246,7 @@ def test_a_few_heads_by_gradient_are_the_largest(grouped: Model) -> None:
     clean, corrupted = trace(grouped, task, 4), trace(grouped, task, 4, corrupted=True)
     whole = direct_effects(grouped, task, clean, corrupted).effects
     with counted(grouped) as run:
-        few = direct_effects(grouped, task, clean, corrupted, choose=lambda estimate: highest(np.abs(estimate), 4))
-    some = few.effects
+        some = direct_effects(grouped, task, clean, corrupted, most=4).effects
     known = np.isfinite(some[0])
     assert known.sum() == 4
     np.testing.assert_allclose(some[:, known], whole[:, known], atol=1e-5)

@@ -57,11 +57,14 @@ def direct_effects(
     clean: Trace,
     corrupted: Trace,
     progress: Callable[[int, int, str], None] = lambda *_: None,
-    choose: Callable[[Floats], Bools] | None = None,
+    most: int = 0,
+    rank: Callable[[Floats], Floats] = np.abs,
+    also: Bools | None = None,
 ) -> Direct:
     """Path patching sender -> logits, for every prompt and every head: exact, whatever the model's size.
 
-    choose  gets the mean effects by gradient [layer head] and says which heads are measured; NaN for the others
+    most  above 0: so many heads alone, NaN for the others: those highest by `rank` of the mean effects by gradient
+          [layer head], and the heads `also` [layer head]
 
     Raises NotApplicable when holding every head at its clean output does not give the clean run back.
     """
@@ -72,7 +75,10 @@ def direct_effects(
     error = float((m_clean - clean.m).abs().max())
     if error > _tolerance(model, clean):
         raise NotApplicable(f"with every head held at its clean output the metric is off by up to {error:.2g}")
-    wanted = choose(frozen.estimates().mean(0)) if choose else np.ones((layers, heads), bool)
+    wanted = np.ones((layers, heads), bool)
+    if 0 < most < wanted.size:
+        wanted = _highest(rank(frozen.estimates().mean(0)), most)
+        wanted = wanted if also is None else wanted | also
     for layer in np.flatnonzero(wanted.any(1)).tolist():
         progress(layer, layers, f"{task.title}: direct effects")
         senders = np.flatnonzero(wanted[layer]).tolist()
@@ -82,10 +88,10 @@ def direct_effects(
     return Direct(effects, error)
 
 
-def highest(values: Floats, most: int) -> Bools:
-    """The `most` heads of highest value [layer head]; all of them for 0."""
+def _highest(values: Floats, most: int) -> Bools:
+    """The `most` heads of highest value [layer head]."""
     found = np.zeros(values.size, bool)
-    found[np.argsort(-values.ravel(), kind="stable")[: most or values.size]] = True
+    found[np.argsort(-values.ravel(), kind="stable")[:most]] = True
     return found.reshape(values.shape)
 
 
@@ -339,13 +345,12 @@ def choose_exact(
     everyone = np.ones(shape, bool)
     if everyone.size <= limit:
         return Choice(everyone, everyone)
-    exact, random = np.zeros(everyone.size, bool), np.zeros(everyone.size, bool)
-    if always is not None:
-        exact |= always.ravel()
-    for ranking in rankings:
-        exact[np.argsort(-np.abs(ranking).ravel(), kind="stable")[:verified]] = True
+    random = np.zeros(everyone.size, bool)
     random[rng.choice(everyone.size, size=min(sampled, everyone.size), replace=False)] = True
-    return Choice((exact | random).reshape(shape), random.reshape(shape))
+    exact = random.reshape(shape) if always is None else random.reshape(shape) | always
+    for ranking in rankings:
+        exact = exact | _highest(np.abs(ranking), verified)
+    return Choice(exact, random.reshape(shape))
 
 
 def rank_correlation(estimate: Floats, exact: Floats, over: Bools) -> float | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from reportgen.aliases import Bools
@@ -25,7 +24,7 @@ from reportgen.suites.circuits.facts import Twin as TwinFacts
 from reportgen.suites.circuits.scoring import results
 from reportgen.suites.circuits.scoring import task_runs as runs_
 from reportgen.suites.circuits.scoring.circuit import Effects, replicated
-from reportgen.suites.circuits.scoring.effects import direct_effects, highest, total_effects
+from reportgen.suites.circuits.scoring.effects import direct_effects, total_effects
 from reportgen.suites.circuits.scoring.faithfulness import by_size
 from reportgen.suites.circuits.scoring.results import GAP
 from reportgen.suites.circuits.scoring.task_runs import Runs, TaskOutcome
@@ -213,7 +212,7 @@ def rephrased(out: TaskOutcome, runs: Runs, effects: Effects, members: tuple[Hea
     return Again(again, shares)
 
 
-def _measure(out: TaskOutcome, runs: Runs, members: Sequence[Head]) -> tuple[Runs, Effects] | str:
+def _measure(out: TaskOutcome, runs: Runs, members: tuple[Head, ...]) -> tuple[Runs, Effects] | str:
     """Runs and direct effects of the rephrased prompts, or why there are none."""
     task, settings = runs.task, runs.settings
     if settings.rephrased == 0:
@@ -228,13 +227,10 @@ def _measure(out: TaskOutcome, runs: Runs, members: Sequence[Head]) -> tuple[Run
     out.facts.rephrased = told = Rephrased(n=len(other.pairs), templates=list(other.templates), accuracy=accuracy)
     if accuracy < settings.min_accuracy or again.whole.gap.mean() <= 0:
         return f"the model does not solve it rephrased: the answer is above its foil on {accuracy:.0%}"
-    progress, own = runs.context.progress, grid(tuple(members), runs.shape)
-
-    def choose(estimate: npt.NDArray[np.floating]) -> Bools:
-        return own | highest(np.abs(estimate), settings.direct_again)
-
+    progress, most = runs.context.progress, settings.direct_again
+    own = grid(members, runs.shape)
     try:
-        each = direct_effects(runs.model, other, again.clean, again.corrupted, progress, choose).effects
+        each = direct_effects(runs.model, other, again.clean, again.corrupted, progress, most, also=own).effects
     except NotApplicable as reason:
         return str(reason)
     told.tried = int(np.isfinite(each[0]).sum())
@@ -269,10 +265,7 @@ def twins(out: TaskOutcome, runs: Runs, models: Sequence[Model]) -> None:
         its = runs_.start(twin, task, settings, runs.context, keep=False)
         accuracy.append(float((its.clean.m > 0).float().mean()))
         try:
-            found = direct_effects(
-                twin, task, its.clean, its.corrupted, runs.context.progress,
-                lambda estimate: highest(np.abs(estimate), settings.verified),
-            )  # fmt: skip
+            found = direct_effects(twin, task, its.clean, its.corrupted, runs.context.progress, settings.verified)
         except NotApplicable as reason:
             out.not_computed.append(NotComputed(f"{task.title} on a random twin", str(reason)))
             return

@@ -6,7 +6,8 @@ Facts: circuits/facts.py.
                 logits); total effects NaN for heads whose score is an estimate
     m_clean, m_corrupted, template [prompt]
     attention [role layer head]                           mean attention from END
-    direct_knocked_out [prompt layer head]                direct effects with the movers ablated; NaN as `total`
+    direct_knocked_out [prompt layer head]                direct effects with the movers ablated, NaN for
+                heads that were not measured again
     random_kept, random_removed [set]                     faithfulness of random sets of the circuit's make-up
   and under "natural_text/": text_loss, text_loss_direct, *_attribution [window layer head], loss [window]
 """
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from reportgen.aliases import Bools
 from reportgen.errors import NotApplicable
 from reportgen.models.selfcheck import require_finite, require_finite_logits
 from reportgen.scores import Head, NamedArray, NotComputed, SuiteResult, head_name
@@ -38,13 +38,7 @@ from reportgen.suites.circuits.scoring import (
 )
 from reportgen.suites.circuits.scoring import replication as twin
 from reportgen.suites.circuits.scoring.circuit import Effects, ratio_of_means
-from reportgen.suites.circuits.scoring.effects import (
-    Attributions,
-    attributions,
-    chosen_totals,
-    direct_effects,
-    highest,
-)
+from reportgen.suites.circuits.scoring.effects import Attributions, attributions, chosen_totals, direct_effects
 from reportgen.suites.circuits.scoring.replication import reuse
 from reportgen.suites.circuits.scoring.roles import HeadEvidence, writes
 from reportgen.suites.circuits.scoring.task_runs import PerPrompt, Runs, TaskOutcome
@@ -281,12 +275,10 @@ def _backups(out: TaskOutcome, of: Runs, before: Effects, each: PerPrompt, gone:
         out.not_computed.append(NotComputed(f"backups of {task.title}", why))
         return
     clean, corrupted = of.knocked_out(gone)
-    intact = each.mean(0)
-
-    def choose(estimate: npt.NDArray[np.floating]) -> Bools:  # by what a head that takes over needs: effect and gain
-        return highest(np.minimum(estimate, estimate - intact), settings.direct_again)
-
-    again = direct_effects(model, task, clean, corrupted, of.context.progress, choose).effects
+    again = direct_effects(
+        model, task, clean, corrupted, of.context.progress, settings.direct_again,
+        rank=lambda estimate: np.minimum(estimate, estimate - each.mean(0)),  # to take over is an effect and a gain
+    ).effects  # fmt: skip
     after, gain = of.summarise(again), of.summarise(again - each)
     some = results.taking_over(after, gain, gone, settings)
     attention = clean.attention.mean(0).cpu().numpy()  # with the movers gone
