@@ -12,7 +12,7 @@ report: $(READY)  ## score the bundled model and write runs/mini/report/
 	$(BIN)/reportgen run mini
 
 test: $(DEV)  ## all tests, offline
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 real: real-fetch  ## fetch two real models, score SmolLM2 with every suite, and test what is found
 	$(BIN)/reportgen run "$$($(BIN)/python -m tests.real.fetch smollm2)" --name smollm2-135m-instruct
@@ -39,15 +39,19 @@ devices: $(DEV)  ## every suite on pretend cuda and mps; needs a C++ compiler
 soak: $(DEV)  ## the long version of the tests
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 -m 'not real and not devices'
 
-$(READY): pyproject.toml $(CONSTRAINTS)
+define environment
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "reportgen needs Python 3.11-3.13; type: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[gguf]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e
+endef
+
+$(READY): pyproject.toml $(CONSTRAINTS)
+	$(environment) '.[gguf]'
 	touch $(READY)
 
-$(DEV): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev,gguf]'
-	touch $(DEV)
+$(DEV): pyproject.toml $(CONSTRAINTS)  # one installation: it is the other's, too
+	$(environment) '.[dev,gguf]'
+	touch $(READY) $(DEV)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis runs
