@@ -64,6 +64,12 @@ class Model(StaticWeights):
         super().__init__(MemorySource(tensors), config, record, tokens, device)
         self.bridge = bridge
 
+    def free(self) -> None:
+        """Let go of the weights, whatever still refers to this model (its own modules do); it can't be run any more."""
+        kept = self.source.tensors.values() if isinstance(self.source, MemorySource) else ()
+        for tensor in [*kept, *self.bridge.parameters(), *self.bridge.buffers()]:
+            tensor.data = tensor.data.new_empty(0)
+
     @property
     def can_edit_pattern(self) -> bool:
         """Whether hooks of kind "pattern" may write, and "scores" exist (not in OPT, GPT-J and GPT-Neo)."""

@@ -20,8 +20,8 @@ from reportgen.suites.relations.scoring.static import (
     MatchedSpectra,
     Permutations,
     singular_values,
-    twin_of,
 )
+from reportgen.suites.twins import has_twin, random_twins
 from tests.suites.relations.plain import reference_logits, reference_twice
 
 ALL = np.ones(64, dtype=bool)
@@ -201,4 +201,5 @@ def test_folding_is_what_the_scaled_vectors_give() -> None:
 
 
 def test_weights_without_a_model_have_no_twin() -> None:
-    assert twin_of(random_weights(0)) is None
+    assert not has_twin(random_weights(0))
+    assert not list(random_twins(random_weights(0), [0]))

@@ -223,13 +223,14 @@ def test_what_is_switched_off_is_said(tmp_path: Path) -> None:
 
 def test_the_twin_is_scored_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     w, pairs = planted()
-    seeds = []
+    seeds: list[int] = []
 
-    def make(seed: int) -> PlainWeights:
-        seeds.append(seed)
-        return w
+    def twins(weights: object, of: list[int]) -> list[PlainWeights]:
+        seeds.extend(of)
+        return [w] * len(of)
 
-    monkeypatch.setattr(score_module, "twin_of", lambda weights: make)
+    monkeypatch.setattr(score_module, "has_twin", lambda weights: True)
+    monkeypatch.setattr(score_module, "random_twins", twins)
     progress: list[tuple[int, int]] = []
     folder = tmp_path / "lists"
     run(w, folder, {"plan": pairs}, k=1)

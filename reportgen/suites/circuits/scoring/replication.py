@@ -18,6 +18,7 @@ from reportgen.aliases import Bools
 from reportgen.errors import NotApplicable
 from reportgen.scores import Cell, Column, Head, HeadSet, NotComputed, Table, head_name
 from reportgen.stats import holm, overlap_by_chance
+from reportgen.suites.base import Context
 from reportgen.suites.circuits.facts import Estimate, GroupFacts, PairFacts, Rephrased, ReuseFacts
 from reportgen.suites.circuits.facts import Families as FamilyFacts
 from reportgen.suites.circuits.facts import Twin as TwinFacts
@@ -31,6 +32,7 @@ from reportgen.suites.circuits.scoring.task_runs import Runs, TaskOutcome
 from reportgen.suites.circuits.settings import Settings
 from reportgen.suites.circuits.tasks import BUILDERS
 from reportgen.suites.circuits.tasks.task import Task
+from reportgen.suites.twins import random_twins
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -247,35 +249,41 @@ def combined(draws: Mapping[Head, float], other_words: Mapping[Head, float] | No
 TWIN_RUNG = "replicated (random twin)"
 
 
-def make_twins(model: Model, count: int, seed: int) -> list[Model]:
-    """`count` twins, of this seed and those after it."""
-    from reportgen.models.load import random_twin  # the model room is heavy, and only this control needs it
+def on_twins(model: Model, done: Sequence[tuple[Task, TaskOutcome]], settings: Settings, context: Context) -> None:
+    """`facts.twin` of every task (how well twins do it, the largest direct effect of their heads) and the sets' rung.
 
-    return [random_twin(model, seed + i) for i in range(count)]
-
-
-def twins(out: TaskOutcome, runs: Runs, models: Sequence[Model]) -> None:
-    """`facts["twin"]`: how well the twins do the task, and the largest direct effect of any of their heads."""
-    task, settings = runs.task, runs.settings
-    if not models:
-        out.not_computed.append(NotComputed(f"{task.title} on a random twin", "switched off (circuits.twins)"))
+    One twin at a time, in memory beside the model alone.
+    """
+    if not settings.twins:
+        for task, out in done:
+            out.not_computed.append(NotComputed(f"{task.title} on a random twin", "switched off (circuits.twins)"))
         return
-    gap, accuracy, largest = float(runs.whole.gap.mean()), list[float](), 0.0
-    for twin in models:
-        its = runs_.start(twin, task, settings, runs.context, keep=False)
-        accuracy.append(float((its.clean.m > 0).float().mean()))
-        try:
-            found = direct_effects(twin, task, its.clean, its.corrupted, runs.context.progress, settings.verified)
-        except NotApplicable as reason:
-            out.not_computed.append(NotComputed(f"{task.title} on a random twin", str(reason)))
-            return
-        largest = max(largest, float(np.nanmax(np.abs(found.effects.mean(0)))) / gap)
-    made = TwinFacts(
-        count=len(models), accuracy=float(np.mean(accuracy)), does_it=max(accuracy) >= settings.min_accuracy,
-        largest=largest,
-    )  # fmt: skip
-    out.facts.twin = made
-    out.head_sets = [_with_twin_rung(found, out, made) for found in out.head_sets]
+    found: dict[str, list[tuple[float, float]]] = {task.name: [] for task, _ in done}
+    failed: dict[str, str] = {}
+    for twin in random_twins(model, range(context.seed, context.seed + settings.twins) if done else ()):
+        for task, _ in done:
+            try:
+                found[task.name].append(_on_twin(twin, task, settings, context))
+            except NotApplicable as reason:
+                failed[task.name] = str(reason)
+    for task, out in done:
+        if task.name in failed:
+            out.not_computed.append(NotComputed(f"{task.title} on a random twin", failed[task.name]))
+            continue
+        accuracy, largest = zip(*found[task.name], strict=True)
+        made = TwinFacts(
+            count=settings.twins, accuracy=float(np.mean(accuracy)), does_it=max(accuracy) >= settings.min_accuracy,
+            largest=max(largest) / out.facts.gap,
+        )  # fmt: skip
+        out.facts.twin = made
+        out.head_sets = [_with_twin_rung(one, out, made) for one in out.head_sets]
+
+
+def _on_twin(twin: Model, task: Task, settings: Settings, context: Context) -> tuple[float, float]:
+    """How often a twin does the task, and the largest |direct effect| of its heads in units of the metric."""
+    its = runs_.start(twin, task, settings, context, keep=False)
+    found = direct_effects(twin, task, its.clean, its.corrupted, context.progress, settings.verified)
+    return float((its.clean.m > 0).float().mean()), float(np.nanmax(np.abs(found.effects.mean(0))))
 
 
 def _with_twin_rung(found: HeadSet, out: TaskOutcome, twin: TwinFacts) -> HeadSet:

@@ -36,7 +36,6 @@ from reportgen.suites.circuits.scoring import (
     roles,
     task_runs,
 )
-from reportgen.suites.circuits.scoring import replication as twin
 from reportgen.suites.circuits.scoring.circuit import Effects, ratio_of_means
 from reportgen.suites.circuits.scoring.effects import Attributions, attributions, chosen_totals, direct_effects
 from reportgen.suites.circuits.scoring.replication import reuse
@@ -63,13 +62,8 @@ NULL = SUITE.measure("direct").null
 REMARK = "the null is a mean effect of zero, which many heads fail when there are many prompts"
 
 
-def measure_task(
-    model: Model, task: Task, settings: Settings, context: Context, twins: Sequence[Model] = ()
-) -> TaskOutcome:
-    """Everything for one task. Where it is not done, the outcome holds its performance and the reason.
-
-    twins  randomly initialised models that get the same prompts
-    """
+def measure_task(model: Model, task: Task, settings: Settings, context: Context) -> TaskOutcome:
+    """Everything for one task but its twins. Where it is not done, the outcome holds its performance and the reason."""
     out = TaskOutcome(TaskFacts(
         title=task.title, metric=task.metric, unit=task.unit, n=len(task.pairs), templates=list(task.templates),
         dropped=dict(task.dropped), roles=list(task.attended), mover=task.mover.one, form=task.form, user=task.user,
@@ -87,7 +81,6 @@ def measure_task(
         return _not_done(out, task, why)
     try:
         _circuit(out, measured)
-        twin.twins(out, measured, twins)
     except NotApplicable as reason:
         return _not_done(out, task, str(reason))
     return out
@@ -307,11 +300,14 @@ def score(model: Model, settings: Settings, context: Context) -> SuiteResult:
     """
     require_finite_logits(model)
     outcomes: dict[str, TaskOutcome] = {}
-    models = replication.make_twins(model, settings.twins, context.seed)
+    done: list[tuple[Task, TaskOutcome]] = []
     for task in tasks(model.tokens, settings, context.seed):
-        outcomes[task.name] = measure_task(model, task, settings, context, models)
-    shared = reuse(outcomes, (model.record.n_layers, model.record.n_heads))
+        outcomes[task.name] = out = measure_task(model, task, settings, context)
+        if out.facts.done:
+            done.append((task, out))
     text = natural_text.natural_text(model, settings, context)
+    replication.on_twins(model, done, settings, context)  # last, when nothing else is in memory
+    shared = reuse(outcomes, (model.record.n_layers, model.record.n_heads))
     parts = [*outcomes.values(), shared, text]
     facts = CircuitFacts(
         tasks={name: out.facts for name, out in outcomes.items()}, reuse=shared.reuse, natural_text=text.natural_text

@@ -32,6 +32,7 @@ from reportgen.suites.icl.scoring.effects import Effects, TaskRun
 from reportgen.suites.icl.scoring.held_out import Ablated, Vectors
 from reportgen.suites.icl.suite import LEAST_SHOTS, OURS, PAPER, SUITE, Settings
 from reportgen.suites.icl.tasks import FORMS, Form, Task, form_of, prepared
+from reportgen.suites.twins import random_twins
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -195,12 +196,9 @@ def _induction(context: Context, shape: tuple[int, ...]) -> Float32s | None:
 
 def _twin(model: Model, settings: Settings, context: Context, form: Form, tasks: Sequence[Task]) -> Float32s | None:
     """The screen of a random twin on the same tasks, mean over prompts [layer head]; the largest of several."""
-    from reportgen.models.load import random_twin  # the model room is heavy, and only this control needs it
-
     few = replace(settings, preset=OURS, prompts=min(settings.prompts, settings.twin_prompts))
     found = []
-    for index in range(settings.twins):
-        twin = random_twin(model, context.seed + index)
+    for index, twin in enumerate(random_twins(model, range(context.seed, context.seed + settings.twins))):
         runs = []
         for number, task in enumerate(tasks):
             context.progress(index * len(tasks) + number, settings.twins * len(tasks), "random twin")

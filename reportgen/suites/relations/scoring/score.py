@@ -84,10 +84,10 @@ from reportgen.suites.relations.scoring.static import (
     mirrored,
     rank_all,
     read_inputs,
-    twin_of,
 )
 from reportgen.suites.relations.suite import RelationsSettings, too_few
 from reportgen.suites.settings import switched_off
+from reportgen.suites.twins import has_twin, random_twins
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -227,7 +227,7 @@ def prepare(model: Weights, kept: Sequence[KeptPairs], settings: RelationsSettin
     W_U = model.W_U()
     ranker = Ranker(W_U, pairs, limit=limit, chunk=settings.chunk, tile_mib=settings.tile_mib)
     near = NearRanks.of(W_U, pairs, limit=limit, chunk=settings.chunk)
-    passes = 1 + folds(model, settings) + settings.matched + (settings.twins if twin_of(model) else 0)
+    passes = 1 + folds(model, settings) + settings.matched + settings.twins * has_twin(model)
     done = 0
 
     def tick() -> None:
@@ -274,10 +274,7 @@ def copier_pass(ranker: Ranker | NearRanks, found: LayerRanks) -> RankPass:
 
 def score_twins(job: RelationJob) -> list[dict[str, Shares]]:
     """Scores of the randomly initialised twins; none where the weights come without a model."""
-    make = twin_of(job.weights) if job.settings.twins else None
-    if make is None:
-        return []
-    return [_score_twin(job, make(seed)) for seed in twin_seeds(job.settings, job.seed)]
+    return [_score_twin(job, twin) for twin in random_twins(job.weights, twin_seeds(job.settings, job.seed))]
 
 
 def _score_twin(job: RelationJob, twin: Weights) -> dict[str, Shares]:

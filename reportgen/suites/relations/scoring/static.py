@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -388,12 +388,3 @@ def singular_values(W_V: Tensor, W_O: Tensor) -> Tensor:
     values: Tensor = torch.linalg.svdvals(torch.where(finite[:, None, None], inner, 0.0)).float()
     values[~finite] = torch.nan
     return values
-
-
-def twin_of(weights: Weights) -> Callable[[int], Weights] | None:
-    """How to make a randomly initialised twin from a seed; None for weights that come without a model to run."""
-    if not hasattr(weights, "run"):
-        return None
-    from reportgen.models.load import random_twin  # the model room is heavy, and only this control needs it
-
-    return lambda seed: cast("Weights", random_twin(cast("Any", weights), seed))

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ import numpy.typing as npt
 
 from reportgen.aliases import Float32s
 from reportgen.errors import NotApplicable
-from reportgen.models.load import random_twin
 from reportgen.models.prefix_cache import Past
 from reportgen.models.selfcheck import reasons_for, require_finite
 from reportgen.scores import Cell, Column, Control, HeadScores, NamedArray, NotComputed, SuiteResult, Table
@@ -44,6 +42,7 @@ from reportgen.suites.retrieval.scoring.passes import windows as windows_of
 from reportgen.suites.retrieval.scoring.sets import head_sets
 from reportgen.suites.retrieval.suite import SUITE, TASK, Settings
 from reportgen.suites.settings import switched_off
+from reportgen.suites.twins import random_twins
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -174,13 +173,12 @@ def run(model: Model, made: Material, settings: Settings, context: Context, *, c
 
 def _twin(model: Model, made: Material, context: Context, *, cached: bool) -> list[Read]:
     """The same documents, read by a random twin, whose weights are let go at once."""
-    twin = random_twin(model, context.seed)
-    of, found = writer(twin), list[Read]()
-    for index, doc in enumerate(made.documents):
-        found.append(read(twin, of, doc, cached=cached))
-        context.progress(index + 1, len(made.documents), "random twin")
-    del twin, of
-    gc.collect()  # its modules refer to each other
+    found = list[Read]()
+    for twin in random_twins(model, [context.seed]):
+        of = writer(twin)
+        for index, doc in enumerate(made.documents):
+            found.append(read(twin, of, doc, cached=cached))
+            context.progress(index + 1, len(made.documents), "random twin")
     return found
 
 

@@ -48,6 +48,7 @@ from reportgen.suites.text.scoring.measures import Ratio, Units
 from reportgen.suites.text.scoring.statistics import BINS, Listener, Tally, Writers, tally, writers
 from reportgen.suites.text.scoring.stream import Stream
 from reportgen.suites.text.suite import SUITE, TASK, Settings
+from reportgen.suites.twins import random_twins
 
 if TYPE_CHECKING:
     from reportgen.models.model import Model
@@ -167,15 +168,10 @@ def run(
 
 
 def _twins(model: Model, found: Stream, settings: Settings, context: Context, pass_over: object) -> list[Tally]:
-    from reportgen.models.load import random_twin  # the model room is heavy, and only this control needs it
-
     assert callable(pass_over)
     some = tuple(stream.by_hash(found.windows, context.seed, settings.twin_windows))
-    made = []
-    for index in range(settings.twins):
-        twin = random_twin(model, context.seed + index)
-        made.append(pass_over(twin, writers(twin), some, "random twin"))
-    return made
+    seeds = range(context.seed, context.seed + settings.twins)
+    return [pass_over(twin, writers(twin), some, "random twin") for twin in random_twins(model, seeds)]
 
 
 def sizes(settings: Settings, heads: int) -> Sizes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm
@@ -27,6 +27,7 @@ from reportgen.scores import Column, HeadScores, HeadSet, NamedArray, NotCompute
 from reportgen.suites.base import Context
 from reportgen.suites.facts import encoded
 from reportgen.suites.settings import switched_off
+from reportgen.suites.twins import has_twin, random_twins
 from reportgen.suites.weights.facts import ClassFacts, Kind, Pair, ValuePair, Values, WeightsFacts, group_name
 from reportgen.suites.weights.scoring import eigen, measure, results, successor
 from reportgen.suites.weights.scoring.composition import Composition
@@ -49,8 +50,8 @@ def score(model: Weights, settings: Settings, context: Context) -> SuiteResult:
 
     Raises NotApplicable where no head's weights are finite.
     """
-    twin_of = _twin(model) if settings.twins else None
-    total, done = model.record.n_layers * (1 + (twin_of is not None)), 0
+    twins = bool(settings.twins) and has_twin(model)
+    total, done = model.record.n_layers * (1 + twins), 0
 
     def tick() -> None:
         nonlocal done
@@ -62,9 +63,8 @@ def score(model: Weights, settings: Settings, context: Context) -> SuiteResult:
     if found.broken["ov"].all() and found.broken["qk"].all():
         raise NotApplicable("no head has finite weights: NaN or infinite values in every layer's attention.")
     twin = None
-    if twin_of is not None:
-        less = replace(settings, words=min(settings.words, TWIN_WORDS), raw=False)
-        other = twin_of(context.seed + 1)
+    less = replace(settings, words=min(settings.words, TWIN_WORDS), raw=False)
+    for other in random_twins(model, [context.seed + 1] if twins else []):
         twin = Pass(other, less, context.seed, tick, nulls=False).run()
         twin.counts["d_head"] = model.record.d_head
     scores = results.all_scores(found, twin, settings, context.seed, model.record.d_model)
@@ -81,17 +81,8 @@ def score(model: Weights, settings: Settings, context: Context) -> SuiteResult:
         arrays=_arrays(found),
         facts=encoded(_facts(model, found, kinds, values, settings, context.seed, twin is not None)),
         notes=tuple(_notes(model, found)),
-        not_computed=tuple(_left_out(model, scores, found, settings, twins=twin_of is not None)),
+        not_computed=tuple(_left_out(model, scores, found, settings, twins=twins)),
     )
-
-
-def _twin(model: Weights) -> Any:
-    """How to make a random twin from a seed; None for weights that come without a model."""
-    if not hasattr(model, "run"):
-        return None
-    from reportgen.models.load import random_twin  # heavy, and only this control needs it
-
-    return lambda seed: cast("Weights", random_twin(cast("Any", model), seed))
 
 
 def _kind(one: Composition, raw: Composition | None, twin: Composition | None, model: Weights, s: Settings) -> Kind:
