@@ -206,7 +206,7 @@ class Weights(Protocol):
     def first_mlp(self, ids: Tensor) -> Tensor: ...
     def W_V(self, layer: int) -> Tensor: ...  # noqa: N802
     def W_O(self, layer: int) -> Tensor: ...  # noqa: N802
-    def W_U(self) -> Tensor: ...  # noqa: N802
+    def W_U(self, *, own: bool = False) -> Tensor: ...  # noqa: N802
     def ln1_scale(self, layer: int) -> Tensor | None: ...
     def final_scale(self) -> Tensor | None: ...
     def post_attn_scale(self, layer: int) -> Tensor | None: ...
@@ -473,13 +473,17 @@ class StaticWeights:
         """[d_model]; None in families without one."""
         return self.source.get(self.layout.at(layer, f"{self.layout.output}.bias"))
 
-    def W_U(self) -> Tensor:  # noqa: N802
-        """[d_model d_vocab], contiguous; a fresh copy of d_model * d_vocab * 4 bytes: ask once and keep it.
+    def W_U(self, *, own: bool = False) -> Tensor:  # noqa: N802
+        """[d_model d_vocab] float32, not to be written to: the weights themselves where they are held as float32.
 
-        Cohere's is multiplied by its factor on the logits.
+        Otherwise, or with `own`, a fresh copy of d_model * d_vocab * 4 bytes: ask once and keep it. Cohere's is
+        multiplied by its factor on the logits.
         """
-        out = _transposed(self._unembed_rows(), self.device)
-        return out.mul_(getattr(self.config, self.layout.logit_scale)) if self.layout.logit_scale else out
+        rows, factor = self._unembed_rows(), self.layout.logit_scale
+        if not own and not factor and rows.dtype == torch.float32 and rows.device == self.device:
+            return rows.T
+        out = _transposed(rows, self.device)
+        return out.mul_(getattr(self.config, factor)) if factor else out
 
     def W_U_of(self, ids: Tensor) -> Tensor:  # noqa: N802
         """[d_model ...] float32, the columns of W_U of tokens ids [...]; the others are not copied."""

@@ -96,8 +96,8 @@ class PlainWeights:
     def W_O(self, layer: int) -> Tensor:  # noqa: N802
         return self.O[layer]
 
-    def W_U(self) -> Tensor:  # noqa: N802
-        return self.U.clone()
+    def W_U(self, *, own: bool = False) -> Tensor:  # noqa: N802
+        return self.U.clone() if own else self.U
 
     def W_Q(self, layer: int) -> Tensor:  # noqa: N802
         return torch.zeros_like(self.O[layer]).mT if self.Q is None else self.Q[layer]

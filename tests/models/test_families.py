@@ -172,8 +172,13 @@ def test_w_u_gives_the_logits(family: str, model_of: ModelOf, folder_of: FolderO
     normed, logits = calls[0]
     logits = logits * FAMILIES[family].get("logit_scale", 1)
     w_u = model.W_U()
-    assert w_u.is_contiguous()
     assert w_u.shape == (32, model.record.d_vocab)
+    own = model.W_U(own=True)
+    assert own.is_contiguous()
+    assert torch.equal(own, w_u)
+    held = {tensor.data_ptr() for tensor in model.source.tensors.values()}  # type: ignore[attr-defined]
+    assert own.data_ptr() not in held
+    assert (w_u.data_ptr() in held) == ("logit_scale" not in FAMILIES[family])  # nothing is copied to be read
     assert torch.equal(model.W_U_of(IDS), w_u[:, IDS])
     bias = logits - normed @ w_u
     torch.testing.assert_close(bias, bias[:1, :1].expand_as(bias), atol=2e-4, rtol=0)

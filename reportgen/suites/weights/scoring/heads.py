@@ -111,8 +111,8 @@ def normalised(weights: Weights, x: Tensor) -> Tensor:
 
 
 def unembedding(weights: Weights) -> Tensor:
-    """[d_model token] of the tokens that there are, folded; the copy that the weights made is worked on in place."""
-    U, scale = weights.W_U()[:, : vocabulary_size(weights)], weights.final_scale()
+    """[d_model token] of the tokens that there are, folded, as a copy of their own."""
+    U, scale = weights.W_U(own=True)[:, : vocabulary_size(weights)], weights.final_scale()
     if scale is not None:
         U *= scale[:, None]
     if weights.centres:
