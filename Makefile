@@ -49,7 +49,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(environment) '.[gguf]'
 	touch $(READY)
 
-$(DEV): pyproject.toml $(CONSTRAINTS)  # one installation: it is the other's, too
+$(DEV): pyproject.toml $(CONSTRAINTS)  # everything that READY has, too: one installation does for both
 	$(environment) '.[dev,gguf]'
 	touch $(READY) $(DEV)
 

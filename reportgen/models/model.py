@@ -66,8 +66,8 @@ class Model(StaticWeights):
 
     def free(self) -> None:
         """Let go of the weights, whatever still refers to this model (its own modules do); it can't be run any more."""
-        kept = self.source.tensors.values() if isinstance(self.source, MemorySource) else ()
-        for tensor in [*kept, *self.bridge.parameters(), *self.bridge.buffers()]:
+        assert isinstance(self.source, MemorySource)  # as it is made
+        for tensor in [*self.source.tensors.values(), *self.bridge.parameters(), *self.bridge.buffers()]:
             tensor.data = tensor.data.new_empty(0)
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reportgen.models.model import Model
     from reportgen.models.weights import Weights
 
 
@@ -14,8 +15,8 @@ def has_twin(weights: Weights) -> bool:
     return hasattr(weights, "run")
 
 
-def random_twins(weights: Weights, seeds: Iterable[int]) -> Iterator[Any]:
-    """A twin (`Model`) of each seed, one in memory at a time: its weights are let go before the next is drawn.
+def random_twins(weights: Weights, seeds: Iterable[int]) -> Iterator[Model]:
+    """A twin of each seed, one in memory at a time: its weights are let go before the next is drawn.
 
     None where the weights come without a model.
     """
