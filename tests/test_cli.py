@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from reportgen import cli
 from reportgen.cli import app
 from reportgen.errors import SettingsError
 from reportgen.imported.store import TableSource, import_table
@@ -29,14 +33,26 @@ def reportgen(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **env})
 
 
-def refused(*words: str, **env: str) -> str:
-    """The one line of a refusal with exit 2."""
-    done = reportgen(*words, **env)
-    assert done.returncode == 2, (done.returncode, done.stderr)
-    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("Loading ")]
-    assert len(lines) == 1, done.stderr
+def refused(*words: str) -> str:
+    """The one line of a refusal with exit 2, of the command's entry point in this process."""
+    out, said = io.StringIO(), io.StringIO()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+        patch.setattr(sys, "argv", ["reportgen", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 2, said.getvalue()
+    lines = [line for line in said.getvalue().splitlines() if line and not line.startswith("Loading ")]
+    assert len(lines) == 1, said.getvalue()
     assert lines[0].startswith("reportgen: ")
     return lines[0]
+
+
+def test_a_refusal_of_the_installed_command_is_the_same() -> None:
+    done = reportgen("run", "--suite", "relation")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == refused("run", "--suite", "relation") + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +93,8 @@ def test_render_without_torch(run: Path) -> None:
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png", "csv", "tex", "json"])
 def test_one_figure_in_each_format(run: Path, tmp_path: Path, kind: str) -> None:
     out = tmp_path / f"x.{kind}"
-    done = reportgen(
-        "figure", str(run), "attention-induction", "--format", kind, "--width", "3.25in", "--out", str(out)
-    )
-    assert done.returncode == 0, done.stderr
+    words = ["figure", str(run), "attention-induction", "--format", kind, "--width", "3.25in", "--out", str(out)]
+    app(words, standalone_mode=False)
     assert out.stat().st_size > 100
 
 

@@ -7,12 +7,18 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import json
 import math
+import os
 import re
+import subprocess
+import sys
+import threading
 import xml.etree.ElementTree as ET
-from typing import Any
-
-import vl_convert
+from pathlib import Path
+from typing import IO, Any
 
 from reportgen.figures.theme import clean
 
@@ -112,13 +118,76 @@ ET.register_namespace("", SVG)
 ET.register_namespace("xlink", XLINK)
 
 
+class Renderer:
+    """The process of vega_worker.py: started when the first chart is drawn, and anew where it has ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # one chart at a time
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def svg(self, spec: str) -> str:
+        """The renderer's SVG of a specification. ValueError: refused, in its words; RuntimeError: it ended."""
+        with self._lock:
+            specs, answers = self._pipes()
+            try:
+                specs.write(spec.encode() + b"\n")
+                specs.flush()
+                line = answers.readline()
+            except BrokenPipeError:
+                line = b""
+            except BaseException:  # Ctrl-C while it draws: its answer would be taken for the next chart's
+                self.end()
+                raise
+            if not line.endswith(b"\n"):
+                raise RuntimeError(f"the renderer ended with exit code {self.end()}")
+        said = json.loads(line)
+        if "error" in said:
+            raise ValueError(said["error"])
+        return str(said["svg"])
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            self.end()
+            words = [sys.executable, "-P", str(Path(__file__).with_name("vega_worker.py"))]
+            self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._owner = os.getpid()
+            atexit.register(self.end)
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("a renderer without pipes")
+        return self._process.stdin, self._process.stdout
+
+    def end(self) -> int | None:
+        """End the process; its exit code, None where there is none. A fork lets go of its parent's, which goes on."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        if self._owner != os.getpid():
+            process.returncode = 0  # not this one's to wait for
+            return None
+        try:
+            return process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+
+RENDERER = Renderer()
+
+
 def render(spec: dict[str, Any]) -> str:
     """The renderer's own SVG of a Vega-Lite `spec`; nothing is fetched from anywhere.
 
-    Every string is cleaned first: the renderer ends the whole process on a control character. It also reads what was
+    Every string is cleaned first: the renderer ends its process on a control character. It also reads what was
     written out in titles and field names as its expressions' escapes: what comes back is cleaned again.
+
+    Raises ValueError: a specification that the renderer refuses, or a number that is not finite.
     """
-    drawn = str(vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[]))
+    drawn = RENDERER.svg(json.dumps(_cleaned(spec), allow_nan=False))
     return _UNSEEN.sub(lambda found: clean(found[0]), drawn)
 
 

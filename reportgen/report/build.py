@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,19 @@ from reportgen.head_examples import of_run as examples_of
 from reportgen.manifest import Manifest
 from reportgen.report import about
 from reportgen.report.document import NOT_INSTALLED, Framed, Label, MeasureText, Plate, Report, Section, Source, Verdict
-from reportgen.report.draw import KEPT_NOTE, Drawing, charted, draw, figures_of, stand_ins, unique
+from reportgen.report.draw import (
+    KEPT_NOTE,
+    Drawing,
+    Ready,
+    Started,
+    charted,
+    figures_of,
+    settled,
+    stand_ins,
+    started,
+    threads,
+    unique,
+)  # fmt: skip
 from reportgen.report.html import is_map, panel_keys, rows, twins
 from reportgen.report.labels import Led, general_notes, leading, leading_labels, score_names
 from reportgen.report.passport import salient, snippets
@@ -157,20 +170,31 @@ def build(
     suites: Mapping[str, Suite] | None = None,
     marks: Marks = AS_STORED,
     beside: Sequence[Scored] = (),
+    ready: Ready | None = None,
 ) -> Report:
     """The report of `run` with every figure drawn once.
 
     suites  suites by name; None = the built-in and installed ones
     marks   the head sets drawn, where they are not those that the run says
     beside  other runs that may be of the same model: whether its findings hold there, too
+    ready   gets each drawing as soon as it is made, in another thread
 
     Raises UserError where a result or a list of heads is damaged. A suite that cannot draw gets its reason into its
     section.
     """
     from_run = scene(run, style, suites, marks, beside)
-    held = {one.key: one for one in from_run.findings}
     labels = score_names(from_run.results.values())
     led = leading_labels([scores for result in from_run.results.values() for scores in result.scores])
+    with threads(2) as pool:  # the renderer and Typst draw beside Python
+        drawn = {name: _started(from_run, name, pool, ready) for name in from_run.names if name in from_run.results}
+        return _report(from_run, *_sections(from_run, drawn, labels, led), led)
+
+
+def _sections(
+    from_run: ReportScene, drawn: Mapping[str, list[Started]], labels: Mapping[str, str], led: Mapping[Head, Label]
+) -> tuple[tuple[Section, ...], tuple[Verdict, ...], dict[str, Framed]]:
+    """Every suite's section, the findings they bear out, and their plates as the page carries them."""
+    held = {one.key: one for one in from_run.findings}
     taken = set[str]()
     numbers = itertools.count(1)
     frames: dict[str, Framed] = {}
@@ -178,10 +202,10 @@ def build(
     lines: list[Verdict] = []
     for name in from_run.names:
         suite, result = from_run.suites.get(name), from_run.results.get(name)
-        section = _section(name, run.manifest, suite, result, Led(led, labels))
+        section = _section(name, from_run.manifest, suite, result, Led(led, labels))
         if result is not None:
-            names = {clean(run.manifest.model.name), clean(model_name(from_run.view(name)))}
-            for drawing in _drawn(from_run, suite, result, taken):
+            names = {clean(from_run.manifest.model.name), clean(model_name(from_run.view(name)))}
+            for drawing in unique(settled(drawn[name]), taken):
                 framed_ = _placed(from_run, drawing, numbers, labels, names)
                 section = _with(section, framed_ if isinstance(framed_, str) else framed_[0])
                 frames |= {} if isinstance(framed_, str) else {framed_[0].id: framed_[1]}
@@ -189,7 +213,7 @@ def build(
             if any(isinstance(figure.chart, KeptDrawing) for figure in section.figures):
                 section = replace(section, notes=(KEPT_NOTE, *section.notes))
         sections.append(section)
-    return _report(from_run, tuple(sections), tuple(lines), frames, led)
+    return tuple(sections), tuple(lines), frames
 
 
 def _with(section: Section, plate: Plate | str) -> Section:
@@ -265,11 +289,12 @@ def printed_figure(run: RunLike, figure_id: str, style: Style, marks: Marks = AS
     return figure, style
 
 
-def _drawn(from_run: ReportScene, suite: Suite | None, result: SuiteResult, taken: set[str]) -> list[Drawing | str]:
+def _started(from_run: ReportScene, name: str, pool: Executor, ready: Ready | None) -> list[Started]:
+    """The figures of one suite, being drawn; why there are none."""
+    suite, result = from_run.suites.get(name), from_run.results[name]
     if suite is None:
         return [f"{NOT_INSTALLED} no suite {result.suite!r} is installed. Give its file: --suite FILE.py."]
-    view = from_run.view(result.suite)
-    return unique(draw(suite, result, view, from_run.style, from_run.more(result.suite)), taken)
+    return started(pool, suite, result, from_run.view(name), from_run.style, from_run.more(name), ready)
 
 
 def _placed(

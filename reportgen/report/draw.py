@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -216,23 +217,49 @@ class Drawing:
     height: int
 
 
-def draw(
-    suite: Suite, result: SuiteResult, view: View, style: Style, more: Iterable[Maker] = ()
-) -> list[Drawing | str]:
-    """The suite's figures with their SVGs, in order, and in the place of each that can't be drawn why. Never raises.
+Ready = Callable[[Drawing], object]
+Started = Future[Drawing | str] | str  # a figure being drawn, or why it is not
 
-    more  makes figures that follow the suite's own
+
+@contextmanager
+def threads(count: int) -> Iterator[Executor]:
+    """A pool whose waiting tasks are dropped where its block ends early: an error, or Ctrl-C."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def started(
+    pool: Executor,
+    suite: Suite,
+    result: SuiteResult,
+    view: View,
+    style: Style,
+    more: Iterable[Maker] = (),
+    ready: Ready | None = None,
+) -> list[Started]:
+    """The suite's figures in order, being drawn in `pool`; in the place of each that can't be, why. Never raises.
+
+    more   makes figures that follow the suite's own
+    ready  gets each drawing in the thread that made it
     """
-    drawn: list[Future[Drawing | str] | str] = []
-    # Without the checks against Vega-Lite's schema, which the tests make; the renderer draws beside Python.
-    with debug_mode(False), ThreadPoolExecutor(1) as pool:
+    drawn: list[Started] = []
+    with debug_mode(False):  # without the checks against Vega-Lite's schema, which the tests make
         for figure in (*each(suite, result, view), *made(more)):
             if isinstance(figure, str):
                 drawn.append(figure)
                 continue
             spec, problem = attempt(partial(_spec, figure, style))
-            drawn.append(_undrawn(figure, problem) if spec is None else pool.submit(_one, figure, style, spec))
-        return [drawing if isinstance(drawing, str) else drawing.result() for drawing in drawn]
+            undrawn = spec is None
+            drawn.append(_undrawn(figure, problem) if undrawn else pool.submit(_one, figure, style, spec or {}, ready))
+    return drawn
+
+
+def settled(drawn: Iterable[Started]) -> list[Drawing | str]:
+    """The drawings of `started`, when all are there."""
+    return [drawing if isinstance(drawing, str) else drawing.result() for drawing in drawn]
 
 
 def each(suite: Suite, result: SuiteResult, view: View) -> Iterator[Figure | str]:
@@ -283,8 +310,10 @@ def _spec(figure: Figure, style: Style) -> Spec:
     return {} if isinstance(figure.chart, KeptDrawing) else export.spec(figure, style)
 
 
-def _one(figure: Figure, style: Style, spec: Spec) -> Drawing | str:
+def _one(figure: Figure, style: Style, spec: Spec, ready: Ready | None) -> Drawing | str:
     drawing, problem = attempt(lambda: _drawing(figure, style, spec))
+    if drawing is not None and ready is not None:
+        ready(drawing)
     return drawing or _undrawn(figure, problem)
 
 

@@ -19,6 +19,7 @@ from itertools import count
 from typing import Any
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
 from reportgen import __version__
@@ -39,8 +40,8 @@ _FIELDS = frozenset(
     ("layer", "head", "name", "value", "low", "high", "n", "p", "line", "rank", "sets", "weight", "note")
 )
 _NAME = re.compile(r"cells(_\d+)?")
-SHARED_FROM = 60  # characters of JSON from which a part that repeats is said once
-TOO_LARGE = 150_000  # characters of a figure's specification: such a one stays in its file
+SHARED_FROM = 60  # bytes of JSON from which a part that repeats is said once
+TOO_LARGE = 150_000  # bytes of a figure's specification: such a one stays in its file
 
 
 def spec_block(plates: Sequence[Plate]) -> dict[str, object]:
@@ -51,7 +52,7 @@ def spec_block(plates: Sequence[Plate]) -> dict[str, object]:
     found = specifications(plates)
     packed = zlib.compress(json.dumps(found, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(), 9)
     held = [plate.id for plate in plates if plate.id in found["figures"]]
-    maps = [plate.id for plate in plates if plate.id in held and '"@rows"' in _json(_lean(plate.spec, plate.keys))]
+    maps = [plate.id for plate in plates if plate.id in held and b'"@rows"' in _json(_lean(plate.spec, plate.keys))]
     return {"held": held, "maps": maps, "packed": base64.b64encode(packed).decode()}
 
 
@@ -68,8 +69,11 @@ def specifications(plates: Sequence[Plate]) -> dict[str, Any]:
     return {"parts": pool.parts, "figures": figures}
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+_sorted = msgspec.json.Encoder(order="sorted", enc_hook=lambda number: number.item())  # NumPy's own
+
+
+def _json(value: object) -> bytes:
+    return _sorted.encode(value)
 
 
 def _lean(spec: Spec, keys: Sequence[str]) -> Spec:
@@ -108,11 +112,11 @@ class _Pool:
     """The parts that stand in several places, each once, smaller parts before those that hold them."""
 
     def __init__(self, specs: Iterable[Spec]) -> None:
-        self.counts: dict[str, int] = {}
+        self.counts: dict[bytes, int] = {}
         for spec in specs:
             self._count(spec)
         self.parts: list[object] = []
-        self.places: dict[str, int] = {}
+        self.places: dict[bytes, int] = {}
 
     def _count(self, value: object) -> None:
         if not isinstance(value, dict | list):

@@ -10,7 +10,7 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from reportgen.manifest import ModelRecord
 from reportgen.report import about, draw
 from reportgen.report.build import RunLike, build, without
 from reportgen.report.document import Plate, Report
+from reportgen.report.draw import Drawing, threads
 from reportgen.report.html import Around, page
 from reportgen.report.paper import numbers_tex
 from reportgen.report.pdf import document
@@ -105,6 +106,7 @@ def archive(folder: str, files: Mapping[str, bytes]) -> bytes:
 ENDINGS = {"svg": "svg", "pdf": "pdf", "png": "png", "csv": "csv", "tex": "tex", "json": "vl.json"}
 ARCHIVE = "report.zip"
 Tell = Callable[[str], object]
+Made = tuple[dict[str, bytes] | None, str]  # a figure's files by name; or why there are none
 
 
 def render(
@@ -131,14 +133,17 @@ def render(
     if unknown:
         raise SettingsError(f"No format {unknown[0]!r}.", nearest(unknown[0], ENDINGS))
     style = style or Style()
-    with owned(run.path):  # a run that began meanwhile would take this one's temporary files for a crash's
-        report = build(run, style)
+    # Owned: a run that began meanwhile would take this one's temporary files for a crash's.
+    with owned(run.path), threads(2) as pool:  # Typst draws PDF and PNG beside Python and the renderer
+        figures = FigureFiles(pool, style, formats)
+        report = build(run, style, ready=figures.add)
         for plate in report.plates:
             if warn is not None and (why := legend_refused(plate.figure.chart)):
                 warn(f"{plate.id}: legend outside, because inside {why}.")
         for words in about.other_files(suites.drawable(run.manifest.suites), run.manifest):
             (warn or _nobody)(words)
-        page = write(report, run, run.path / "report", style, formats, progress or _silent, tell=tell)
+        folder = run.path / "report"
+        page = write(report, run, folder, style, formats, progress or _silent, tell=tell, figures=figures)
         _keep(report, run)
         return page
 
@@ -161,13 +166,20 @@ def write(
     progress: Progress,
     around: Around | None = None,
     tell: Tell | None = None,
+    figures: FigureFiles | None = None,
 ) -> Path:
-    """Write a built report into `folder`; returns the page's path. `around` is the site it is part of."""
+    """Write a built report into `folder`; returns the page's path.
+
+    around   the site it is part of
+    figures  made of its drawings while it was built; None = they are made now
+    """
     total = len(report.plates) + 1
-    report, files = _figure_files(report, folder, style, formats, lambda done, name: progress(done, total, name))
+    with threads(2) as pool:
+        made = figures or FigureFiles(pool, style, formats)
+        report, files = _written(report, folder, made, lambda done, name: progress(done, total, name))
     for why in report.undrawn:
         (tell or _nobody)(why)
-    with ThreadPoolExecutor(1) as pool:  # Typst sets the report beside Python
+    with threads(1) as pool:  # Typst sets the report beside Python
         pdf = pool.submit(document, report) if "pdf" in formats else None
         names = ["report.pdf"] if pdf else []
         files["scores.csv"] = scores_csv(run.results, run.manifest.model).encode()
@@ -185,31 +197,49 @@ def write(
     return folder / "index.html"
 
 
-def _figure_files(
-    report: Report, folder: Path, style: Style, formats: Sequence[str], progress: Callable[[int, str], None]
+class FigureFiles:
+    """The files of figures by their names in the report's folder, each begun as soon as its figure is drawn."""
+
+    def __init__(self, pool: Executor, style: Style, formats: Sequence[str]) -> None:
+        self._pool, self._style, self._formats = pool, style, formats
+        self._pending: dict[int, tuple[Figure, Future[Made]]] = {}  # by the figure's identity
+
+    def add(self, drawn: Drawing | Plate) -> None:
+        """Begin with the files of a figure, unless that was done."""
+        if id(drawn.figure) not in self._pending:
+            task = partial(figure_files, drawn, self._style, self._formats)
+            self._pending[id(drawn.figure)] = drawn.figure, self._pool.submit(attempt, task)
+
+    def of(self, plate: Plate) -> Made:
+        """The files of a figure, when they are made; None and why not, where that failed."""
+        return self._pending[id(plate.figure)][1].result()
+
+
+def _written(
+    report: Report, folder: Path, made: FigureFiles, progress: Callable[[int, str], None]
 ) -> tuple[Report, dict[str, bytes]]:
     """Write every figure in every format. Returns the files, and the report without the figures that have none."""
     files: dict[str, bytes] = {}
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(2) as pool:  # Typst draws PDF and PNG beside Python
-        pending = {p.id: pool.submit(attempt, partial(plate_files, p, style, formats)) for p in report.plates}
-        for done, (name, task) in enumerate(pending.items(), start=1):
-            made, problem = task.result()
-            if made is None:
-                failed[name] = f"Figure {name} could not be drawn: {problem}"
-            for file, content in (made or {}).items():
-                write_atomic(folder / file, content, synced=False)
-            files |= made or {}
-            progress(done, name)
+    for plate in report.plates:
+        made.add(plate)
+    for done, plate in enumerate(report.plates, start=1):
+        found, problem = made.of(plate)
+        if found is None:
+            failed[plate.id] = f"Figure {plate.id} could not be drawn: {problem}"
+        for file, content in (found or {}).items():
+            write_atomic(folder / file, content, synced=False)
+        files |= found or {}
+        progress(done, plate.id)
     return (without(report, failed) if failed else report), files
 
 
-def plate_files(plate: Plate, style: Style, formats: Sequence[str]) -> dict[str, bytes]:
+def figure_files(drawn: Drawing | Plate, style: Style, formats: Sequence[str]) -> dict[str, bytes]:
     """The files of one figure by their names in the report folder."""
     return {
-        f"figures/{plate.id}.{ENDINGS[name]}": figure_file(plate.figure, name, style, plate.svg, plate.spec)
+        f"figures/{drawn.figure.id}.{ENDINGS[name]}": figure_file(drawn.figure, name, style, drawn.svg, drawn.spec)
         for name in formats
-        if plate.spec or name != "json"
+        if drawn.spec or name != "json"
     }
 
 

@@ -30,7 +30,7 @@ from reportgen.report.document import Pairs, Plate, TextTable
 from reportgen.report.html import SCALE, environment, page_values, scripts, template
 from reportgen.report.html import rows as twin_of
 from reportgen.report.pdf import compile_pdf, moment
-from reportgen.report.render import ARCHIVE, COLUMNS, ENDINGS, Tell, archive, escape, plate_files, scores_csv
+from reportgen.report.render import ARCHIVE, COLUMNS, ENDINGS, Tell, archive, escape, figure_files, scores_csv
 from reportgen.report.render import render as render_run
 from reportgen.report.text import anchor, cleaned, plural
 from reportgen.sweep.figures import figures
@@ -192,7 +192,7 @@ def render(sweep: Sweep, style: Style | None = None, *, reports: bool = False, t
     made: dict[str, bytes] = {}
     failed: dict[str, str] = {}
     for plate in report.plates:
-        files, problem = attempt(partial(plate_files, plate, style, tuple(ENDINGS)))
+        files, problem = attempt(partial(figure_files, plate, style, tuple(ENDINGS)))
         made |= files or {}
         if files is None:
             failed[plate.id] = f"Figure {plate.id} could not be drawn: {problem}"

@@ -57,7 +57,7 @@ def test_what_the_page_carries_unpacks_to_the_same(report: Report) -> None:
 
 
 def test_a_large_specification_stays_in_its_file(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(json.dumps(report.plates[2].spec, ensure_ascii=False))
+    size = len(json.dumps(report.plates[2].spec, ensure_ascii=False, separators=(",", ":")).encode())
     monkeypatch.setattr(html, "TOO_LARGE", size - 1)
     held: Any = html.specifications(report.plates)
     assert report.plates[2].id not in held["figures"]
