@@ -16,11 +16,12 @@ from reportgen.suites.cost import Speeds
 # The machine's speed, measured in a fraction of a second before a run, for time estimates.
 
 REPEATS = 5  # the median of so many
+CPU_PRODUCT, GPU_PRODUCT = 768, 4096  # rows of the measured product: a small one does not fill a GPU
 
 
 def measure(device: torch.device) -> Speeds:
     """Multiply-adds per second of one float32 product, numbers per second, seconds per small operation; about 0.2 s."""
-    size = 768 if device.type == "cpu" else 4096
+    size = CPU_PRODUCT if device.type == "cpu" else GPU_PRODUCT
     square, row = torch.ones(size, size, device=device), torch.ones(2**22, device=device)
     small, weight = torch.ones(64, 128, device=device), torch.ones(128, 128, device=device)
 

@@ -1,8 +1,8 @@
-"""One run on one device, in a process of its own: `python -m tests.devices.scored cuda runs out.json [MODEL SETTINGS]`.
+"""Runs on one device, in a process of their own: `python -m tests.devices.scored cuda runs jobs.json`.
 
-Without more, every suite goes over mini with every experiment that its settings can switch on, and few prompts. "cpu"
-makes the same run without a pretend device. out.json holds what the device reported per suite: [[kind, what, place,
-times], ...]. SETTINGS is a JSON object, suite -> settings, and says which suites there are.
+"cpu" makes the same runs without a pretend device. jobs.json holds {name: [model, settings]}, and settings by suite say
+which suites there are. Each run lies in runs/NAME-KIND, and what the device reported of it per suite in
+runs/NAME-KIND.json: {suite: [[kind, what, place, times], ...]}.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, object]] = {
         "permutations": 99, "seeds": 1, "null_seeds": 1, "random_sets": 2, "curve_sets": 2, "resamples": 50,
         "most_steps": 20, "cache": False, "proj": 4, "hidden": 8,
     },
-    "sparse": {"per_template": 6, "sequences": 8, "draws": 1, "resamples": 50},
+    "sparse": {"per_template": 1, "sequences": 8, "draws": 1, "resamples": 50},
     "weights": {"rotations": 20, "permutations": 99, "words": 60, "keys": 40, "mlp_tokens": 100, "pairs": 5},
     "icl": {
         "accuracy": 0, "gain": -1, "shots": 3, "prompts": 4, "exact_heads": 1, "verified": 4, "verified_task": 1,
@@ -40,21 +40,29 @@ SMALL: dict[str, dict[str, object]] = {
     "text": {"windows": 12, "tokens": 48, "shuffled": 2, "edge_windows": 2, "flips": 99, "resamples": 50},
 }  # fmt: skip
 """Settings of every suite that mini can run: each experiment on, each as small as it may be."""
+FEWEST = 7  # prompts of sparse, which asks for 40: on a pretend device they would take half of all time
 
 
-def main(kind: str, out: str, counts: str, model: str = "mini", settings: str = json.dumps(SMALL)) -> None:
-    """Score a model on a device of this kind into the folder `out`; what was counted goes to the file `counts`."""
+def main(kind: str, out: str, jobs: str) -> None:
+    """Make each of the runs on a device of this kind."""
     if kind != "cpu":
         pretend.become(kind)
+    for name, (model, settings) in json.loads(Path(jobs).read_text()).items():
+        scored(kind, Path(out), f"{name}-{kind}", model, settings)
+
+
+def scored(kind: str, folder: Path, name: str, model: str, given: dict[str, dict[str, object]]) -> None:
+    """One run, and what was counted."""
     from reportgen import runner
     from reportgen.config import Options
+    from reportgen.models import memory
+    from reportgen.suites.sparse.scoring import prompts
     from tests.soak.threads import few_questions
 
-    folder = Path(out)
+    prompts.LEAST, memory.GPU_PRODUCT = FEWEST, memory.CPU_PRODUCT
     folder.mkdir(parents=True, exist_ok=True)
-    given = json.loads(settings)
     if "cognitive" in given:
-        own = folder / f"questions-{Path(counts).stem}"  # not shared: three of these run at once
+        own = folder / f"questions-{name}"  # not shared: three of these run at once
         own.mkdir(exist_ok=True)
         given["cognitive"]["data"] = str(few_questions(own))
     found: dict[str, list[list[object]]] = {}
@@ -69,11 +77,11 @@ def main(kind: str, out: str, counts: str, model: str = "mini", settings: str = 
             found[suite.name] = [[*what, times] for what, times in sorted(pretend.seen.items())]
 
     options = Options(
-        model=model, device=kind, suites=tuple(given), settings=given, threads=1, out=out, name=Path(counts).stem,
+        model=model, device=kind, suites=tuple(given), settings=given, threads=1, out=str(folder), name=name,
         selftest=False,
     )  # fmt: skip
     runner.run(options, Watch())
-    Path(counts).write_text(json.dumps(found))
+    (folder / f"{name}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
