@@ -78,7 +78,8 @@ def tiny_gguf(
     writer.add_bos_token_id(0)
     writer.add_add_bos_token(False)
     for key, value in (metadata or {}).items():
-        adders = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string, float: writer.add_float32}
+        adders = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string, float: writer.add_float32,
+                  list: writer.add_array}  # fmt: skip
         adders[type(value)](key, value)
     for own, values in (*_tensors(arch, config, model), *(extra or {}).items()):
         if own not in without:

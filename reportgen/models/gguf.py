@@ -1,9 +1,8 @@
 """GGUF files, the format of llama.cpp: header, checks, tensors by Hugging Face's names, tokenizer, model.
 
-    header = read_header(path, label)          # sizes, types and metadata; no weight is read
-    facts, config = read(path, label)          # refused in one line if it can't be loaded or trusted
+    with parsed_once(path, label) as header:   # sizes, types and metadata; no weight is read
+        facts, config = read(header, label)    # refused in one line if it can't be loaded or trusted
 
-- The header is read here, within bounds and without the vocabulary's strings: files are untrusted.
 - Names, layouts and the inverse of what llama.cpp does to weights (rotary pairs of Q and K, Gemma's norms, GPT-2's
   transposes) are transformers' own, whether a model is loaded or its tensors are streamed.
 - Scores of a quantised file are those of its dequantised weights, and every caption says so.
@@ -13,15 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import logging
 import math
 import re
-import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,20 +25,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.initialization import no_init_weights
 
 from reportgen.errors import ModelError, one_line
 from reportgen.models import checks
 from reportgen.models.checks import Facts, TensorInfo
+from reportgen.models.gguf_header import AGAIN, PLAIN, Field, Header, Stored, kind_name, read_header
 from reportgen.models.model import quiet
 from reportgen.models.weights import LAYOUTS
 
 SUFFIX = ".gguf"
-NO_GGUF = "Type: pip install 'reportgen[gguf]'"
-_AGAIN = "Download it again."
-_MOST_TENSORS, _MOST_KEYS, _MOST_ITEMS, _MOST_TEXT = 100_000, 10_000, 4_000_000, 1 << 24
-_FORMATS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-_STRING, _ARRAY = 8, 9
-_PLAIN = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F64": "F64"}  # ggml's name -> safetensors'
 # Architectures whose GGUF transformers reads into a class that has a layout here, by `general.architecture`.
 ARCHITECTURES = (
     "bloom", "falcon", "gemma2", "gemma3", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen2moe", "qwen3",
@@ -61,156 +53,11 @@ _auto_model: Any = AutoModelForCausalLM
 _auto_tokenizer: Any = AutoTokenizer
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A tensor as declared in the header: shape in torch's order, ggml's number type, bytes from the file's start."""
-
-    shape: tuple[int, ...]
-    kind: int
-    start: int
-
-
-@dataclass(frozen=True)
-class Header:
-    """The contents of a GGUF file before its weights. Arrays of strings are left out of `metadata`."""
-
-    path: Path
-    metadata: Mapping[str, Any]
-    tensors: Mapping[str, Stored]
-
-    @property
-    def architecture(self) -> str:
-        return str(self.metadata.get("general.architecture", ""))
-
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the file asks for BOS; if unspecified, as in llama.cpp: yes for SentencePiece."""
-        said = self.metadata.get("tokenizer.ggml.add_bos_token")
-        return self.metadata.get("tokenizer.ggml.model") == "llama" if said is None else bool(said)
-
-    @cached_property
-    def quantisation(self) -> str:
-        """`Q4_1`: as the file says, else the type of most parameters; "" if no tensor is quantised."""
-        kinds: dict[str, int] = {}
-        for stored in self.tensors.values():
-            name = kind_name(stored.kind)
-            kinds[name] = kinds.get(name, 0) + math.prod(stored.shape)
-        if set(kinds) <= set(_PLAIN):
-            return ""
-        from gguf import LlamaFileType
-
-        with contextlib.suppress(ValueError):
-            return LlamaFileType(self.metadata.get("general.file_type", -1)).name.removeprefix("MOSTLY_")
-        return max((k for k in kinds if k not in _PLAIN), key=lambda k: kinds[k])
-
-
-def kind_name(kind: int) -> str:
-    """`Q4_K` for ggml's number of a type; `type 99` for an unknown one."""
-    from gguf import GGMLQuantizationType
-
-    with contextlib.suppress(ValueError):
-        return str(GGMLQuantizationType(kind).name)
-    return f"type {kind}"
-
-
-def read_header(path: Path, label: str) -> Header:
-    """The header, with bounded numbers; ModelError if it is damaged or the package gguf is missing."""
-    _package(label)
-    try:
-        with path.open("rb") as file:
-            return _Reader(file, path, label).header()
-    except OSError as error:
-        raise ModelError(f"{label} can't be read: {error.strerror}.", "Check the path.") from error
-    except (struct.error, UnicodeDecodeError, OverflowError, MemoryError) as error:
-        raise ModelError(f"{label} is not a complete GGUF file: its header is truncated.", _AGAIN) from error
-
-
-def _package(label: str) -> None:
-    """Require the optional package; ModelError says what to type."""
-    try:
-        import gguf  # noqa: F401
-    except ImportError as error:
-        raise ModelError(f"{label}: reading GGUF needs the package gguf.", NO_GGUF) from error
-
-
-class _Reader:
-    """One pass over a header, from the first byte on."""
-
-    def __init__(self, file: Any, path: Path, label: str) -> None:
-        self.file, self.path, self.label = file, path, label
-
-    def header(self) -> Header:
-        magic, version = self._bytes(4), self._one("<I")
-        if magic != b"GGUF":
-            raise ModelError(f"{self.label} is not a GGUF file: it does not begin with 'GGUF'.", _AGAIN)
-        if version not in (2, 3):
-            known = "big-endian" if version & 0xFFFF == 0 else f"version {version}"
-            raise ModelError(f"{self.label} is GGUF {known}; only versions 2 and 3 are read.", "Convert it again.")
-        n_tensors, n_keys = self._count(_MOST_TENSORS, "tensors"), self._count(_MOST_KEYS, "keys")
-        metadata: dict[str, Any] = {}
-        for _ in range(n_keys):
-            key = self._text()
-            value = self._value(self._one("<I"))
-            if value is not None:
-                metadata[key] = value
-        entries = [self._entry() for _ in range(n_tensors)]
-        step = metadata.get("general.alignment", 32)
-        if not isinstance(step, int) or step < 1 or step & (step - 1):
-            raise ModelError(f"{self.label}: general.alignment is {step!r}, expected a power of two.", _AGAIN)
-        base = -(-self.file.tell() // step) * step
-        tensors = {name: Stored(shape, kind, base + offset) for name, shape, kind, offset in entries}
-        return Header(self.path, metadata, tensors)
-
-    def _entry(self) -> tuple[str, tuple[int, ...], int, int]:
-        name, axes = self._text(), self._one("<I")
-        if not 1 <= axes <= 4:
-            raise ModelError(f"{self.label}: {one_line(name)[:60]!r} has {axes} axes, expected 1 to 4.", _AGAIN)
-        shape = tuple(self._one("<Q") for _ in range(axes))[::-1]  # ggml names the fastest axis first
-        return name, shape, self._one("<I"), self._one("<Q")
-
-    def _value(self, kind: int) -> Any:
-        """One metadata value; None for an array of strings, which is skipped."""
-        if kind in _FORMATS:
-            return self._one(_FORMATS[kind])
-        if kind == _STRING:
-            return self._text()
-        if kind != _ARRAY:
-            raise ModelError(f"{self.label} is damaged: its metadata has a value of type {kind}.", _AGAIN)
-        item, count = self._one("<I"), self._count(_MOST_ITEMS, "items of an array")
-        if item in _FORMATS:
-            form = f"<{count}{_FORMATS[item][1]}"
-            return list(struct.unpack(form, self._bytes(struct.calcsize(form))))
-        if item != _STRING:
-            raise ModelError(f"{self.label} is damaged: its metadata has an array of type {item}.", _AGAIN)
-        for _ in range(count):
-            self.file.seek(self._count(_MOST_TEXT, "bytes of a string"), 1)
-        return None
-
-    def _text(self) -> str:
-        return self._bytes(self._count(_MOST_TEXT, "bytes of a string")).decode("utf-8")
-
-    def _count(self, most: int, what: str) -> int:
-        count = int(self._one("<Q"))
-        if count > most:
-            raise ModelError(f"{self.label} is damaged: its header counts {count} {what}.", _AGAIN)
-        return count
-
-    def _one(self, form: str) -> Any:
-        return struct.unpack(form, self._bytes(struct.calcsize(form)))[0]
-
-    def _bytes(self, count: int) -> bytes:
-        found: bytes = self.file.read(count)
-        if len(found) < count:
-            raise struct.error("the file ends here")
-        return found
-
-
-def read(path: Path, label: str) -> tuple[Facts, Any, Header]:
+def read(header: Header, label: str) -> tuple[Facts, Any]:
     """Facts by Hugging Face's names, and the config: eager attention, no word of quantisation. ModelError in one line.
 
     The tensors' types in the facts are what they are in memory: float32 for quantised ones.
     """
-    header = read_header(path, label)
     check(header, label)
     config = _config(header, label)
     _check_sizes(header, config, label)
@@ -222,13 +69,13 @@ def read(path: Path, label: str) -> tuple[Facts, Any, Header]:
             "Use the original checkpoint.",
         )
     tensors = {
-        name: TensorInfo(header.tensors[own].shape, _PLAIN.get(kind_name(header.tensors[own].kind), "F32"))
+        name: TensorInfo(header.tensors[own].shape, PLAIN.get(kind_name(header.tensors[own].kind), "F32"))
         for own, name in names.items()
     }
-    facts = Facts(config.to_dict(), [path], tensors)
+    facts = Facts(config.to_dict(), [header.path], tensors)
     checks.check_config(facts.config, label)
     checks.check_tensors(facts, label)
-    return facts, config, header
+    return facts, config
 
 
 def check(header: Header, label: str) -> None:
@@ -262,14 +109,14 @@ def _check_sizes(header: Header, config: Any, label: str) -> None:
     if config.num_hidden_layers != len(blocks):
         raise ModelError(
             f"{label} is damaged: its header says {config.num_hidden_layers} layers, its tensors {len(blocks)}.",
-            _AGAIN,
+            AGAIN,
         )
     embedding = header.tensors.get("token_embd.weight")
     if embedding is not None and embedding.shape[1:] != (config.hidden_size,):
-        raise ModelError(f"{label} is damaged: width {config.hidden_size}, but embedding {embedding.shape}.", _AGAIN)
+        raise ModelError(f"{label} is damaged: width {config.hidden_size}, but embedding {embedding.shape}.", AGAIN)
     heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     if any(not isinstance(n, int) or not 0 < n <= config.hidden_size for n in heads) or heads[0] % heads[1]:
-        raise ModelError(f"{label} is damaged: {heads[0]} heads, {heads[1]} key-value heads.", _AGAIN)
+        raise ModelError(f"{label} is damaged: {heads[0]} heads, {heads[1]} key-value heads.", AGAIN)
 
 
 def _check_bytes(header: Header, label: str) -> None:
@@ -287,11 +134,11 @@ def _check_bytes(header: Header, label: str) -> None:
         count = math.prod(stored.shape)
         if not 0 < count < 1 << 40 or stored.shape[-1] % block:
             raise ModelError(
-                f"{label} is damaged: {one_line(name)[:60]} has the shape {stored.shape} as {kind}.", _AGAIN
+                f"{label} is damaged: {one_line(name)[:60]} has the shape {stored.shape} as {kind}.", AGAIN
             )
         end = stored.start + count // block * width
         if end > size:
-            raise ModelError(f"{label} is truncated: {size:,} bytes of at least {end:,}.", _AGAIN)
+            raise ModelError(f"{label} is truncated: {size:,} bytes of at least {end:,}.", AGAIN)
 
 
 def _readable() -> dict[str, tuple[int, int]]:
@@ -319,23 +166,28 @@ def _told(label: str, what: str) -> Iterator[None]:
     except ModelError:
         raise
     except checks.BAD_CONFIG as error:
-        raise ModelError(f"{what} of {label} can't be read: {error}.", _AGAIN) from error
+        raise ModelError(f"{what} of {label} can't be read: {error}.", AGAIN) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
 
 @contextlib.contextmanager
-def parsed_once(label: str) -> Iterator[None]:
-    """Within the block, transformers' calls share one parse of the file: each takes 10 s with a large vocabulary."""
-    _package(label)
+def parsed_once(path: Path, label: str) -> Iterator[Header]:
+    """The header, and within the block transformers takes the metadata from it.
+
+    The package's own reader parses the file for each call, 17 s with a vocabulary of 262,144, for what takes one here.
+    """
+    fields: dict[str, Field] = {}
+    header = read_header(path, label, fields)
     import gguf
 
     module: Any = gguf
     reader = module.GGUFReader
-    module.GGUFReader = functools.lru_cache(maxsize=1)(reader)
+    parsed = SimpleNamespace(fields=fields, tensors=[SimpleNamespace(name=name) for name in header.tensors])
+    module.GGUFReader = lambda *_, **__: parsed
     try:
-        yield
+        yield header
     finally:
         module.GGUFReader = reader
 
@@ -384,12 +236,12 @@ def _names(header: Header, config: Any, processor: Any, label: str) -> dict[str,
             if stored is not None and "_exps" not in own and math.prod(stored.shape) != tensor.numel():
                 raise ModelError(
                     f"{label} is damaged: {own}{suffix} is {stored.shape}, its config says {tuple(tensor.shape)}.",
-                    _AGAIN,
+                    AGAIN,
                 )
     kept = {own: name for own, name in found.items() if own in header.tensors}
     missing = sorted({processor.preprocess_name(name) for name, _ in skeleton.named_parameters()} - set(kept.values()))
     if missing:  # tied ones are named once
-        raise ModelError(f"{label} lacks {missing[0]} ({len(missing)} weights in all).", _AGAIN)
+        raise ModelError(f"{label} lacks {missing[0]} ({len(missing)} weights in all).", AGAIN)
     return kept
 
 
@@ -419,8 +271,9 @@ def read_model(header: Header, config: Any, label: str, dtype: torch.dtype) -> A
     """The Hugging Face model with dequantised weights; `read` has seen that none is left at random."""
     source = GgufSource(header, config, label)
     with _told(label, "The weights"):
-        with torch.random.fork_rng(devices=[]):
+        with no_init_weights():  # random numbers that the file's would replace
             model = _auto_model.from_config(copy.deepcopy(config), attn_implementation="eager", dtype=dtype)
+        model.tie_weights()  # part of what was left out
         into = dict(model.named_buffers()) | dict(model.named_parameters())
         for name, tensor in source.tensors():
             into[name].data.copy_(tensor)

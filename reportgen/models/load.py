@@ -31,6 +31,7 @@ from reportgen.manifest import ModelRecord, SelfCheck
 from reportgen.mini import bundled_folder
 from reportgen.models import checks, gguf, hub, selfcheck
 from reportgen.models.checks import Facts
+from reportgen.models.gguf_header import Header
 from reportgen.models.hub import TOKENIZER_FILES, content_hash, tokenizer_folder
 from reportgen.models.memory import check_memory, main_dtype, needed_bytes, pick_device, pick_dtype
 from reportgen.models.model import Model, boot, quiet
@@ -155,7 +156,7 @@ class _Found:
     config: Any
     tokens: Tokens
     record: ModelRecord
-    header: gguf.Header | None = None
+    header: Header | None = None
 
 
 def _find(
@@ -174,8 +175,8 @@ def _find(
 
 def _find_gguf(place: hub.Place, bos: str) -> _Found:
     """As `_find`, for a GGUF file: everything is in one file."""
-    with gguf.parsed_once(place.id):
-        facts, config, header = gguf.read(place.folder / place.file, place.id)
+    with gguf.parsed_once(place.folder / place.file, place.id) as header:
+        facts, config = gguf.read(header, place.id)
         checks.check_sizes(config, facts, place.id)
         tokens = _useful(lambda: gguf.read_tokenizer(header, place.id), place.id, bos, adds_bos=header.adds_bos)
     tokens.keep_within(facts.embedding_rows, lambda v, added: checks.check_vocabulary(v, added, facts, place.id))
@@ -221,8 +222,7 @@ def on_this_machine(name: str) -> hub.Place:
 def save_tokenizer(place: hub.Place, into: Path) -> None:
     """Put the model's tokenizer files into the folder `into`; those of a GGUF file are made from it."""
     if place.file:
-        header = gguf.read_header(place.folder / place.file, place.id)
-        with quiet():
+        with gguf.parsed_once(place.folder / place.file, place.id) as header, quiet():
             gguf.read_tokenizer(header, place.id).save_pretrained(into)
         return
     for name in TOKENIZER_FILES:

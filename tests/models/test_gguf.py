@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gguf as upstream
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import _type_traits
+from transformers.integrations.ggml import _gguf_parse_value
 
 from reportgen.errors import ModelError
 from reportgen.models import gguf
@@ -26,11 +28,73 @@ IDS = torch.arange(24).view(2, 12) * 5 % 200
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_the_model_comes_back(family: str, tmp_path: Path) -> None:
     made = tiny_gguf(family, tmp_path / "net.gguf")
-    _, config, header = gguf.read(made.path, "net")
+    with gguf.parsed_once(made.path, "net") as header:
+        _, config = gguf.read(header, "net")
     assert config.model_type == family
     model = gguf.read_model(header, config, "net", torch.float32)
     with torch.no_grad():
         torch.testing.assert_close(model(IDS).logits, made.model(IDS).logits, rtol=0, atol=1e-5)
+
+
+EVERY_TYPE: dict[str, Any] = {
+    "own.words": ["eins", "zwei", "\u4e2d"], "own.text": "drei", "own.numbers": [1, -2, 3], "own.shares": [0.5, 0.25],
+    "own.yes": True, "own.flags": [True, False],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_metadata_is_what_the_packages_own_reader_finds(family: str, tmp_path: Path) -> None:
+    """transformers takes it from ours: the same keys in the same order, the same values by its own rule."""
+    made = tiny_gguf(family, tmp_path / "net.gguf", metadata=EVERY_TYPE)
+    theirs = upstream.GGUFReader(made.path)
+    with gguf.parsed_once(made.path, "net"):
+        ours: Any = upstream.GGUFReader(made.path)
+    assert upstream.GGUFReader is type(theirs)
+    assert [tensor.name for tensor in ours.tensors] == [tensor.name for tensor in theirs.tensors]
+    known = {key: field for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
+    assert list(ours.fields) == list(known)
+    assert EVERY_TYPE.keys() <= ours.fields.keys()
+    for key, field in known.items():
+        assert values_of(ours.fields[key]) == values_of(field), key
+    assert values_of(ours.fields["own.words"]) == EVERY_TYPE["own.words"]
+
+
+def values_of(field: Any) -> list[Any]:
+    return [_gguf_parse_value(field.parts[at], field.types) for at in field.data]
+
+
+def test_the_file_is_parsed_once_and_no_weight_is_drawn_at_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_gguf("llama", tmp_path / "net.gguf").path
+    opened: list[Path] = []
+    parse = gguf.read_header
+
+    def counted(file: Path, *more: Any) -> Header:
+        opened.append(file)
+        return parse(file, *more)
+
+    def never(tensor: object = None, *_: object, **__: object) -> object:
+        assert isinstance(tensor, torch.Tensor)
+        assert tensor.is_meta  # the model's shapes: no numbers
+        return tensor
+
+    monkeypatch.setattr(gguf, "read_header", counted)
+    monkeypatch.setattr(upstream, "GGUFReader", never)
+    monkeypatch.setattr(torch.Tensor, "normal_", never)
+    monkeypatch.setattr(torch.Tensor, "uniform_", never)
+    load(path, device="cpu")
+    assert opened == [path]
+
+
+def test_a_key_or_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tiny_gguf("llama", tmp_path / "net.gguf", metadata={"own.aa": 1, "own.bb": 2}).path
+    content = path.read_bytes()
+    for one, other in ((b"own.aa", b"own.bb"), (b"blk.0.attn_q", b"blk.1.attn_q")):
+        assert content.count(one) >= 1
+        path.write_bytes(content.replace(one, other))
+        with pytest.raises(ModelError, match="twice"):
+            inspect(path, device="cpu")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
@@ -113,7 +177,8 @@ def test_every_type_is_dequantised_as_upstream_does(kind: str, tmp_path: Path) -
 def test_one_tensor_at_a_time_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of the embedding do not read the embedding."""
     made = tiny_gguf("llama", tmp_path / "net.gguf", kind="Q8_0")
-    _, config, header = gguf.read(made.path, "net")
+    with gguf.parsed_once(made.path, "net") as header:
+        _, config = gguf.read(header, "net")
     source, sizes = GgufSource(header, config, "net"), []
     dequantize = upstream.quants.dequantize
     monkeypatch.setattr(

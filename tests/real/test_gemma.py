@@ -13,7 +13,7 @@ from tests.real.conftest import scored
 
 pytestmark = pytest.mark.real
 RELATIONS = (
-    "--suite", "relations", "--set", "relations.relations=name_copying,country_to_capital",
+    "--suite", "relations", "--set", "relations.relations=country_to_capital",
     "--set", "relations.permutations=99", "--set", "relations.dynamic=off", "--set", "relations.twins=0",
     "--set", "relations.matched=0", "--set", "relations.folded=off", "--set", "relations.salient_tokens=0",
 )  # fmt: skip
