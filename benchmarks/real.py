@@ -148,7 +148,8 @@ def _synthetic(label: str, make: Callable[..., Path], suites: tuple[str, ...]) -
     from tests.real.fetch import fetch
 
     with tempfile.TemporaryDirectory() as folder:
-        words = gguf.read_tokenizer(gguf.read_header(fetch("smollm2"), "SmolLM2"), "SmolLM2")
+        with gguf.parsed_once(fetch("smollm2"), "SmolLM2") as header:
+            words = gguf.read_tokenizer(header, "SmolLM2")
         model = make(Path(folder) / "model", words=words)
         task = Path(folder) / "own.jsonl"
         own_task(load(model, device="cpu"), task, 48)

@@ -104,11 +104,14 @@ def draw(folder: Path) -> Path:
     from reportgen import suites
     from reportgen.figures.theme import Style
     from reportgen.report.build import build
-    from reportgen.report.render import ENDINGS, write
+    from reportgen.report.draw import threads
+    from reportgen.report.render import ENDINGS, FigureFiles, write
 
-    run = Run.open(folder)
-    report = build(run, suites={**suites.known(), "synthetic": SUITE})
-    return write(report, run, folder / "report", Style(), tuple(ENDINGS), lambda done, total, words: None)
+    run, silent = Run.open(folder), (lambda done, total, words: None)
+    with threads(2) as pool:  # as reportgen.report.render.render
+        figures = FigureFiles(pool, Style(), tuple(ENDINGS))
+        report = build(run, suites={**suites.known(), "synthetic": SUITE}, ready=figures.add)
+        return write(report, run, folder / "report", Style(), tuple(ENDINGS), silent, figures=figures)
 
 
 def digests(folder: Path) -> dict[str, str]:

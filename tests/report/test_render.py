@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from reportgen.figures import export
 from reportgen.figures.theme import Style
 from reportgen.report import render as module
 from reportgen.report.build import build
-from reportgen.report.render import ENDINGS, render, scores_csv, write
+from reportgen.report.document import Plate
+from reportgen.report.draw import Drawing, threads
+from reportgen.report.render import ENDINGS, FigureFiles, render, scores_csv, write
 from reportgen.runfolder import Run
 from tests import fixtures
 from tests.report import sample
@@ -46,6 +49,28 @@ def test_a_second_rendering_is_byte_identical(tmp_path: Path) -> None:
     written(tmp_path / "a", text=sample.HOSTILE)
     written(tmp_path / "b", text=sample.HOSTILE)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_files_begun_while_figures_are_drawn_are_the_same_and_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "after")
+    made: list[str] = []
+    real = module.figure_files
+
+    def counted(drawn: Drawing | Plate, *more: Any) -> dict[str, bytes]:
+        made.append(f"{type(drawn).__name__} {drawn.figure.id}")
+        return real(drawn, *more)
+
+    monkeypatch.setattr(module, "figure_files", counted)
+    run = sample.run(tmp_path / "beside", "Mary")
+    with threads(2) as pool:
+        figures = FigureFiles(pool, Style(), tuple(ENDINGS))
+        report = build(run, suites=sample.SUITES, ready=figures.add)
+        place, silent = run.path / "report", (lambda done, total, words: None)
+        write(report, run, place, Style(), tuple(ENDINGS), silent, figures=figures)
+    assert sorted(made) == sorted(f"Drawing {plate.id}" for plate in report.plates)
+    assert contents(place) == contents(tmp_path / "after" / "report")
 
 
 def test_the_zip_holds_every_file_of_the_report(tmp_path: Path) -> None:
