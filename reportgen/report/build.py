@@ -36,7 +36,7 @@ from reportgen.report.draw import (
     started,
     threads,
     unique,
-)  # fmt: skip
+)
 from reportgen.report.html import is_map, panel_keys, rows, twins
 from reportgen.report.labels import Led, general_notes, leading, leading_labels, score_names
 from reportgen.report.passport import salient, snippets
