@@ -152,7 +152,6 @@ class Renderer:
             words = [sys.executable, "-P", str(Path(__file__).with_name("vega_worker.py"))]
             self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._owner = os.getpid()
-            atexit.register(self.end)
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("a renderer without pipes")
         return self._process.stdin, self._process.stdout
@@ -177,6 +176,7 @@ class Renderer:
 
 
 RENDERER = Renderer()
+atexit.register(RENDERER.end)
 
 
 def render(spec: dict[str, Any]) -> str:

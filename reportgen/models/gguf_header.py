@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -165,7 +165,7 @@ class _Reader:
         if item in _FORMATS:
             form = f"<{count}{_FORMATS[item][1]}"
             values = struct.unpack(form, self._bytes(struct.calcsize(form)))
-            self._keep(key, values if self.fields is None else [(value,) for value in values], [kind, item])
+            self._keep(key, ((value,) for value in values), [kind, item])
             return list(values)
         if item != _STRING:
             raise ModelError(f"{self.label} is damaged: its metadata has an array of type {item}.", AGAIN)
@@ -173,12 +173,13 @@ class _Reader:
             for _ in range(count):
                 self.file.seek(self._count(_MOST_TEXT, "bytes of a string"), 1)
         else:
-            self._keep(key, [self._string() for _ in range(count)], [kind, item])
+            self._keep(key, (self._string() for _ in range(count)), [kind, item])
         return None
 
-    def _keep(self, key: str, parts: Sequence[Any], types: list[int]) -> None:
+    def _keep(self, key: str, parts: Iterable[Any], types: list[int]) -> None:
         if self.fields is not None:
-            self.fields[key] = Field(list(parts), range(len(parts)), types if parts else types[:1])
+            kept = list(parts)
+            self.fields[key] = Field(kept, range(len(kept)), types if kept else types[:1])
 
     def _string(self) -> bytes:
         return self._bytes(self._count(_MOST_TEXT, "bytes of a string"))

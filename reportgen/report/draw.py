@@ -252,8 +252,10 @@ def started(
                 drawn.append(figure)
                 continue
             spec, problem = attempt(partial(_spec, figure, style))
-            undrawn = spec is None
-            drawn.append(_undrawn(figure, problem) if undrawn else pool.submit(_one, figure, style, spec or {}, ready))
+            if spec is None:
+                drawn.append(_undrawn(figure, problem))
+                continue
+            drawn.append(pool.submit(_one, figure, style, spec, ready))
     return drawn
 
 

@@ -26,10 +26,9 @@ import altair  # noqa: E402
 import transformer_lens  # noqa: E402
 import transformers.models.gpt2.modeling_gpt2  # noqa: E402
 import typst  # noqa: E402
-import vl_convert  # noqa: E402
 
 import reportgen.models.load  # noqa: E402
 import reportgen.report.render  # noqa: E402
 import reportgen.runner  # noqa: E402
 
-__all__ = ["ATTEMPTS", "altair", "reportgen", "transformer_lens", "transformers", "typst", "vl_convert"]
+__all__ = ["ATTEMPTS", "altair", "reportgen", "transformer_lens", "transformers", "typst"]
